@@ -1,0 +1,149 @@
+"""One cell in flight: gathers what the kernel says about it until it is over.
+
+A cell is over when BOTH its reply (shell) and its idle status (iopub) have come, in whichever order; when its kernel
+dies; or when the session gives it up. What still arrives later (an asyncio task that prints) joins its outputs.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from datetime import UTC, datetime
+from typing import Any
+
+from kernel_sandbox.channels import Message
+from kernel_sandbox.errors import SandboxError
+from kernel_sandbox.outputs import CellOutputs, Event, Execution, Status
+
+IDLE_GRACE = 2.0
+"""Seconds that idle may come after the reply. It can be lost under load; the reply alone then ends the cell."""
+
+
+@dataclass(eq=False)
+class Cell:
+    """A cell's state. Only the session and the readers of its channels, in one event loop, touch it."""
+
+    source: str
+    outputs: CellOutputs
+    interrupt_on_overflow: bool
+    started_at: datetime = field(default_factory=lambda: datetime.now(UTC))
+    timing: dict[str, datetime] = field(default_factory=dict)
+    on_late: Callable[[Cell], None] | None = None
+    """Called for outputs that arrive after the end."""
+    on_input: Callable[[str, bool], None] | None = None
+    """Called with a prompt, and whether the answer is a password."""
+    transcript_cell: Any = None
+    execution: Execution | None = None
+
+    def __post_init__(self) -> None:
+        self.events: asyncio.Queue[Event | None] = asyncio.Queue()
+        """Live events; None after the last one."""
+        self.attention = asyncio.Event()
+        """Set when the cell is over, or has shown so much that the session must act."""
+        self.over = asyncio.Event()
+        self.reply: dict[str, Any] | None = None
+        self.status: Status | None = None
+        self.cause: SandboxError | None = None
+        self._idle = False
+        self._clock = time.perf_counter()
+        self._timer: asyncio.TimerHandle | None = None
+
+    def start_clock(self) -> None:
+        """Count from now: the cell may have waited for others before it was sent."""
+        self.started_at = datetime.now(UTC)
+        self._clock = time.perf_counter()
+
+    def take(self, channel: str, message: Message) -> None:
+        """Take one message of this cell from a channel."""
+        kind, content = message["msg_type"], message["content"]
+        if channel == "iopub":
+            self._take_iopub(kind, content, message)
+        elif channel == "shell" and kind == "execute_reply" and self.reply is None:
+            self._stamp("shell.execute_reply", message)
+            self.reply = content
+            for payload in content.get("payload") or () if isinstance(content.get("payload"), list) else ():
+                self._show(self.outputs.feed_payload(payload))
+            self._timer = asyncio.get_running_loop().call_later(IDLE_GRACE, self._finish)
+        elif channel == "stdin" and kind == "input_request" and self.on_input is not None:
+            self.on_input(str(content.get("prompt", ""))[:10_000], content.get("password") is True)
+        self._finish_if_complete()
+
+    def _take_iopub(self, kind: str, content: dict[str, Any], message: Message) -> None:
+        if kind == "status":
+            state = content.get("execution_state")
+            if state in ("busy", "idle"):
+                self._stamp(f"iopub.status.{state}", message)
+            self._idle = self._idle or state == "idle"
+            return
+        if kind == "execute_input":
+            self._stamp("iopub.execute_input", message)
+        self._show(self.outputs.feed(kind, content))
+        if self.interrupt_on_overflow and self.outputs.overflowed:
+            self.attention.set()
+
+    def _show(self, event: Event | None) -> None:
+        if event is None:
+            return
+        if self.over.is_set():
+            if self.on_late is not None:
+                self.on_late(self)
+        else:
+            self.events.put_nowait(event)
+
+    def _stamp(self, name: str, message: Message) -> None:
+        """Keep the kernel's own time of a message, as nbclient records it; the host's where it sent none."""
+        date = message["header"].get("date")
+        self.timing.setdefault(name, date if isinstance(date, datetime) else datetime.now(UTC))
+
+    def _finish_if_complete(self) -> None:
+        if self.reply is not None and self._idle:
+            self._finish()
+
+    def _finish(self) -> None:
+        if not self.over.is_set():
+            self.over.set()
+            self.attention.set()
+            if self._timer is not None:
+                self._timer.cancel()
+
+    def end(self, status: Status, cause: SandboxError, ename: str = "") -> None:
+        """End the cell from outside, with an error output that says why. Does nothing to a cell that is over."""
+        if not self.over.is_set():
+            self.fail(status, cause, ename or type(cause).__name__)
+            self._finish()
+
+    def fail(self, status: Status, cause: SandboxError, ename: str) -> None:
+        """Set how the cell ended where the kernel's own reply does not say it."""
+        self.status, self.cause = status, cause
+        self.events.put_nowait(self.outputs.add_error(ename, str(cause), (f"{ename}: {cause}",)))
+
+    def conclude(self) -> Execution:
+        """Make the Execution, once, and close the stream of events."""
+        if self._timer is not None:
+            self._timer.cancel()
+        status = self.status or self._status_of_reply()
+        self.execution = Execution(
+            source=self.source,
+            status=status,
+            outputs=self.outputs.outputs,
+            execution_count=self.outputs.execution_count,
+            started_at=self.started_at,
+            duration=time.perf_counter() - self._clock,
+            cause=self.cause,
+        )
+        self.events.put_nowait(None)
+        return self.execution
+
+    def _status_of_reply(self) -> Status:
+        """Read the reply's status: an error need not have shown an error output (an unknown magic has not)."""
+        reply = self.reply or {}
+        if reply.get("status") == "ok":
+            return "ok"
+        if reply.get("status") == "aborted":
+            return "aborted"
+        if not any(output.output_type == "error" for output in self.outputs.outputs):
+            names = [str(reply.get(key, ""))[:2000] for key in ("ename", "evalue")]
+            self.events.put_nowait(self.outputs.add_error(names[0] or "Error", names[1], (": ".join(names),)))
+        return "error"

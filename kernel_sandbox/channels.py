@@ -1,0 +1,160 @@
+"""The session's own client of its kernel: one reader per channel, each message to the request that caused it.
+
+jupyter_client's conveniences lose replies, lose `idle`, or wait for ever when a kernel dies (they read a channel
+from several places and throw away what is not theirs); here every channel has one reader that never stops. Message
+ids are random: with jupyter_client's own, which count, a cell could send the result of the next one in advance.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import functools
+import os
+import uuid
+from collections.abc import Awaitable, Callable
+from typing import TYPE_CHECKING, Any
+
+import zmq
+import zmq.asyncio
+
+from kernel_sandbox.errors import KernelNotReady
+
+if TYPE_CHECKING:
+    from jupyter_client.manager import AsyncKernelManager
+
+Message = dict[str, Any]
+Handler = Callable[[str, Message], None]
+"""Called with the channel's name and the message, in the session's event loop."""
+
+HANDSHAKE_RETRY = 0.25
+UNREADABLE = (ValueError, TypeError, KeyError, IndexError, AttributeError, RecursionError, OverflowError)
+"""What deserialising a hostile message raises."""
+
+
+@functools.lru_cache(maxsize=4)
+def _shared_context(process: int) -> zmq.asyncio.Context:
+    context = zmq.asyncio.Context()
+    context.set(zmq.MAX_SOCKETS, 16_384)
+    context.setsockopt(zmq.LINGER, 0)
+    # The reader keeps up or the caps cut; a full queue would silently drop outputs, and the idle that ends a cell.
+    context.setsockopt(zmq.RCVHWM, 0)
+    context.setsockopt(zmq.RECONNECT_IVL, 5)
+    return context
+
+
+def shared_context() -> zmq.asyncio.Context:
+    """Return this process's context for all sessions: each context costs a thread."""
+    return _shared_context(os.getpid())
+
+
+class Channels:
+    """Connected channels of one kernel, from `open` to `close`. A restart makes new ones, with nothing old in them."""
+
+    def __init__(self, manager: AsyncKernelManager, unparented: Handler) -> None:
+        self._manager = manager
+        self._session = manager.session
+        self._unparented = unparented
+        self._handlers: dict[str, Handler] = {}
+        self._sockets: dict[str, Any] = {}
+        self._readers: list[asyncio.Task[None]] = []
+        self._heard_iopub = asyncio.Event()
+        self.unreadable = 0
+        """How many messages could not be read; an honest kernel sends none."""
+        self.messages = 0
+
+    def open(self) -> None:
+        manager = self._manager
+        self._sockets = {
+            "shell": manager.connect_shell(),
+            "iopub": manager.connect_iopub(),
+            "control": manager.connect_control(),
+            "stdin": manager.connect_stdin(),
+        }
+        loop = asyncio.get_running_loop()
+        self._readers = [loop.create_task(self._read(name, socket)) for name, socket in self._sockets.items()]
+
+    async def close(self) -> None:
+        for task in self._readers:
+            task.cancel()
+        await asyncio.gather(*self._readers, return_exceptions=True)
+        for socket in self._sockets.values():
+            socket.close(0)
+        self._handlers.clear()
+
+    async def handshake(self, timeout: float) -> dict[str, Any]:
+        """Return the kernel's kernel_info once both ways stand. Raises KernelNotReady.
+
+        The reply must be to our own request, and iopub must have delivered something (its welcome, JEP 65, or any
+        status): only then will it deliver the first cell's outputs.
+        """
+        info: asyncio.Future[dict[str, Any]] = asyncio.get_running_loop().create_future()
+
+        def answered(channel: str, message: Message) -> None:
+            if channel == "shell" and not info.done():
+                info.set_result(message["content"])
+
+        both = asyncio.gather(info, self._heard_iopub.wait())
+        try:
+            async with asyncio.timeout(timeout):
+                while not both.done():
+                    self.request("shell", "kernel_info_request", {}, answered)
+                    with contextlib.suppress(TimeoutError):
+                        await asyncio.wait_for(asyncio.shield(both), HANDSHAKE_RETRY)
+        except TimeoutError as exc:
+            both.cancel()
+            raise KernelNotReady(f"The kernel started, but did not answer within {timeout:g} s.") from exc
+        return info.result()
+
+    def request(self, channel: str, kind: str, content: dict[str, Any], handler: Handler) -> str:
+        """Send a request and return its id; `handler` gets every message whose parent it is, until `forget`."""
+        message = self._session.msg(kind, content)
+        message["msg_id"] = message["header"]["msg_id"] = identifier = uuid.uuid4().hex
+        self._handlers[identifier] = handler
+        self._session.send(self._sockets[channel], message)
+        return identifier
+
+    async def ask(self, channel: str, kind: str, content: dict[str, Any], timeout: float) -> dict[str, Any] | None:
+        """Send a request and return its reply's content, or None when none came in time."""
+        reply: asyncio.Future[dict[str, Any]] = asyncio.get_running_loop().create_future()
+
+        def answered(where: str, message: Message) -> None:
+            if where == channel and not reply.done():
+                reply.set_result(message["content"])
+
+        identifier = self.request(channel, kind, content, answered)
+        try:
+            return await asyncio.wait_for(reply, timeout)
+        except TimeoutError:
+            return None
+        finally:
+            self.forget(identifier)
+
+    def answer_input(self, value: str) -> None:
+        """Send what the user typed to the cell that asked for it."""
+        self._session.send(self._sockets["stdin"], self._session.msg("input_reply", {"value": value, "status": "ok"}))
+
+    def forget(self, identifier: str) -> None:
+        self._handlers.pop(identifier, None)
+
+    async def _read(self, channel: str, socket: Any) -> None:
+        while True:
+            frames = await socket.recv_multipart()
+            self.messages += 1
+            try:
+                _, parts = self._session.feed_identities(frames)
+                message = self._session.deserialize(parts)
+                parent = message["parent_header"].get("msg_id")
+                if not isinstance(message["content"], dict) or not isinstance(message["msg_type"], str):
+                    raise TypeError("not a message")
+            except UNREADABLE:
+                self.unreadable += 1
+                continue
+            if channel == "iopub":
+                self._heard_iopub.set()
+            handler = self._handlers.get(parent) if isinstance(parent, str) else None
+            (handler or self._unparented)(channel, message)
+
+
+Ask = Callable[[str, bool], "str | Awaitable[str]"]
+"""An input handler: gets the sandbox's prompt and whether the answer is a password; returns the answer."""

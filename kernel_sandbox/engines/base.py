@@ -1,0 +1,110 @@
+"""What an engine is: it starts sandboxes, finds the ones that dead owners left, and says what is wrong with a host.
+
+Engines know containers and processes; they know nothing of kernels or Jupyter. `engines/test_contract.py` runs over
+every engine.
+"""
+
+from __future__ import annotations
+
+import secrets
+from abc import ABC, abstractmethod
+from dataclasses import dataclass
+from datetime import datetime
+from pathlib import Path
+from typing import Literal
+
+from kernel_sandbox.policy import SandboxSpec
+
+SOCKETS_INSIDE = "/run/kernel-sandbox"
+"""Where a kernel's socket directories are inside: the run directory's k/ (ipc), or a tmpfs (forward)."""
+
+
+def new_session_id() -> str:
+    return secrets.token_hex(8)
+
+
+@dataclass(frozen=True, slots=True)
+class SandboxInfo:
+    """One sandbox that an engine has, as `kernel-sandbox ps` shows it."""
+
+    id: str
+    session_id: str
+    image: str
+    status: str
+    created: datetime
+    owner_pid: int
+    owner_gone: bool
+
+
+@dataclass(frozen=True, slots=True)
+class Finding:
+    """One thing that `kernel-sandbox doctor` looked at."""
+
+    subject: str
+    verdict: Literal["ok", "note", "problem"]
+    detail: str
+    remedy: str = ""
+    """The one command or step that mends it."""
+
+
+class Sandbox(ABC):
+    """One running sandbox: a byte stream to its PID 1, and its end.
+
+    PID 1 ends the sandbox when its input ends, so a host process that dies leaves nothing behind.
+    """
+
+    id: str
+    image: str
+    """The image by digest, where the engine knows it."""
+    weakened: tuple[str, ...] = ()
+    """What the engine could not hold of the promised profile, in words."""
+    preload: tuple[str, ...] = ()
+    """Modules that the image wants imported before a kernel is forked."""
+
+    @abstractmethod
+    async def receive(self) -> bytes:
+        """Return the next bytes that PID 1 wrote, or b"" at the end of the sandbox."""
+
+    @abstractmethod
+    async def send(self, data: bytes) -> None:
+        """Write to PID 1's standard input. Raises OSError when the sandbox is gone."""
+
+    @abstractmethod
+    async def epitaph(self) -> str:
+        """Say in words why a sandbox ended, as far as the engine can tell. Called once, after the stream's end."""
+
+    @abstractmethod
+    async def aclose(self) -> None:
+        """End the sandbox and wait until nothing of it is left. Does nothing at the second call."""
+
+
+class Engine(ABC):
+    """Starts sandboxes. Everything runs in the reactor."""
+
+    name: str
+
+    @abstractmethod
+    async def start(
+        self, spec: SandboxSpec, argv: list[str], *, session_id: str, shared: Path | None, boot: bytes
+    ) -> Sandbox:
+        """Start a sandbox with `argv` as PID 1, the bytes of `boot` first on its standard input.
+
+        `shared` is a host directory to show at SOCKETS_INSIDE; without one a small tmpfs is there. Raises
+        EngineUnavailable, ImageNotFound or EngineError; then nothing of the attempt is left.
+        """
+
+    @abstractmethod
+    async def supports_ipc(self, spec: SandboxSpec) -> bool:
+        """Whether sockets in a host directory can be shared with a sandbox (transport ipc)."""
+
+    @abstractmethod
+    async def sandboxes(self) -> list[SandboxInfo]:
+        """List the sandboxes of this package that the engine has, whoever owns them."""
+
+    @abstractmethod
+    async def collect_garbage(self) -> int:
+        """Remove the sandboxes whose owner on this machine is dead, and return how many there were."""
+
+    @abstractmethod
+    async def examine(self) -> list[Finding]:
+        """Look at what a sandbox needs of this host, for `kernel-sandbox doctor`. Never raises."""

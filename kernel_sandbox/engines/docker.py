@@ -1,0 +1,355 @@
+"""The Docker engine: one locked-down container per sandbox, through docker-py (Podman's socket serves too).
+
+The profile and the reason for each control: the guide "Security" in the README. docker-py blocks, so each call runs
+in a worker thread; the stream to PID 1 is the connection of the attach call, taken over by the event loop.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import json
+import secrets
+import socket
+import struct
+import sys
+import threading
+from collections.abc import Callable
+from dataclasses import asdict
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, TypeVar
+
+import anyio.to_thread
+
+from kernel_sandbox.engines.base import SOCKETS_INSIDE, Engine, Finding, Sandbox, SandboxInfo
+from kernel_sandbox.engines.docker_client import connect, is_gone, translated_errors
+from kernel_sandbox.errors import EngineError, ImageNotFound, SandboxLost
+from kernel_sandbox.images import image_names, reference
+from kernel_sandbox.policy import HOME_DIRECTORY, Limits, SandboxSpec, format_size
+from kernel_sandbox.run_directory import Owner
+
+if TYPE_CHECKING:
+    import docker
+
+T = TypeVar("T")
+
+LABEL = "org.kernel-sandbox"
+USER_RANGE = (1_000_000_000, 2_000_000_000)
+"""User ids of sandboxes: above what hosts give to people, and enough for a new one each time."""
+MAPPED_USER_RANGE = (20_000, 60_000)
+"""The same where the engine maps users and a container has only 65,536 of them."""
+FRAME = struct.Struct(">BxxxI")
+"""The header of an attached stream without a terminal: which stream, how long (Docker API, ContainerAttach)."""
+STDERR_KEPT = 4096
+CHUNK = 256 * 1024
+
+
+async def call(function: Callable[..., T], *args: Any, **kwargs: Any) -> T:
+    """Run a blocking docker-py call in a worker thread, its errors translated."""
+
+    def translated() -> T:
+        with translated_errors():
+            return function(*args, **kwargs)
+
+    return await anyio.to_thread.run_sync(translated)
+
+
+class DockerSandbox(Sandbox):
+    """One container, and the attached stream to its PID 1."""
+
+    def __init__(self, client: docker.DockerClient, container: str, session_id: str, image: str) -> None:
+        self.id = container
+        self.image = image
+        self.session_id = session_id
+        self._client = client
+        self._reader: asyncio.StreamReader | None = None
+        self._writer: asyncio.StreamWriter | None = None
+        self._frame_left = 0
+        self._stderr = bytearray()
+        self._closed = False
+
+    async def attach(self) -> None:
+        """Take over the connection of the attach call; before the start, so that nothing is missed."""
+        params = {"stdin": 1, "stdout": 1, "stderr": 1, "stream": 1}
+        attached = await call(self._client.api.attach_socket, self.id, params)
+        raw = _plain_socket(attached)
+        raw.setblocking(False)
+        opening = asyncio.open_unix_connection if raw.family == socket.AF_UNIX else asyncio.open_connection
+        self._reader, self._writer = await opening(sock=raw, limit=CHUNK)
+
+    async def receive(self) -> bytes:
+        assert self._reader is not None
+        try:
+            while True:
+                if self._frame_left:
+                    chunk = await self._reader.read(min(self._frame_left, CHUNK))
+                    self._frame_left -= len(chunk)
+                    return chunk
+                stream, length = FRAME.unpack(await self._reader.readexactly(FRAME.size))
+                if stream != 2:
+                    self._frame_left = length
+                    continue
+                self._stderr += await self._reader.readexactly(length)
+                del self._stderr[:-STDERR_KEPT]
+        except asyncio.IncompleteReadError:
+            return b""
+
+    async def send(self, data: bytes) -> None:
+        assert self._writer is not None
+        self._writer.write(data)
+        await self._writer.drain()
+
+    async def epitaph(self) -> str:
+        """Ask what became of the container; one that is gone was removed from outside (or by its own end)."""
+        said = self._stderr.decode("utf-8", "replace").strip()
+        with contextlib.suppress(EngineError):
+            state = (await call(self._client.api.inspect_container, self.id))["State"]
+            if not state.get("Running"):
+                status = state.get("ExitCode")
+                # OOMKilled is no help: it stays set from a kernel that ran out of memory hours ago.
+                meaning = " (killed: from outside, or out of memory)" if status == 137 else ""
+                return f"its container ended with status {status}{meaning}{': ' + said if said else ''}"
+        return said or "its container was killed or removed"
+
+    async def aclose(self) -> None:
+        if self._closed:
+            return
+        self._closed = True
+        if self._writer is not None:
+            self._writer.close()
+        try:
+            await call(self._client.api.remove_container, self.id, force=True)
+        except EngineError as exc:
+            if not is_gone(exc):
+                raise
+            # Its own end removes it at this moment; nothing is left only when that is over.
+            with contextlib.suppress(EngineError):
+                await call(self._client.api.wait, self.id, timeout=10, condition="removed")
+
+
+class DockerEngine(Engine):
+    name = "docker"
+
+    def __init__(self, host: str | None = None) -> None:
+        self._host = host
+        self._facts: dict[str, Any] | None = None
+        self._collected = False
+
+    async def client(self) -> docker.DockerClient:
+        """Connect, at the first call. Raises EngineUnavailable."""
+        return await anyio.to_thread.run_sync(connect, self._host)
+
+    async def facts(self) -> dict[str, Any]:
+        """What the engine says of itself (docker info), asked once."""
+        if self._facts is None:
+            self._facts = dict(await call((await self.client()).info))
+        return self._facts
+
+    async def supports_ipc(self, spec: SandboxSpec) -> bool:
+        facts = await self.facts()
+        host = (await self.client()).api.base_url
+        local = sys.platform == "linux" and host.startswith("http+docker://localhost")
+        # gVisor and Kata do not share a socket file between the host's kernel and their own.
+        runtime = spec.runtime or facts.get("DefaultRuntime", "runc")
+        return local and "Desktop" not in facts.get("OperatingSystem", "") and runtime in ("runc", "crun")
+
+    async def start(
+        self, spec: SandboxSpec, argv: list[str], *, session_id: str, shared: Path | None, boot: bytes
+    ) -> Sandbox:
+        client = await self.client()
+        image = await self._image(client, spec.image)
+        facts = await self.facts()
+        options = _profile(spec, facts, shared, client.api.create_host_config)
+        container = await call(
+            client.api.create_container,
+            image["Id"],
+            entrypoint=argv,
+            command=[],
+            stdin_open=True,
+            hostname="sandbox",
+            working_dir="/",
+            labels=_labels(session_id, spec, image["Id"]),
+            healthcheck={"test": ["NONE"]},
+            use_config_proxy=False,  # the host's proxies are none of the sandbox's business
+            **options,
+        )
+        sandbox = DockerSandbox(client, container["Id"], session_id, image["Id"])
+        sandbox.preload = tuple((image["Config"].get("Labels") or {}).get(f"{LABEL}.preload", "").split())
+        try:
+            await sandbox.attach()
+            await call(client.api.start, sandbox.id)
+            await sandbox.send(boot)
+        except BaseException as exc:
+            with anyio.CancelScope(shield=True), contextlib.suppress(EngineError):
+                await sandbox.aclose()
+            raise _start_error(exc, spec) from exc
+        return sandbox
+
+    async def _image(self, client: docker.DockerClient, name: str) -> dict[str, Any]:
+        try:
+            return dict(await call(client.api.inspect_image, reference(name)))
+        except ImageNotFound as exc:
+            remedy = f"kernel-sandbox image build {name}" if name in image_names() else f"docker pull {name}"
+            raise ImageNotFound(f"The engine has no image {name!r}. Get it with: {remedy}") from exc
+
+    async def sandboxes(self) -> list[SandboxInfo]:
+        client = await self.client()
+        filters = {"label": f"{LABEL}.session"}
+        return [_info(found) for found in await call(client.api.containers, all=True, filters=filters)]
+
+    async def collect_garbage(self) -> int:
+        client = await self.client()
+        stale = [info for info in await self.sandboxes() if info.owner_gone]
+        for info in stale:
+            try:
+                await call(client.api.remove_container, info.id, force=True)
+            except EngineError as exc:
+                if not is_gone(exc):
+                    raise
+        return len(stale)
+
+    async def examine(self) -> list[Finding]:
+        try:
+            facts = await self.facts()
+        except EngineError as exc:
+            return [Finding("Docker engine", "problem", str(exc), "systemctl start docker")]
+        return _findings(facts)
+
+
+def _plain_socket(attached: Any) -> socket.socket:
+    """Return the attached connection as a plain socket of our own.
+
+    The unix and TCP connections are one already (behind a SocketIO). TLS and SSH wrap theirs; two threads then
+    carry the bytes to and from one end of a socket pair.
+    """
+    inner = getattr(attached, "_sock", attached)
+    if type(inner) is socket.socket:
+        return inner.dup()
+    ours, theirs = socket.socketpair()
+
+    def carry(read: Callable[[int], bytes], write: Callable[[bytes], Any]) -> None:
+        with contextlib.suppress(OSError, ValueError):
+            while chunk := read(CHUNK):
+                write(chunk)
+        for end in (theirs, inner):
+            with contextlib.suppress(OSError):
+                end.shutdown(socket.SHUT_RDWR)
+
+    for read, write in ((inner.recv, theirs.sendall), (theirs.recv, inner.sendall)):
+        threading.Thread(target=carry, args=(read, write), name="kernel-sandbox-attach", daemon=True).start()
+    return ours
+
+
+def _profile(
+    spec: SandboxSpec, facts: dict[str, Any], shared: Path | None, host_config: Callable[..., Any]
+) -> dict[str, Any]:
+    """The default profile as arguments of create_container."""
+    limits = spec.limits
+    security = facts.get("SecurityOptions") or []
+    mapped = any(name in option for option in security for name in ("rootless", "userns"))
+    low, high = MAPPED_USER_RANGE if mapped else USER_RANGE
+    user = low + secrets.randbelow(high - low)
+    binds = [f"{mount.source}:{mount.target}:ro" for mount in spec.mounts]
+    tmpfs = {place: _tmpfs(size, limits.inodes, user) for place, size in limits.tmpfs_sizes.items()}
+    if shared is not None:
+        binds.append(f"{shared}:{SOCKETS_INSIDE}:rw")
+    else:
+        tmpfs[SOCKETS_INSIDE] = _tmpfs(1024 * 1024, 100, user)
+    config = host_config(
+        network_mode="none",
+        cap_drop=["ALL"],
+        security_opt=["no-new-privileges"],
+        read_only=True,
+        ipc_mode="none",
+        auto_remove=True,
+        log_config={"Type": "none"},
+        restart_policy={"Name": "no"},
+        runtime=spec.runtime,
+        binds=binds,
+        tmpfs=tmpfs,
+        mem_limit=limits.memory_bytes,
+        memswap_limit=limits.memory_bytes,
+        nano_cpus=int(min(limits.cpus, facts.get("NCPU") or limits.cpus) * 1e9),
+        pids_limit=limits.pids,
+        ulimits=_ulimits(limits),
+    )
+    return {"host_config": config, "user": f"{user}:{user}", "environment": {"HOME": HOME_DIRECTORY}}
+
+
+def _tmpfs(size: int, inodes: int, user: int) -> str:
+    return f"rw,nosuid,nodev,noexec,size={size},nr_inodes={inodes},mode=0700,uid={user},gid={user}"
+
+
+def _ulimits(limits: Limits) -> list[dict[str, Any]]:
+    largest = max(limits.tmpfs_sizes.values())
+    values = {"core": 0, "nofile": limits.open_files, "fsize": largest, "memlock": 65536}
+    values |= {"msgqueue": 0, "sigpending": 1024}
+    return [{"Name": name, "Soft": value, "Hard": value} for name, value in values.items()]
+
+
+def _labels(session_id: str, spec: SandboxSpec, image: str) -> dict[str, str]:
+    return {
+        f"{LABEL}.session": session_id,
+        f"{LABEL}.owner": json.dumps(asdict(Owner.current())),
+        f"{LABEL}.created": datetime.now(UTC).isoformat(timespec="seconds"),
+        f"{LABEL}.spec-image": spec.image,
+        f"{LABEL}.image-id": image,
+    }
+
+
+def _info(found: dict[str, Any]) -> SandboxInfo:
+    labels = found.get("Labels") or {}
+    try:
+        owner: Owner | None = Owner(**json.loads(labels.get(f"{LABEL}.owner", "")))
+    except (ValueError, TypeError):
+        owner = None
+    return SandboxInfo(
+        id=found["Id"][:12],
+        session_id=labels.get(f"{LABEL}.session", ""),
+        image=labels.get(f"{LABEL}.spec-image", found.get("Image", "")),
+        status=found.get("Status", ""),
+        created=datetime.fromtimestamp(found.get("Created", 0), UTC),
+        owner_pid=owner.pid if owner else 0,
+        owner_gone=owner.is_gone if owner else False,
+    )
+
+
+def _start_error(exc: BaseException, spec: SandboxSpec) -> BaseException:
+    """Say what to do about a container that did not start; anything else passes as it is."""
+    text = str(exc)
+    if isinstance(exc, OSError):
+        return SandboxLost(f"The sandbox ended while it started ({exc}).")
+    if not isinstance(exc, EngineError):
+        return exc
+    if "executable file not found" in text:
+        return EngineError(f"The image {spec.image!r} has no python3: see images/README.md for what one needs.")
+    if "unknown or invalid runtime" in text.lower() or "unknown runtime" in text.lower():
+        return EngineError(f"The engine has no runtime {spec.runtime!r}; `docker info` lists those it has. ({text})")
+    if "bind source path does not exist" in text or "invalid mount config" in text:
+        return EngineError(f"A mount's source is not there on the engine's machine. ({text})")
+    return exc
+
+
+def _findings(facts: dict[str, Any]) -> list[Finding]:
+    security = ", ".join(facts.get("SecurityOptions") or []) or "none"
+    cgroup = facts.get("CgroupVersion", "1")
+    memory = facts.get("MemoryLimit", False)
+    found = [
+        Finding("Docker engine", "ok", f"{facts.get('ServerVersion')} on {facts.get('OperatingSystem')}"),
+        Finding("Runtimes", "ok", f"{', '.join(facts.get('Runtimes') or {})} (default {facts.get('DefaultRuntime')})"),
+        Finding("Machine", "ok", f"{facts.get('NCPU')} processors, {format_size(facts.get('MemTotal') or 0)} memory"),
+    ]
+    if memory and facts.get("PidsLimit", False):
+        found.append(Finding("Control groups", "ok", f"version {cgroup}: memory, cpu and process limits hold"))
+    else:
+        remedy = "enable the memory and pids controllers (kernel command line: cgroup_enable=memory)"
+        found.append(Finding("Control groups", "problem", f"version {cgroup}: limits do not hold", remedy))
+    if "seccomp" in security:
+        found.append(Finding("Security options", "ok", security))
+    else:
+        remedy = "use an engine that was built with seccomp"
+        found.append(Finding("Security options", "problem", f"{security}: no seccomp filter", remedy))
+    if "apparmor" not in security and "selinux" not in security:
+        found.append(Finding("LSM", "note", "no AppArmor or SELinux on this host: one layer less"))
+    return found

@@ -1,0 +1,68 @@
+"""The one door to docker-py: connects to an engine, and turns its exceptions into ours.
+
+The Docker engine and the image builder use the client that `connect` gives. Where the engine is comes from
+DOCKER_HOST, DOCKER_TLS_VERIFY and DOCKER_CERT_PATH, then from the Docker CLI's current context; Podman's
+socket serves the same API.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import functools
+import os
+from collections.abc import Iterator
+
+import docker
+import docker.errors
+import requests.exceptions
+
+from kernel_sandbox.errors import EngineError, EngineUnavailable, ImageNotFound
+
+API_TIMEOUT = 60
+"""Seconds that one API call may take."""
+
+START_HINT = "Start it (systemctl start docker), or point DOCKER_HOST at one that runs."
+
+
+@functools.lru_cache(maxsize=8)
+def _client(host: str | None, process: int) -> docker.DockerClient:
+    """One client per engine and process (a forked child must not share its parent's connections)."""
+    with translated_errors():
+        if host:
+            return docker.DockerClient(base_url=host, version="auto", timeout=API_TIMEOUT, max_pool_size=32)
+        return docker.from_env(version="auto", timeout=API_TIMEOUT, max_pool_size=32)
+
+
+def connect(host: str | None = None) -> docker.DockerClient:
+    """Connect to the engine at `host` (a URL), or where the environment says.
+
+    Raises EngineUnavailable when none answers.
+    """
+    return _client(host, os.getpid())
+
+
+@contextlib.contextmanager
+def translated_errors() -> Iterator[None]:
+    """Turn what docker-py raises into EngineError and its kin, with the engine's own words."""
+    try:
+        yield
+    except docker.errors.ImageNotFound as exc:
+        raise ImageNotFound(str(exc.explanation or exc)) from exc
+    except docker.errors.APIError as exc:
+        raise EngineError(f"Docker refused: {exc.explanation or exc}") from exc
+    except (docker.errors.DockerException, requests.exceptions.RequestException, OSError) as exc:
+        raise EngineUnavailable(f"No Docker engine answers ({_root_cause(exc)}). {START_HINT}") from exc
+
+
+def _root_cause(exc: BaseException) -> str:
+    """The innermost reason: docker-py and requests wrap the interesting OSError several times."""
+    seen = exc
+    while (inner := seen.__cause__ or seen.__context__) is not None:
+        seen = inner
+    return str(seen) or type(seen).__name__
+
+
+def is_gone(exc: EngineError) -> bool:
+    """Whether an engine's refusal says that the container is not there, or is going already."""
+    cause = exc.__cause__
+    return isinstance(cause, docker.errors.APIError) and cause.status_code in (404, 409)

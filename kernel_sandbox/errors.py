@@ -1,0 +1,142 @@
+"""The exceptions of this package.
+
+    SandboxError                      everything that this package raises on purpose
+    ├── PolicyError (ValueError)      a SandboxSpec, Limits or Mount that cannot be held
+    ├── EngineError                   the engine refused or failed; nothing is left running
+    │   ├── EngineUnavailable         no engine answers
+    │   └── ImageNotFound             the engine answers but does not have the image
+    ├── SandboxLost                   the sandbox went away: variables and files are lost
+    ├── KernelError                   the kernel, inside a sandbox that still stands
+    │   ├── KernelNotReady            it did not start, or did not answer in time
+    │   └── KernelDied                it exited: variables are lost, files remain
+    │       └── OutOfMemory           it was killed at the memory limit
+    ├── ProtocolViolation             the sandbox sent what no honest one sends; it was ended
+    ├── CellError                     a cell failed (`Execution.raise_for_error`)
+    │   └── CellTimeout               a cell ran past its time
+    ├── FileError                     a file operation of `session.files` failed
+    │   ├── FileNameRefused           a name outside /mnt/data, with `..`, or not a regular file
+    │   ├── SandboxFileNotFound       no such file inside
+    │   └── SandboxFull               /mnt/data has no room left
+    ├── TranscriptError               a notebook that cannot be read or written
+    └── SessionClosed                 the session was closed, or never opened
+
+Every message says what happened and what to do next.
+"""
+
+from __future__ import annotations
+
+import signal
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from kernel_sandbox.outputs import Execution
+
+
+class SandboxError(Exception):
+    """Base of everything that this package raises on purpose."""
+
+
+class PolicyError(SandboxError, ValueError):
+    """A SandboxSpec, Limits or Mount that cannot be held."""
+
+
+class EngineError(SandboxError):
+    """The engine refused or failed; nothing of the attempt is left running."""
+
+
+class EngineUnavailable(EngineError):
+    """No engine answers."""
+
+
+class ImageNotFound(EngineError):
+    """The engine answers, but does not have the image."""
+
+
+class SandboxLost(SandboxError):
+    """The sandbox went away, and with it the variables and the files."""
+
+
+class KernelError(SandboxError):
+    """The kernel failed inside a sandbox that still stands."""
+
+
+class KernelNotReady(KernelError):
+    """The kernel did not start, or did not answer in time."""
+
+
+class KernelDied(KernelError):
+    """The kernel exited. Variables are lost; files under /mnt/data remain."""
+
+    def __init__(self, message: str, *, exit_code: int | None = None) -> None:
+        super().__init__(message)
+        self.exit_code = exit_code
+        """The exit status; a negative number is the signal that ended it."""
+
+
+class OutOfMemory(KernelDied):
+    """The kernel was killed at the memory limit of the sandbox."""
+
+
+class ProtocolViolation(SandboxError):
+    """The sandbox sent what no honest one sends, and was ended for it."""
+
+
+class CellError(SandboxError):
+    """A cell failed; `execution` holds what it showed before."""
+
+    def __init__(self, message: str, *, execution: Execution) -> None:
+        super().__init__(message)
+        self.execution = execution
+
+
+class CellTimeout(CellError):
+    """A cell ran past its time and was stopped."""
+
+
+class FileError(SandboxError):
+    """A file operation in the sandbox failed."""
+
+
+class FileNameRefused(FileError):
+    """The name leaves /mnt/data, or does not name a regular file."""
+
+
+class SandboxFileNotFound(FileError):
+    """There is no such file in the sandbox."""
+
+
+class SandboxFull(FileError):
+    """/mnt/data has no room left."""
+
+
+class TranscriptError(SandboxError):
+    """A notebook that cannot be read or written."""
+
+
+class SessionClosed(SandboxError):
+    """The session was closed, or never opened."""
+
+
+def kernel_death(exit_code: int | None, *, out_of_memory: bool, memory: str) -> KernelDied:
+    """Name the death of a kernel from its exit status.
+
+    `exit_code` follows subprocess: a negative number is a signal. `memory` is the limit, as text.
+    """
+    survived = "Variables are lost; files under /mnt/data remain. Call restart() to go on."
+    if out_of_memory:
+        text = f"The kernel used more than its {memory} of memory and was killed. {survived} Limits(memory=…) helps."
+        return OutOfMemory(text, exit_code=exit_code)
+    return KernelDied(f"The kernel {_cause(exit_code)}. {survived}", exit_code=exit_code)
+
+
+def _cause(exit_code: int | None) -> str:
+    if exit_code is None:
+        return "ended"
+    if exit_code >= 0:
+        return f"exited with status {exit_code}"
+    try:
+        name = signal.Signals(-exit_code).name
+    except ValueError:
+        name = f"signal {-exit_code}"
+    meaning = {"SIGSEGV": " (segmentation fault)", "SIGKILL": " (killed)", "SIGABRT": " (aborted)"}
+    return f"was ended by {name}{meaning.get(name, '')}"

@@ -1,0 +1,10 @@
+"""The programs that run inside the sandbox. The host reads them as text and imports none of them.
+
+    boot.py      the first lines: reads the rest from standard input
+    main.py      PID 1: starts and reaps kernels, answers the host's operations
+    zygote.py    a process that has imported ipykernel, and forks kernels
+    kernel.py    what a forked kernel does before and after it binds its sockets
+    files.py     list, read, write, delete under /mnt/data
+
+All of it is standard library, for Python 3.9 or newer, but for kernel.py, which is ipykernel's side.
+"""

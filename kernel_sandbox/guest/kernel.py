@@ -1,0 +1,135 @@
+"""What a forked kernel does: become an ordinary process, bind its sockets, set the shell up, serve.
+
+Runs in the process that will run the user's code. After `run` has begun there is nothing here to protect.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import ctypes
+import os
+import signal
+import sys
+from typing import Any
+
+PR_SET_DUMPABLE = 4
+DATA_RESOURCE = "application/vnd.dataresource+json"
+TABLE_CELLS = 20_000
+"""Rows times columns that travel as data, whatever `table_rows` says."""
+
+
+def run(request: dict[str, Any]) -> int:
+    """Run an ipykernel for the connection file that the request names, until it is told to stop."""
+    _become_ordinary(request)
+    from ipykernel.kernelapp import IPKernelApp
+
+    app = IPKernelApp.instance()
+    # The sockets must be connectable for the host's user, who is another one; their directory is private.
+    mask = os.umask(0)
+    app.initialize(
+        [
+            "-f",
+            request["connection_file"],
+            "--HistoryManager.hist_file=:memory:",
+            "--Kernel._execute_sleep=0",
+            "--IPKernelApp.parent_handle=1",  # no parent poller, and no banner about Ctrl-C in the first output
+        ]
+    )
+    os.umask(mask)
+    _wake_on_signals()
+    _refuse_exit(app.shell)
+    _explain_input(app.kernel)
+    _send_tables(app.shell, int(request["table_rows"]))
+    app.start()
+    return 0
+
+
+def _become_ordinary(request: dict[str, Any]) -> None:
+    """Undo what the zygote had for its own protection, and enter the cell's world."""
+    ctypes.CDLL(None).prctl(PR_SET_DUMPABLE, 1, 0, 0, 0)  # psutil, faulthandler and debuggers read /proc/self
+    try:
+        with open("/proc/self/oom_score_adj", "w") as score:
+            score.write("500")  # out of memory must end the kernel, not PID 1, which tells the host
+    except OSError:
+        pass
+    os.setsid()  # ipykernel interrupts its children with it when it leads its own group
+    os.environ.clear()
+    os.environ.update(request["env"])
+    os.chdir(request["workdir"])
+    sys.path.insert(0, "")
+    sys.argv = ["ipykernel_launcher"]
+    for name in [name for name in sys.modules if name.partition(".")[0] == "kernel_sandbox"]:
+        del sys.modules[name]
+    sys.meta_path[:] = [finder for finder in sys.meta_path if type(finder).__name__ != "SourceFinder"]
+    # Kernels forked from one process would all draw the same numbers; `random` seeds itself after a fork.
+    numpy_random = sys.modules.get("numpy.random")
+    if numpy_random is not None:
+        numpy_random.seed()
+
+
+def _wake_on_signals() -> None:
+    """Let an interrupt reach a cell that awaits.
+
+    ipykernel's SIGINT handler schedules the cancellation without waking the event loop (ipykernel issue 881);
+    a signal handler of asyncio's own installs the wake-up descriptor for every signal.
+    """
+    asyncio.get_event_loop().add_signal_handler(signal.SIGUSR2, lambda: None)
+
+
+def _refuse_exit(shell: Any) -> None:
+    """Make exit() and quit() an error: ending the kernel would silently lose every variable."""
+
+    def ask_exit() -> None:
+        raise RuntimeError("exit() does not end this kernel; the session's restart() or close() does.")
+
+    shell.ask_exit = ask_exit
+
+
+def _explain_input(kernel: Any) -> None:
+    """Name the way out where input() is refused."""
+    from IPython.core.error import StdinNotImplementedError
+
+    def explained(method: Any) -> Any:
+        def ask(*args: Any, **kwargs: Any) -> Any:
+            try:
+                return method(*args, **kwargs)
+            except StdinNotImplementedError:
+                raise StdinNotImplementedError(
+                    "input() is refused in this session. Put the value into the cell, "
+                    "or give the session an input handler."
+                ) from None
+
+        return ask
+
+    kernel.raw_input = explained(kernel.raw_input)
+    kernel.getpass = explained(kernel.getpass)
+
+
+def _send_tables(shell: Any, rows: int) -> None:
+    """Send DataFrames as table-schema JSON too, row-capped, so that the host gets data and not only HTML.
+
+    The schema is pandas' own (`DataFrame.to_json(orient="table")`, the Frictionless Table Schema).
+    """
+    from IPython.core.formatters import BaseFormatter
+    from traitlets import ObjectName, Unicode
+
+    class TableFormatter(BaseFormatter):
+        format_type = Unicode(DATA_RESOURCE)
+        print_method = ObjectName("_repr_data_resource_")
+        _return_type = (dict,)
+
+    def table(frame: Any) -> Any:
+        import json
+
+        count = max(1, min(rows, TABLE_CELLS // max(1, len(frame.columns))))
+        try:
+            data = json.loads(frame.head(count).to_json(orient="table", double_precision=15))
+        except (ValueError, TypeError, OverflowError, NotImplementedError, AttributeError, KeyError):
+            return None  # pandas has no such form for it (repeated column names, for one); HTML and text remain
+        data["schema"].pop("pandas_version", None)
+        return data, {"rows": len(frame), "truncated": len(frame) > count}
+
+    formatter = TableFormatter(parent=shell.display_formatter)
+    for module in ("pandas", "pandas.core.frame"):  # pandas 3 and earlier
+        formatter.for_type_by_name(module, "DataFrame", table)
+    shell.display_formatter.formatters[DATA_RESOURCE] = formatter

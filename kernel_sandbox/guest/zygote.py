@@ -1,0 +1,114 @@
+"""A process that has imported ipykernel, and forks a kernel from itself whenever PID 1 asks.
+
+The fork saves the import (200 ms) at the first start, and at every restart what the image declares as preload
+modules too. PID 1 forks this process before it does anything else, so it holds no thread, no zmq context and no
+event loop: a fork from it is safe. It is not dumpable: code of the same user in the sandbox cannot trace it or
+write to its memory (prctl(2), PR_SET_DUMPABLE), only kill it, and then PID 1 starts another.
+"""
+
+from __future__ import annotations
+
+import importlib
+import json
+import os
+import select
+import socket
+import sys
+from typing import Any
+
+MESSAGE_LIMIT = 256 * 1024
+
+
+def start() -> tuple[int, socket.socket]:
+    """Fork a zygote from this process and return its process id and the socket that asks it for kernels."""
+    ours, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
+    pid = os.fork()
+    if pid == 0:
+        try:
+            close_descriptors(keep=theirs.fileno())
+            _serve(theirs)
+        finally:
+            os._exit(1)
+    theirs.close()
+    return pid, ours
+
+
+def close_descriptors(keep: int) -> None:
+    """Close all inherited descriptors but one: PID 1's stream to the host above all."""
+    for name in os.listdir("/proc/self/fd"):
+        if int(name) > 2 and int(name) != keep:
+            try:
+                os.close(int(name))
+            except OSError:
+                pass  # the listing's own descriptor
+    null = os.open("/dev/null", os.O_RDWR)
+    for standard in (0, 1, 2):
+        os.dup2(null, standard)
+    os.close(null)
+
+
+def _serve(control: socket.socket) -> None:
+    missing = _import("ipykernel.kernelapp")
+    waiting: list[str] = []
+    forked = False
+    while True:
+        # The first kernel does not wait for the preload modules; a restart finds them imported.
+        if forked and waiting and not select.select([control], [], [], 0)[0]:
+            _import(waiting.pop(0))
+            continue
+        message = control.recv(MESSAGE_LIMIT)
+        if not message:
+            os._exit(0)
+        if missing is not None:
+            control.send(json.dumps({"error": missing}).encode())
+            continue
+        request = json.loads(message)
+        control.send(json.dumps({"pid": _fork_kernel(request, control)}).encode())
+        if not forked:
+            forked, waiting = True, request["preload"]
+
+
+def _import(name: str) -> str | None:
+    """Import a module of the image; return why it failed, or None."""
+    try:
+        importlib.import_module(name)
+    except Exception as exc:  # noqa: BLE001 - an image's module may raise anything, and must not end the zygote
+        return f"{type(exc).__name__}: {exc}"
+    return None
+
+
+def _fork_kernel(request: dict[str, Any], control: socket.socket) -> int:
+    """Fork twice, so that the kernel becomes a child of PID 1, which alone learns how it ends."""
+    reader, writer = os.pipe()
+    intermediate = os.fork()
+    if intermediate:
+        os.close(writer)
+        pid = int(os.read(reader, 32) or b"0")
+        os.close(reader)
+        os.waitpid(intermediate, 0)
+        return pid
+    try:
+        pid = os.fork()
+        if pid:
+            os.write(writer, str(pid).encode())
+            os._exit(0)
+        os.close(reader)
+        os.close(writer)
+        control.close()
+        from kernel_sandbox.guest import kernel
+
+        sys.exit(kernel.run(request))
+    except SystemExit as exc:
+        _flush()
+        os._exit(exc.code if isinstance(exc.code, int) else 1)
+    finally:
+        _flush()
+        os._exit(1)
+
+
+def _flush() -> None:
+    for stream in (sys.stdout, sys.stderr):
+        try:
+            stream.flush()
+        except (OSError, ValueError, AttributeError):
+            pass

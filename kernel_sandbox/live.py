@@ -1,0 +1,190 @@
+"""A started sandbox with its guest answering: what the provisioner drives, and the session asks about its kernel.
+
+It composes the engine's sandbox, the link to PID 1, the run directory, the transport and the gate, and it knows the
+one thing that none of them knows alone: whether the current kernel is alive, and if not, why. Runs in the reactor.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import math
+from concurrent.futures import Future
+from typing import Any
+
+from kernel_sandbox.engines import get_engine
+from kernel_sandbox.engines.base import Engine, Sandbox
+from kernel_sandbox.errors import EngineError, PolicyError, SandboxError, SandboxLost, kernel_death
+from kernel_sandbox.gate import Gate
+from kernel_sandbox.guest_link import GuestLink, boot_bytes, guest_command, kernel_name
+from kernel_sandbox.mux import MuxError
+from kernel_sandbox.policy import HOME_DIRECTORY, SandboxSpec, format_size
+from kernel_sandbox.run_directory import RunDirectory, remove_stale_directories
+from kernel_sandbox.transports import ForwardTransport, IpcTransport, Transport
+
+CHANNELS = ("shell", "iopub", "stdin", "control", "hb")
+"""In the order of their ports, 1 to 5."""
+
+_collected: set[str] = set()
+"""Engines on which what dead owners left was already looked for by this process."""
+
+
+class LiveSandbox:
+    """One sandbox, and one kernel after the other in it. `open` starts it, `aclose` ends it."""
+
+    def __init__(self, spec: SandboxSpec, engine: str, session_id: str) -> None:
+        self.spec = spec
+        self.engine: Engine = get_engine(engine)
+        self.session_id = session_id
+        self.generation = 0
+        self.death: Future[SandboxError] = Future()
+        """Why the current kernel is no longer alive, as soon as that is known. A new one for every kernel."""
+        self.exit_code: int | None = None
+        self.lost: SandboxLost | None = None
+        self._tasks: list[asyncio.Task[None]] = []
+        self._closing = False
+
+    async def open(self) -> None:
+        """Start the sandbox; no kernel yet. Raises EngineError and its kin; then nothing is left."""
+        ipc = await self._choose_ipc()
+        self.directory = RunDirectory()
+        try:
+            self.sandbox: Sandbox = await self.engine.start(
+                self.spec,
+                guest_command(),
+                session_id=self.session_id,
+                shared=self.directory.shared if ipc else None,
+                boot=boot_bytes(),
+            )
+        except BaseException:
+            self.directory.remove()
+            raise
+        self.link = GuestLink(self.sandbox)
+        self.transport: Transport = IpcTransport(self.directory) if ipc else ForwardTransport(self.link)
+        self.gate = Gate(self.transport.dial)
+        loop = asyncio.get_running_loop()
+        self._tasks = [loop.create_task(task) for task in (self._serve(), self._watch(), self._collect())]
+
+    async def _choose_ipc(self) -> bool:
+        if self.spec.transport == "forward":
+            return False
+        supported = await self.engine.supports_ipc(self.spec)
+        if self.spec.transport == "ipc" and not supported:
+            raise PolicyError("transport='ipc' needs an engine on this machine that shares sockets: use 'forward'.")
+        return supported
+
+    async def start_kernel(self, key: bytes, signature_scheme: str) -> dict[str, Any]:
+        """Start the next kernel and return its connection info, as jupyter_client wants it.
+
+        Raises KernelNotReady, SandboxLost or ProtocolViolation.
+        """
+        if self.lost is not None:
+            raise self.lost
+        self.generation += 1
+        self.death, self.exit_code = Future(), None
+        self.transport.prepare(self.generation)
+        connection: dict[str, Any] = {f"{channel}_port": port for port, channel in enumerate(CHANNELS, 1)}
+        connection |= {"transport": "ipc", "key": key.decode(), "signature_scheme": signature_scheme}
+        request = {
+            "connection": connection,
+            "env": kernel_environment(self.spec),
+            "workdir": self.spec.workdir,
+            "kernelspec": self.spec.kernel,
+            "table_rows": self.spec.limits.table_rows,
+            "preload": self.sandbox.preload,
+        }
+        await self.link.start_kernel(self.generation, request, self.spec.limits.start_timeout)
+        self.transport.secure(self.generation)
+        await self.gate.aclose()
+        if self.spec.listen == "tcp":
+            ports, address, transport = await self.gate.listen_tcp(), "127.0.0.1", "tcp"
+        else:
+            ports, address, transport = {port: port for port in range(1, 6)}, self.directory.listen_address, "ipc"
+            await self.gate.listen_unix(address)
+        named = {f"{channel}_port": ports[port] for port, channel in enumerate(CHANNELS, 1)}
+        return {"transport": transport, "ip": address, "key": key, "signature_scheme": signature_scheme, **named}
+
+    async def stop_kernel(self) -> None:
+        """End the current kernel and everything that it started. Files under /mnt/data stay."""
+        if self.lost is None:
+            with contextlib.suppress(SandboxLost):
+                await self.link.stop_kernel(kernel_name(self.generation))
+        await self.gate.aclose()
+        if self.exit_code is None:
+            self.exit_code = -9
+
+    async def signal_kernel(self, number: int) -> None:
+        if self.lost is None and self.exit_code is None:
+            await self.link.signal_kernel(kernel_name(self.generation), number)
+
+    async def aclose(self) -> None:
+        """End the sandbox and remove all that belonged to it, on the host too."""
+        if self._closing:
+            return
+        self._closing = True
+        try:
+            await self.gate.aclose()
+            await self.sandbox.aclose()
+        finally:
+            for task in self._tasks:
+                task.cancel()
+            await asyncio.gather(*self._tasks, return_exceptions=True)
+            self.transport.close()
+            self.directory.remove()
+            self._end(SandboxLost("The session was closed."), 0)
+
+    async def _serve(self) -> None:
+        """Serve the link; its end is the sandbox's end."""
+        violation = ""
+        try:
+            await self.link.run()
+        except MuxError as exc:
+            violation = str(exc)
+        if not self._closing:
+            reason = violation or await self.sandbox.epitaph()
+            lost = f"The sandbox is gone: {reason}. Variables and files are lost. Call restart() for a new one."
+            self.lost = SandboxLost(lost)
+            self._end(self.lost, 1)
+            await self.gate.aclose()
+
+    async def _watch(self) -> None:
+        """Turn the guest's report of the current kernel's exit into its death."""
+        with contextlib.suppress(SandboxLost):
+            async for told in self.link.exits():
+                if told.kernel == kernel_name(self.generation):
+                    memory = format_size(self.spec.limits.memory_bytes)
+                    death = kernel_death(told.exit_code, out_of_memory=told.out_of_memory, memory=memory)
+                    self._end(death, told.exit_code)
+
+    def _end(self, reason: SandboxError, exit_code: int) -> None:
+        if self.exit_code is None:
+            self.exit_code = exit_code
+        if not self.death.done():
+            self.death.set_result(reason)
+
+    async def _collect(self) -> None:
+        """At a process's first sandbox, remove what dead owners left behind, beside the start."""
+        if self.engine.name not in _collected:
+            _collected.add(self.engine.name)
+            with contextlib.suppress(EngineError):
+                remove_stale_directories()
+                await self.engine.collect_garbage()
+
+
+def kernel_environment(spec: SandboxSpec) -> dict[str, str]:
+    """The kernel's environment, added to the image's own: nothing of the host, and `spec.env` on top."""
+    threads = str(max(1, math.ceil(spec.limits.cpus)))
+    return {
+        "HOME": HOME_DIRECTORY,
+        "USER": "sandbox",  # its user id has no name in the image, which getpass.getuser() would trip over
+        "LOGNAME": "sandbox",
+        "LANG": "C.UTF-8",
+        "TERM": "xterm-256color",
+        "TZ": "UTC",
+        "MPLBACKEND": "module://matplotlib_inline.backend_inline",
+        "PYTHONNOUSERSITE": "1",
+        "JPY_PARENT_PID": "1",
+        # Numeric libraries would start a thread for each processor of the host.
+        **dict.fromkeys(("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS"), threads),
+        **spec.env,
+    }

@@ -1,0 +1,51 @@
+"""The one event loop that everything below the provisioner lives in, on a thread of its own.
+
+Jupyter's own tools call a provisioner from loops that come and go (a blocking KernelManager runs one only during
+a call), while the gate and the link to the guest must go on in between. The sync facade runs its session here too.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import threading
+from collections.abc import Awaitable, Callable
+from concurrent.futures import Future
+from typing import Any, TypeVar
+
+import anyio
+from anyio.from_thread import BlockingPortal
+
+T = TypeVar("T")
+
+_lock = threading.Lock()
+_portal: BlockingPortal | None = None
+_loop: asyncio.AbstractEventLoop | None = None
+_process = 0
+
+
+def portal() -> BlockingPortal:
+    """Return the portal into the reactor, and start its thread at the first call (in a forked child, anew)."""
+    global _portal, _process
+    with _lock:
+        if _portal is None or _process != os.getpid():
+            started: Future[BlockingPortal] = Future()
+            # A daemon: an interpreter that ends must not wait for open sandboxes, which end with their stream.
+            threading.Thread(target=anyio.run, args=(_serve, started), name="kernel-sandbox", daemon=True).start()
+            _portal, _process = started.result(), os.getpid()
+        return _portal
+
+
+async def _serve(started: Future[BlockingPortal]) -> None:
+    global _loop
+    _loop = asyncio.get_running_loop()
+    async with BlockingPortal() as opened:
+        started.set_result(opened)
+        await opened.sleep_until_stopped()
+
+
+async def on_reactor(function: Callable[..., Awaitable[T]], *args: Any) -> T:
+    """Await `function(*args)` in the reactor, from any event loop; cancelling it cancels it there too."""
+    if _loop is asyncio.get_running_loop():
+        return await function(*args)
+    return await asyncio.wrap_future(portal().start_task_soon(function, *args))

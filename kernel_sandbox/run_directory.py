@@ -1,0 +1,175 @@
+"""A session's private directory on the host: its sockets, its connection file, and who owns it.
+
+    <base>/<8 hex>/            0700
+        owner.json             who made it, so that a later process can tell whether it is stale
+        connection.json        for any Jupyter client, 0600
+        h-1 … h-5              the sockets that clients connect to (the gate listens)
+        k/                     seen by the sandbox as /run/kernel-sandbox (transport ipc only)
+            1/ s-1 … s-5       one directory per kernel: open while the kernel binds, then locked
+
+The sandbox can only ever write into the newest k/N, and only until `lock`; afterwards no name in it is trusted:
+each socket is reached through the descriptor that was pinned then.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import os
+import secrets
+import shutil
+import stat
+import tempfile
+from collections.abc import Iterator
+from dataclasses import asdict, dataclass
+from pathlib import Path
+
+from kernel_sandbox.errors import EngineError, ProtocolViolation
+
+PORTS = range(1, 6)
+SOCKET_PATH_LIMIT = 107
+"""What sockaddr_un holds (unix(7)), less the closing zero."""
+
+
+@dataclass(frozen=True, slots=True)
+class Owner:
+    """The process that a sandbox or a run directory belongs to, told apart from a later one with the same id."""
+
+    pid: int
+    started: str
+    """Start time of the process in clock ticks since boot (proc(5), stat, field 22)."""
+    namespace: str
+    """The pid namespace in which `pid` counts: another container on this machine has another."""
+    boot: str
+    machine: str
+
+    @classmethod
+    def current(cls) -> Owner:
+        pid = os.getpid()
+        boot = _read("/proc/sys/kernel/random/boot_id")
+        return cls(pid, _start_time(pid) or "", _pid_namespace(), boot, _read("/etc/machine-id"))
+
+    @property
+    def is_gone(self) -> bool:
+        """Whether the process is dead for certain. What cannot be judged from here counts as alive."""
+        here = Owner.current()
+        if self.machine != here.machine:
+            return False
+        if self.boot != here.boot:
+            return True
+        return self.namespace == here.namespace and _start_time(self.pid) != self.started
+
+
+def _read(path: str) -> str:
+    with contextlib.suppress(OSError):
+        return Path(path).read_text().strip()
+    return "unknown"
+
+
+def _pid_namespace() -> str:
+    with contextlib.suppress(OSError):
+        return str(Path("/proc/self/ns/pid").readlink())
+    return "unknown"
+
+
+def _start_time(pid: int) -> str | None:
+    try:
+        text = Path(f"/proc/{pid}/stat").read_text()
+    except OSError:
+        # Not Linux: existence is all there is to know.
+        with contextlib.suppress(OSError):
+            os.kill(pid, 0)
+            return ""
+        return None
+    fields = text.rpartition(")")[2].split()
+    return None if fields[0] in "ZX" else fields[19]
+
+
+def base_directory() -> Path:
+    """Return the private directory of this user that holds all run directories; make it when it is not there.
+
+    Raises EngineError where the place belongs to somebody else.
+    """
+    runtime = os.environ.get("XDG_RUNTIME_DIR")
+    longest = "/12345678/k/1234567/s-5"
+    base = Path(runtime, "kernel-sandbox") if runtime else None
+    if base is None or not os.access(base.parent, os.W_OK) or len(f"{base}{longest}") > SOCKET_PATH_LIMIT:
+        base = Path(tempfile.gettempdir(), f"kernel-sandbox-{os.getuid()}")
+    if len(f"{base}{longest}") > SOCKET_PATH_LIMIT:
+        base = Path(f"/tmp/kernel-sandbox-{os.getuid()}")
+    with contextlib.suppress(FileExistsError):
+        base.mkdir(mode=0o700)
+    status = base.lstat()
+    if not stat.S_ISDIR(status.st_mode) or status.st_uid != os.getuid() or status.st_mode & 0o077:
+        raise EngineError(f"{base} is not a private directory of this user: remove it, or set XDG_RUNTIME_DIR.")
+    return base
+
+
+class RunDirectory:
+    """One session's directory. The constructor makes it; `remove` takes it away."""
+
+    def __init__(self) -> None:
+        self.path = base_directory() / secrets.token_hex(4)
+        self.path.mkdir(mode=0o700)
+        (self.path / "owner.json").write_text(json.dumps(asdict(Owner.current())))
+        self.shared = self.path / "k"
+        self.shared.mkdir()
+        self.shared.chmod(0o755)
+
+    @property
+    def connection_file(self) -> Path:
+        return self.path / "connection.json"
+
+    @property
+    def listen_address(self) -> str:
+        """What a connection file names as `ip`; each socket is this, a dash, and its port."""
+        return str(self.path / "h")
+
+    def open_for_kernel(self, generation: int) -> None:
+        """Make the directory that the next kernel may bind its sockets in."""
+        directory = self.shared / str(generation)
+        directory.mkdir()
+        directory.chmod(0o777)  # another user binds there; the 0700 parent keeps everybody else out
+
+    def lock(self, generation: int) -> dict[int, int]:
+        """Make a kernel's directory unwritable and pin its sockets: a descriptor (O_PATH) for each port.
+
+        Must run before the first cell. Raises ProtocolViolation when an entry is not what a kernel binds.
+        """
+        directory = os.open(self.shared / str(generation), os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW)
+        try:
+            os.fchmod(directory, 0o755)
+            return {port: _pin(directory, f"s-{port}") for port in PORTS}
+        finally:
+            os.close(directory)
+
+    def remove(self) -> None:
+        shutil.rmtree(self.path, ignore_errors=True)
+
+
+def _pin(directory: int, name: str) -> int:
+    descriptor = os.open(name, os.O_PATH | os.O_NOFOLLOW | os.O_CLOEXEC, dir_fd=directory)
+    status = os.fstat(descriptor)
+    if not stat.S_ISSOCK(status.st_mode) or status.st_nlink != 1:
+        os.close(descriptor)
+        raise ProtocolViolation(f"The kernel's {name} is not a socket of its own; the sandbox was ended.")
+    return descriptor
+
+
+def stale_directories() -> Iterator[Path]:
+    """Yield run directories of this user whose owner is no longer alive."""
+    for path in base_directory().iterdir():
+        try:
+            owner = Owner(**json.loads((path / "owner.json").read_text()))
+        except (OSError, ValueError, TypeError):
+            owner = None
+        if owner is not None and owner.is_gone:
+            yield path
+
+
+def remove_stale_directories() -> int:
+    """Remove what dead owners left and return how many there were."""
+    paths = list(stale_directories())
+    for path in paths:
+        shutil.rmtree(path, ignore_errors=True)
+    return len(paths)

@@ -1,0 +1,433 @@
+"""A session: one kernel in one sandbox, cells one after the other, everything that they showed kept.
+
+Follow a cell from here: `stream` makes a Cell and a task for it; the task sends it through `channels`; the Cell
+gathers outputs until it is over; `_conclude` makes the Execution and the transcript's cell. `execute` is `stream`
+drained.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import inspect
+import signal
+from collections.abc import AsyncIterator, Mapping, Sequence
+from pathlib import Path
+from types import TracebackType
+from typing import TYPE_CHECKING, Any, Literal, Self
+
+import anyio
+import anyio.to_thread
+from jupyter_client.kernelspec import KernelSpec
+from jupyter_client.manager import AsyncKernelManager
+
+from kernel_sandbox.cell import Cell
+from kernel_sandbox.channels import Ask, Channels, Message, shared_context
+from kernel_sandbox.engines.base import new_session_id
+from kernel_sandbox.errors import PolicyError, SandboxError, SandboxLost, SessionClosed
+from kernel_sandbox.files import AsyncSandboxFiles
+from kernel_sandbox.outputs import CellOutputs, Event, Execution, SessionOutputs, Status
+from kernel_sandbox.policy import Limits, Mount, SandboxSpec
+from kernel_sandbox.provisioner import PROVISIONER, SandboxProvisioner
+from kernel_sandbox.reactor import on_reactor
+from kernel_sandbox.transcript import Transcript
+
+if TYPE_CHECKING:
+    from kernel_sandbox.guest_link import GuestLink, Usage
+    from kernel_sandbox.live import LiveSandbox
+
+Timeout = float | None | Literal["default"]
+LATE_CELLS = 1000
+"""How many finished cells still take what arrives late."""
+SETTLE = 0.02
+SETTLE_LIMIT = 0.3
+"""Seconds: after a kernel's death, its last outputs are awaited until iopub has been silent for SETTLE."""
+
+
+class CellStream:
+    """The live events of one cell: iterate it. `execution` is there when it has ended.
+
+    A loop that is left early leaves the cell running; `aclose` interrupts it and waits for its end.
+    """
+
+    def __init__(self, session: AsyncSession, cell: Cell, task: asyncio.Task[None]) -> None:
+        self._session = session
+        self._cell = cell
+        self._task = task
+        self._ended = False
+
+    @property
+    def execution(self) -> Execution | None:
+        return self._cell.execution
+
+    def __aiter__(self) -> AsyncIterator[Event]:
+        return self
+
+    async def __anext__(self) -> Event:
+        event = None if self._ended else await self._cell.events.get()
+        if event is None:
+            self._ended = True
+            await asyncio.shield(self._task)
+            raise StopAsyncIteration
+        return event
+
+    async def aclose(self) -> None:
+        """Stop the cell if it still runs, and wait for its end."""
+        with anyio.CancelScope(shield=True):
+            if not self._task.done():
+                await self._session.stop_cell(self._cell)
+            await self._task
+
+
+class AsyncSession:
+    """A stateful IPython kernel in a locked-down sandbox. Use it as an async context manager.
+
+    `engine` starts the sandbox, everything else about it is a SandboxSpec, given as `spec` or field by field.
+    `transcript` names an .ipynb file that is saved after every cell. `input_handler` answers input(): it gets the
+    prompt (the sandbox's words, not yours) and whether a password is asked for; without one, input() is refused.
+
+    Raises EngineUnavailable, ImageNotFound, EngineError or KernelNotReady where it cannot open; nothing is left then.
+    """
+
+    def __init__(
+        self,
+        *,
+        engine: str = "docker",
+        image: str | None = None,
+        limits: Limits | None = None,
+        mounts: Sequence[Mount] = (),
+        env: Mapping[str, str] | None = None,
+        runtime: str | None = None,
+        transport: Literal["ipc", "forward"] | None = None,
+        spec: SandboxSpec | None = None,
+        transcript: str | Path | None = None,
+        input_handler: Ask | None = None,
+    ) -> None:
+        given = {"image": image, "limits": limits, "mounts": tuple(mounts), "env": env}
+        given |= {"runtime": runtime, "transport": transport}
+        fields = {name: value for name, value in given.items() if value}
+        if spec is not None and fields:
+            raise PolicyError(f"Give either spec or {', '.join(fields)}, not both.")
+        self.spec = spec or SandboxSpec(**fields)  # type: ignore[arg-type]
+        self.engine = engine
+        self.id = new_session_id()
+        self.transcript = Transcript(path=Path(transcript).expanduser() if transcript else None)
+        self.files = AsyncSandboxFiles(self._link)
+        self.kernel_info: dict[str, Any] = {}
+        self._input_handler = input_handler
+        self._outputs = SessionOutputs(self.spec.limits, self._cell_changed)
+        self._cells: dict[str, Cell] = {}
+        self._by_outputs: dict[CellOutputs, Cell] = {}
+        self._current: Cell | None = None
+        self._turn = asyncio.Lock()
+        self._epoch = 0
+        self._background: set[asyncio.Task[Any]] = set()
+        self._manager: AsyncKernelManager | None = None
+        self._channels: Channels | None = None
+        self._death: SandboxError | None = SessionClosed("The session is not open: use it in a `with` block.")
+        self._closed = False
+
+    # Opening and closing
+
+    async def __aenter__(self) -> Self:
+        await self.open()
+        return self
+
+    async def __aexit__(
+        self, kind: type[BaseException] | None, value: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        await self.aclose()
+
+    async def open(self) -> None:
+        """Start the sandbox and its kernel, and return when it is ready for the first cell."""
+        if self._manager is not None or self._closed:
+            raise SessionClosed("A session opens once: make a new one.")
+        self._manager = AsyncKernelManager(context=shared_context())
+        config = {"engine": self.engine, "session_id": self.id, **self.spec.to_config()}
+        self._manager._kernel_spec = KernelSpec(  # the property looks for files; this spec lives in memory
+            argv=[],
+            display_name="Python (sandbox)",
+            language="python",
+            interrupt_mode="message",
+            metadata={"kernel_provisioner": {"provisioner_name": PROVISIONER, "config": config}},
+        )
+        try:
+            await self._manager.start_kernel()
+            await self._connect()
+        except BaseException:
+            with anyio.CancelScope(shield=True):
+                await self.aclose()
+            raise
+
+    async def aclose(self) -> None:
+        """End the kernel and the sandbox. The transcript stays; the files under /mnt/data are gone."""
+        if self._closed:
+            return
+        self._closed = True
+        with anyio.CancelScope(shield=True):
+            self._end_current(SessionClosed("The session was closed while the cell ran."))
+            for task in list(self._background):
+                task.cancel()
+            if self._channels is not None:
+                await self._channels.close()
+            if self._manager is not None and self._manager.provisioner is not None:
+                await self._manager.shutdown_kernel(now=True)
+            self._death = SessionClosed("The session is closed. Open a new one; its transcript can be replayed.")
+
+    async def _connect(self) -> None:
+        """Connect to a kernel that has just started, and watch for its death."""
+        assert self._manager is not None
+        channels = self._channels = Channels(self._manager, self._take_unparented)
+        channels.open()
+        self.kernel_info = await channels.handshake(self.spec.limits.start_timeout)
+        self._death = None
+        self._in_background(self._watch_death(self._live()))
+        language = self.kernel_info.get("language_info")
+        self.transcript.set_kernel(
+            {"name": "kernel-sandbox", "display_name": "Python (sandbox)", "language": "python"},
+            language if isinstance(language, dict) else {},
+        )
+        self.transcript.set_provenance(self._provenance())
+
+    def _live(self) -> LiveSandbox:
+        if self._manager is not None and isinstance(self._manager.provisioner, SandboxProvisioner):
+            live = self._manager.provisioner.live
+            if live is not None:
+                return live
+        raise self._death or SandboxLost("The sandbox is gone. Call restart() for a new one.")
+
+    def _link(self) -> GuestLink:
+        live = self._live()
+        if live.lost is not None:
+            raise live.lost
+        return live.link
+
+    def _provenance(self) -> dict[str, Any]:
+        live = self._live()
+        sandbox = {"image": self.spec.image, "image_digest": live.sandbox.image, "network": self.spec.network}
+        return {
+            "session": self.id,
+            "engine": live.engine.name,
+            "transport": live.transport.name,
+            **sandbox,
+            "limits": {name: getattr(self.spec.limits, name) for name in Limits.__dataclass_fields__},
+            "weakened": list(live.sandbox.weakened),
+        }
+
+    @property
+    def connection_file(self) -> Path:
+        """The kernel's connection file on this host, for `jupyter console --existing` and other clients."""
+        if self._manager is None or not self._manager.connection_file:
+            raise self._death or SessionClosed("The session is not open.")
+        return Path(self._manager.connection_file)
+
+    # Running cells
+
+    async def execute(self, source: str, *, timeout: Timeout = "default") -> Execution:
+        """Run one cell and return what came of it. A failing cell is data: see `Execution.status`.
+
+        `timeout` is in seconds; None waits for ever; by default it is `Limits.cell_timeout`. A cancelled call
+        interrupts its cell first, so that the next one finds the kernel at rest.
+        """
+        stream = self.stream(source, timeout=timeout)
+        try:
+            async for _ in stream:
+                pass
+        except asyncio.CancelledError:
+            await stream.aclose()
+            raise
+        assert stream.execution is not None
+        return stream.execution
+
+    def stream(self, source: str, *, timeout: Timeout = "default") -> CellStream:
+        """Run one cell and iterate over its outputs as they come. Cells run in the order of these calls."""
+        seconds = self.spec.limits.cell_timeout if timeout == "default" else timeout
+        if seconds is not None and not seconds > 0:
+            raise ValueError(f"timeout={timeout!r}: give seconds above 0, or None.")
+        text = source.encode("utf-8", "replace").decode("utf-8")  # a lone surrogate has no place in a message
+        cell = Cell(text, self._outputs.cell(), self.spec.limits.on_output_limit == "interrupt")
+        cell.on_late = self._cell_changed_late
+        cell.on_input = self._ask_user
+        return CellStream(self, cell, self._in_background(self._run(cell, seconds, self._epoch)))
+
+    async def _run(self, cell: Cell, timeout: float | None, epoch: int) -> None:
+        try:
+            async with self._turn:
+                cell.start_clock()
+                self._current = cell
+                if self._death is not None:
+                    cell.end("dead", self._death)
+                elif epoch != self._epoch:
+                    cell.end("aborted", SandboxError("The kernel was restarted before this cell ran."), "Aborted")
+                else:
+                    await self._send(cell, timeout)
+        finally:
+            self._current = None
+            self._conclude(cell)
+
+    async def _send(self, cell: Cell, timeout: float | None) -> None:
+        assert self._channels is not None
+        content = {
+            "code": cell.source,
+            "silent": False,
+            "store_history": True,
+            "user_expressions": {},
+            "allow_stdin": self._input_handler is not None,
+            "stop_on_error": False,  # cells are sent one at a time: there is nothing to abort
+        }
+        identifier = self._channels.request("shell", "execute_request", content, cell.take)
+        self._remember(identifier, cell)
+        try:
+            async with asyncio.timeout(timeout):
+                await cell.attention.wait()
+        except TimeoutError:
+            await self._stop(cell, "timeout", f"The cell ran longer than {timeout:g} s", "CellTimeout")
+        if not cell.over.is_set():
+            await self._stop(cell, "error", "The cell showed more than its limit", "OutputLimit")
+
+    async def _stop(self, cell: Cell, status: Status, why: str, ename: str) -> None:
+        """End a running cell: interrupt, then SIGINT, then a restart; the cell's error says which it took."""
+        grace = self.spec.limits.interrupt_grace
+        for step in (self.interrupt, self._send_sigint):
+            await step()
+            with contextlib.suppress(TimeoutError):
+                await asyncio.wait_for(cell.over.wait(), grace)
+            if cell.over.is_set():
+                if cell.execution is None and cell.status is None:
+                    cell.fail(status, SandboxError(f"{why} and was interrupted; variables are kept."), ename)
+                return
+        lost = (
+            "did not stop when interrupted, so the kernel was restarted: variables are lost, files under /mnt/data stay"
+        )
+        cell.end(status, SandboxError(f"{why} and {lost}."), ename)
+        await self._relaunch()
+
+    async def stop_cell(self, cell: Cell) -> None:
+        """Stop a cell that nobody waits for any more, whether it runs or still waits for its turn."""
+        if cell is self._current:
+            await self._stop(cell, "error", "The cell was given up", "KeyboardInterrupt")
+        else:
+            cell.end("aborted", SandboxError("The cell was given up before it ran."), "Aborted")
+
+    async def interrupt(self) -> None:
+        """Interrupt the running cell, as Jupyter's stop button does: it ends with KeyboardInterrupt."""
+        if self._channels is not None and self._death is None:
+            answered = await self._channels.ask("control", "interrupt_request", {}, timeout=1.0)
+            if answered is None:
+                await self._send_sigint()
+
+    async def _send_sigint(self) -> None:
+        with contextlib.suppress(SandboxError):
+            await on_reactor(self._live().signal_kernel, signal.SIGINT)
+
+    async def restart(self) -> None:
+        """Start a fresh kernel: variables and processes are gone, files under /mnt/data stay.
+
+        A cell that runs, and those that wait, end as "aborted". Where the sandbox itself is gone a new one is
+        started, without the files. Raises what `open` raises.
+        """
+        if self._manager is None or self._closed:
+            raise self._death or SessionClosed("The session is closed.")
+        self._epoch += 1
+        if self._current is not None:
+            self._current.end("aborted", SandboxError("The kernel was restarted while the cell ran."), "Aborted")
+        async with self._turn:
+            await self._relaunch()
+
+    async def _relaunch(self) -> None:
+        assert self._manager is not None
+        self._death = SandboxError("The kernel is being restarted.")
+        self._outputs.forget_displays()
+        self._cells.clear()
+        if self._channels is not None:
+            await self._channels.close()
+        try:
+            await self._manager.restart_kernel(now=True)
+            await self._connect()
+        except SandboxError as exc:
+            self._death = exc
+            raise
+
+    async def usage(self) -> Usage:
+        """Ask the sandbox what it uses now: memory and data in bytes, and how many processes."""
+        return await on_reactor(lambda: self._link().usage())
+
+    # What the kernel and the sandbox tell
+
+    async def _watch_death(self, live: LiveSandbox) -> None:
+        """Wait for the current kernel's end; end its cell at once, after what it had shown last."""
+        death = live.death
+        cause = await asyncio.wrap_future(death)
+        if live.death is death and self._death is None:
+            self._death = cause
+            await self._settle()
+            self._end_current(cause)
+
+    async def _settle(self) -> None:
+        """Wait until the dead kernel's last messages have been read."""
+        deadline = asyncio.get_running_loop().time() + SETTLE_LIMIT
+        while self._channels is not None and asyncio.get_running_loop().time() < deadline:
+            before = self._channels.messages
+            await asyncio.sleep(SETTLE)
+            if self._channels.messages == before:
+                return
+
+    def _end_current(self, cause: SandboxError) -> None:
+        if self._current is not None:
+            self._current.end("dead", cause)
+
+    def _take_unparented(self, channel: str, message: Message) -> None:
+        """Give what has no known parent (a subprocess of an old kernel's child, say) to the running cell."""
+        if channel == "iopub" and self._current is not None and message["msg_type"] == "stream":
+            self._current.take(channel, message)
+
+    def _ask_user(self, prompt: str, password: bool) -> None:
+        if self._input_handler is not None and self._channels is not None:
+            self._in_background(self._answer_input(self._input_handler, prompt, password, self._channels))
+
+    async def _answer_input(self, handler: Ask, prompt: str, password: bool, channels: Channels) -> None:
+        if inspect.iscoroutinefunction(handler):
+            value = await handler(prompt, password)
+        else:
+            value = await anyio.to_thread.run_sync(handler, prompt, password, abandon_on_cancel=True)
+        channels.answer_input(str(value))
+
+    # Keeping
+
+    def _remember(self, identifier: str, cell: Cell) -> None:
+        self._cells[identifier] = cell
+        while len(self._cells) > LATE_CELLS:
+            oldest = next(iter(self._cells))
+            del self._cells[oldest]
+            if self._channels is not None:
+                self._channels.forget(oldest)
+
+    def _conclude(self, cell: Cell) -> None:
+        if cell.execution is not None:
+            return
+        execution = cell.conclude()
+        cell.transcript_cell = self.transcript.add_code_cell(
+            cell.source,
+            execution.outputs,
+            execution_count=execution.execution_count,
+            timing=cell.timing,
+            status=execution.status,
+        )
+        self._by_outputs[cell.outputs] = cell
+        self.transcript.autosave()
+
+    def _cell_changed(self, outputs: CellOutputs) -> None:
+        """A later cell updated a display that an earlier one had shown."""
+        cell = self._by_outputs.get(outputs)
+        if cell is not None and cell is not self._current:
+            self._cell_changed_late(cell)
+
+    def _cell_changed_late(self, cell: Cell) -> None:
+        if cell.transcript_cell is not None:
+            self.transcript.update(cell.transcript_cell, cell.outputs.outputs)
+
+    def _in_background(self, work: Any) -> asyncio.Task[Any]:
+        task = asyncio.get_running_loop().create_task(work)
+        self._background.add(task)
+        task.add_done_callback(self._background.discard)
+        return task

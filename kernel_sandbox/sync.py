@@ -1,0 +1,165 @@
+"""The sync facade: the same names as AsyncSession's, forwarded to one that lives in the reactor. No logic here.
+
+It works in a plain script, in a thread, and where an event loop is running already (a notebook), because it never
+runs one of its own.
+"""
+
+from __future__ import annotations
+
+import queue
+from collections.abc import Awaitable, Callable, Iterator
+from concurrent.futures import Future
+from pathlib import Path
+from types import TracebackType
+from typing import TYPE_CHECKING, Any, Self, TypeVar
+
+from kernel_sandbox.files import AsyncSandboxFiles, FileInfo
+from kernel_sandbox.outputs import Event, Execution
+from kernel_sandbox.reactor import portal
+from kernel_sandbox.session import AsyncSession, CellStream, Timeout
+from kernel_sandbox.transcript import Transcript
+
+if TYPE_CHECKING:
+    from kernel_sandbox.guest_link import Usage
+    from kernel_sandbox.policy import SandboxSpec
+
+T = TypeVar("T")
+
+
+def _call(function: Callable[..., Awaitable[T]], *args: Any) -> T:
+    """Run in the reactor and wait. Ctrl-C cancels there too: a cell is then interrupted."""
+    future: Future[T] = portal().start_task_soon(function, *args)
+    try:
+        return future.result()
+    except BaseException:
+        future.cancel()
+        raise
+
+
+class SandboxFiles:
+    """AsyncSandboxFiles, in sync code."""
+
+    def __init__(self, files: AsyncSandboxFiles) -> None:
+        self._files = files
+
+    def list(self, directory: str = "") -> tuple[FileInfo, ...]:
+        return _call(self._files.list, directory)
+
+    def read(self, name: str) -> bytes:
+        return _call(self._files.read, name)
+
+    def write(self, name: str, data: bytes | str) -> FileInfo:
+        return _call(self._files.write, name, data)
+
+    def upload(self, path: str | Path, name: str | None = None) -> FileInfo:
+        return _call(self._files.upload, path, name)
+
+    def download(self, name: str, path: str | Path) -> Path:
+        return _call(self._files.download, name, path)
+
+    def delete(self, name: str) -> None:
+        _call(self._files.delete, name)
+
+
+class SyncCellStream:
+    """CellStream, in sync code. Ctrl-C in the loop leaves the cell running: interrupt the session and go on."""
+
+    def __init__(self, session: AsyncSession, source: str, timeout: Timeout) -> None:
+        self._events: queue.SimpleQueue[Event | None] = queue.SimpleQueue()
+        self._stream: CellStream = _call(self._start, session, source, timeout)
+        self._pumping = portal().start_task_soon(self._pump)
+
+    async def _start(self, session: AsyncSession, source: str, timeout: Timeout) -> CellStream:
+        return session.stream(source, timeout=timeout)
+
+    async def _pump(self) -> None:
+        async for event in self._stream:
+            self._events.put(event)
+        self._events.put(None)
+
+    @property
+    def execution(self) -> Execution | None:
+        return self._stream.execution
+
+    def __iter__(self) -> Iterator[Event]:
+        return self
+
+    def __next__(self) -> Event:
+        event = self._events.get()
+        if event is None:
+            self._events.put(None)
+            raise StopIteration
+        return event
+
+    def close(self) -> None:
+        """Stop the cell if it still runs, and wait for its end."""
+        _call(self._stream.aclose)
+
+
+class Session:
+    """A stateful IPython kernel in a locked-down sandbox. Takes the arguments of AsyncSession; use it in `with`."""
+
+    def __init__(self, **arguments: Any) -> None:
+        async def make() -> AsyncSession:
+            return AsyncSession(**arguments)
+
+        self._session = _call(make)
+        self.files = SandboxFiles(self._session.files)
+
+    def __enter__(self) -> Self:
+        self.open()
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, value: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.close()
+
+    def open(self) -> None:
+        _call(self._session.open)
+
+    def close(self) -> None:
+        """AsyncSession.aclose, under the name that sync code expects."""
+        _call(self._session.aclose)
+
+    def execute(self, source: str, *, timeout: Timeout = "default") -> Execution:
+        async def execute() -> Execution:
+            return await self._session.execute(source, timeout=timeout)
+
+        return _call(execute)
+
+    def stream(self, source: str, *, timeout: Timeout = "default") -> SyncCellStream:
+        return SyncCellStream(self._session, source, timeout)
+
+    def interrupt(self) -> None:
+        _call(self._session.interrupt)
+
+    def restart(self) -> None:
+        _call(self._session.restart)
+
+    def usage(self) -> Usage:
+        return _call(self._session.usage)
+
+    @property
+    def id(self) -> str:
+        return self._session.id
+
+    @property
+    def engine(self) -> str:
+        return self._session.engine
+
+    @property
+    def spec(self) -> SandboxSpec:
+        return self._session.spec
+
+    @property
+    def transcript(self) -> Transcript:
+        return self._session.transcript
+
+    @property
+    def kernel_info(self) -> dict[str, Any]:
+        return self._session.kernel_info
+
+    @property
+    def connection_file(self) -> Path:
+        return self._session.connection_file
