@@ -1,9 +1,9 @@
 """A stateful code interpreter: an IPython kernel in a locked-down sandbox, every output kept.
 
-    from kernel_sandbox import Session
+from kernel_sandbox import Session
 
-    with Session(image="datascience") as session:
-        print(session.execute("21 * 2").text)
+with Session(image="datascience") as session:
+    print(session.execute("21 * 2").text)
 """
 
 from __future__ import annotations

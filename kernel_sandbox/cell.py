@@ -144,6 +144,7 @@ class Cell:
         if reply.get("status") == "aborted":
             return "aborted"
         if not any(output.output_type == "error" for output in self.outputs.outputs):
-            names = [str(reply.get(key, ""))[:2000] for key in ("ename", "evalue")]
-            self.events.put_nowait(self.outputs.add_error(names[0] or "Error", names[1], (": ".join(names),)))
+            event = self.outputs.feed("error", reply)
+            if event is not None:
+                self.events.put_nowait(event)
         return "error"

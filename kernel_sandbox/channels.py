@@ -64,12 +64,13 @@ class Channels:
         self.messages = 0
 
     def open(self) -> None:
-        manager = self._manager
+        # The kernel sends an input request to the stdin client of the same identity as the shell client.
+        manager, identity = self._manager, self._session.bsession
         self._sockets = {
-            "shell": manager.connect_shell(),
+            "shell": manager.connect_shell(identity=identity),
             "iopub": manager.connect_iopub(),
-            "control": manager.connect_control(),
-            "stdin": manager.connect_stdin(),
+            "control": manager.connect_control(identity=identity),
+            "stdin": manager.connect_stdin(identity=identity),
         }
         loop = asyncio.get_running_loop()
         self._readers = [loop.create_task(self._read(name, socket)) for name, socket in self._sockets.items()]

@@ -15,7 +15,7 @@ import signal
 import subprocess
 import tempfile
 from collections import deque
-from collections.abc import Iterator
+from collections.abc import Generator, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -54,7 +54,7 @@ def ensure(client: docker.DockerClient, report: Report) -> str:
     Raises EngineError when this machine cannot make it; the message names the one step that helps.
     """
     with contextlib.suppress(ImageNotFound), translated_errors():
-        client.api.inspect_image(REFERENCE)
+        client.images.get(REFERENCE)
         report(Progress(STAGE, f"{REFERENCE} is there"))
         return REFERENCE
     _check_host(client)
@@ -140,29 +140,28 @@ def _strip_documentation(root: Path) -> None:
 
 
 def _import(client: docker.DockerClient, root: Path, report: Report) -> None:
-    with translated_errors():
-        answer = client.api.import_image_from_data(_tar(root, report), repository=REPOSITORY, tag=TAG)
+    with contextlib.closing(_tar(root, report)) as archive, translated_errors():
+        answer = client.api.import_image_from_data(archive, repository=REPOSITORY, tag=TAG)
     # The engine answers 200 before it has read the archive; what went wrong later stands in the answer's lines.
     for line in str(answer).splitlines():
         if problem := json.loads(line).get("error"):
             raise EngineError(f"Docker could not import the Debian root: {problem}")
 
 
-def _tar(root: Path, report: Report) -> Iterator[bytes]:
+def _tar(root: Path, report: Report) -> Generator[bytes]:
     """Yield the root as a tar archive, without set-user-id bits. Raises EngineError when tar fails."""
     command = ["tar", "--create", "--one-file-system", "--numeric-owner", "--mode=a-s", f"--directory={root}"]
-    command += [f"--exclude={pattern}" for pattern in LEFT_OUT]
+    command += ["--anchored", *(f"--exclude={pattern}" for pattern in LEFT_OUT), "."]
     sent = 0
-    with subprocess.Popen([*command, "--anchored", "."], stdout=subprocess.PIPE, stderr=subprocess.PIPE) as tar:
+    with tempfile.TemporaryFile() as log, subprocess.Popen(command, stdout=subprocess.PIPE, stderr=log) as tar:
         assert tar.stdout is not None
-        assert tar.stderr is not None
         while chunk := tar.stdout.read(CHUNK):
             yield chunk
             sent += len(chunk)
             report(Progress(STAGE, f"import into the engine, {format_size(sent)}", sent))
-        problems = tar.stderr.read().decode(errors="replace")
-    if tar.returncode:
-        raise EngineError(f"tar could not read the Debian root: {problems.strip()}")
+        if tar.wait():
+            log.seek(0)
+            raise EngineError(f"tar could not read the Debian root: {log.read().decode(errors='replace').strip()}")
 
 
 @dataclass(frozen=True, slots=True)

@@ -18,7 +18,7 @@ from kernel_sandbox.errors import KernelNotReady, SandboxLost
 from kernel_sandbox.mux import Channel, Mux, MuxError
 
 LINE_LIMIT = 16 * 1024
-SOURCES = ("mux", "guest.boot", "guest.main", "guest.zygote", "guest.kernel", "guest.files")
+SOURCES = ("mux", "guest.boot", "guest.main", "guest.zygote", "guest.kernels", "guest.kernel", "guest.files")
 
 
 class GuestRefused(Exception):

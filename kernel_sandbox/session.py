@@ -111,13 +111,15 @@ class AsyncSession:
         self.spec = spec or SandboxSpec(**fields)  # type: ignore[arg-type]
         self.engine = engine
         self.id = new_session_id()
-        self.transcript = Transcript(path=Path(transcript).expanduser() if transcript else None)
+        self._transcript = Transcript(path=Path(transcript).expanduser() if transcript else None)
         self.files = AsyncSandboxFiles(self._link)
         self.kernel_info: dict[str, Any] = {}
         self._input_handler = input_handler
         self._outputs = SessionOutputs(self.spec.limits, self._cell_changed)
         self._cells: dict[str, Cell] = {}
         self._by_outputs: dict[CellOutputs, Cell] = {}
+        self._changed: set[Cell] = set()
+        """Finished cells whose outputs changed since the transcript took them."""
         self._current: Cell | None = None
         self._turn = asyncio.Lock()
         self._epoch = 0
@@ -183,11 +185,11 @@ class AsyncSession:
         self._death = None
         self._in_background(self._watch_death(self._live()))
         language = self.kernel_info.get("language_info")
-        self.transcript.set_kernel(
+        self._transcript.set_kernel(
             {"name": "kernel-sandbox", "display_name": "Python (sandbox)", "language": "python"},
             language if isinstance(language, dict) else {},
         )
-        self.transcript.set_provenance(self._provenance())
+        self._transcript.set_provenance(self._provenance())
 
     def _live(self) -> LiveSandbox:
         if self._manager is not None and isinstance(self._manager.provisioner, SandboxProvisioner):
@@ -213,6 +215,12 @@ class AsyncSession:
             "limits": {name: getattr(self.spec.limits, name) for name in Limits.__dataclass_fields__},
             "weakened": list(live.sandbox.weakened),
         }
+
+    @property
+    def transcript(self) -> Transcript:
+        """The cells so far as a notebook, with all that has reached them by now."""
+        self._update_transcript()
+        return self._transcript
 
     @property
     def connection_file(self) -> Path:
@@ -406,7 +414,7 @@ class AsyncSession:
         if cell.execution is not None:
             return
         execution = cell.conclude()
-        cell.transcript_cell = self.transcript.add_code_cell(
+        cell.transcript_cell = self._transcript.add_code_cell(
             cell.source,
             execution.outputs,
             execution_count=execution.execution_count,
@@ -414,7 +422,8 @@ class AsyncSession:
             status=execution.status,
         )
         self._by_outputs[cell.outputs] = cell
-        self.transcript.autosave()
+        self._update_transcript()
+        self._transcript.autosave()
 
     def _cell_changed(self, outputs: CellOutputs) -> None:
         """A later cell updated a display that an earlier one had shown."""
@@ -423,8 +432,14 @@ class AsyncSession:
             self._cell_changed_late(cell)
 
     def _cell_changed_late(self, cell: Cell) -> None:
+        # Only noted: a loop of small updates must not join a large cell's outputs each time.
         if cell.transcript_cell is not None:
-            self.transcript.update(cell.transcript_cell, cell.outputs.outputs)
+            self._changed.add(cell)
+
+    def _update_transcript(self) -> None:
+        for cell in self._changed:
+            self._transcript.update(cell.transcript_cell, cell.outputs.outputs)
+        self._changed.clear()
 
     def _in_background(self, work: Any) -> asyncio.Task[Any]:
         task = asyncio.get_running_loop().create_task(work)

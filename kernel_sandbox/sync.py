@@ -154,7 +154,7 @@ class Session:
 
     @property
     def transcript(self) -> Transcript:
-        return self._session.transcript
+        return portal().call(lambda: self._session.transcript)
 
     @property
     def kernel_info(self) -> dict[str, Any]:

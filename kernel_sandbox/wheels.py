@@ -1,4 +1,4 @@
-"""The packages of an image: downloaded once on the host, by the user's own pip, for the machine that the engine runs on.
+"""The packages of an image: downloaded once on the host, by the user's own pip, for the engine's machine.
 
 pip reads the user's settings by itself (PIP_* variables, pip.conf, proxies, SSL_CERT_FILE), and a build that gets its
 wheels in the context needs no network and no certificates. The image builder calls `fetch`.
@@ -100,9 +100,10 @@ def _run_pip(command: list[str], total: int, report: Report) -> None:
         try:
             for line in pip.stdout:
                 last.append(line.rstrip())
-                if match := re.match(r"Collecting (\S+)", line):
+                # "Collecting name==version" from an index, "Processing path" from a local directory of wheels.
+                if match := re.match(r"(?:Collecting|Processing) (?:\S*/)?(\S+)", line):
                     done += 1
-                    report(Progress(STAGE, match[1].replace("==", " "), done, total))
+                    report(Progress(STAGE, match[1], done, total))
         except BaseException:
             pip.kill()  # Popen's own exit would leave it running after Ctrl-C
             raise

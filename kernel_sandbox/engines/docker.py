@@ -14,7 +14,7 @@ import socket
 import struct
 import sys
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import asdict
 from datetime import UTC, datetime
 from pathlib import Path
@@ -161,30 +161,31 @@ class DockerEngine(Engine):
         image = await self._image(client, spec.image)
         facts = await self.facts()
         options = _profile(spec, facts, shared, client.api.create_host_config)
-        container = await call(
-            client.api.create_container,
-            image["Id"],
-            entrypoint=argv,
-            command=[],
-            stdin_open=True,
-            hostname="sandbox",
-            working_dir="/",
-            labels=_labels(session_id, spec, image["Id"]),
-            healthcheck={"test": ["NONE"]},
-            use_config_proxy=False,  # the host's proxies are none of the sandbox's business
-            **options,
-        )
-        sandbox = DockerSandbox(client, container["Id"], session_id, image["Id"])
-        sandbox.preload = tuple((image["Config"].get("Labels") or {}).get(f"{LABEL}.preload", "").split())
-        try:
-            await sandbox.attach()
-            await call(client.api.start, sandbox.id)
-            await sandbox.send(boot)
-        except BaseException as exc:
-            with anyio.CancelScope(shield=True), contextlib.suppress(EngineError):
-                await sandbox.aclose()
-            raise _start_error(exc, spec) from exc
-        return sandbox
+        with _start_errors(spec):
+            container = await call(
+                client.api.create_container,
+                image["Id"],
+                entrypoint=argv,
+                command=[],
+                stdin_open=True,
+                hostname="sandbox",
+                working_dir="/",
+                labels=_labels(session_id, spec, image["Id"]),
+                healthcheck={"test": ["NONE"]},
+                use_config_proxy=False,  # the host's proxies are none of the sandbox's business
+                **options,
+            )
+            sandbox = DockerSandbox(client, container["Id"], session_id, image["Id"])
+            sandbox.preload = tuple((image["Config"].get("Labels") or {}).get(f"{LABEL}.preload", "").split())
+            try:
+                await sandbox.attach()
+                await call(client.api.start, sandbox.id)
+                await sandbox.send(boot)
+            except BaseException:
+                with anyio.CancelScope(shield=True), contextlib.suppress(EngineError):
+                    await sandbox.aclose()
+                raise
+            return sandbox
 
     async def _image(self, client: docker.DockerClient, name: str) -> dict[str, Any]:
         try:
@@ -225,7 +226,10 @@ def _plain_socket(attached: Any) -> socket.socket:
     """
     inner = getattr(attached, "_sock", attached)
     if type(inner) is socket.socket:
-        return inner.dup()
+        plain = inner.dup()
+        attached.close()
+        inner.close()
+        return plain
     ours, theirs = socket.socketpair()
 
     def carry(read: Callable[[int], bytes], write: Callable[[bytes], Any]) -> None:
@@ -315,20 +319,22 @@ def _info(found: dict[str, Any]) -> SandboxInfo:
     )
 
 
-def _start_error(exc: BaseException, spec: SandboxSpec) -> BaseException:
-    """Say what to do about a container that did not start; anything else passes as it is."""
-    text = str(exc)
-    if isinstance(exc, OSError):
-        return SandboxLost(f"The sandbox ended while it started ({exc}).")
-    if not isinstance(exc, EngineError):
-        return exc
-    if "executable file not found" in text:
-        return EngineError(f"The image {spec.image!r} has no python3: see images/README.md for what one needs.")
-    if "unknown or invalid runtime" in text.lower() or "unknown runtime" in text.lower():
-        return EngineError(f"The engine has no runtime {spec.runtime!r}; `docker info` lists those it has. ({text})")
-    if "bind source path does not exist" in text or "invalid mount config" in text:
-        return EngineError(f"A mount's source is not there on the engine's machine. ({text})")
-    return exc
+@contextlib.contextmanager
+def _start_errors(spec: SandboxSpec) -> Iterator[None]:
+    """Say what to do about a container that did not start."""
+    try:
+        yield
+    except OSError as exc:
+        raise SandboxLost(f"The sandbox ended while it started ({exc}).") from exc
+    except EngineError as exc:
+        text = str(exc)
+        if "executable file not found" in text:
+            raise EngineError(f"{spec.image!r} has no python3: images/README.md says what an image needs.") from exc
+        if "unknown runtime" in text.lower() or "invalid runtime" in text.lower():
+            raise EngineError(f"The engine has no runtime {spec.runtime!r}; `docker info` lists what it has.") from exc
+        if "bind source path does not exist" in text:
+            raise EngineError(f"A mount's source is not on the engine's machine. ({text})") from exc
+        raise
 
 
 def _findings(facts: dict[str, Any]) -> list[Finding]:

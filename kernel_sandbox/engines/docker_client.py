@@ -66,3 +66,18 @@ def is_gone(exc: EngineError) -> bool:
     """Whether an engine's refusal says that the container is not there, or is going already."""
     cause = exc.__cause__
     return isinstance(cause, docker.errors.APIError) and cause.status_code in (404, 409)
+
+
+def registry_answers(client: docker.DockerClient, image: str, patience: float) -> bool:
+    """Whether the registry of an image says anything within `patience` seconds, an error included.
+
+    The engine itself waits for a silent registry for minutes (several attempts, 15 s and more each).
+    """
+    api = client.api
+    try:
+        api.get(f"{api.base_url}/v{api.api_version}/distribution/{image}/json", timeout=patience)
+    except requests.exceptions.Timeout:
+        return False
+    except requests.exceptions.RequestException as exc:
+        raise EngineUnavailable(f"No Docker engine answers ({_root_cause(exc)}). {START_HINT}") from exc
+    return True

@@ -1,7 +1,8 @@
 """The programs that run inside the sandbox. The host reads them as text and imports none of them.
 
     boot.py      the first lines: reads the rest from standard input
-    main.py      PID 1: starts and reaps kernels, answers the host's operations
+    main.py      PID 1: the stream to the host, and the operations that come over it
+    kernels.py   PID 1's kernels: start, reap, stop without survivors
     zygote.py    a process that has imported ipykernel, and forks kernels
     kernel.py    what a forked kernel does before and after it binds its sockets
     files.py     list, read, write, delete under /mnt/data

@@ -21,20 +21,19 @@ TABLE_CELLS = 20_000
 def run(request: dict[str, Any]) -> int:
     """Run an ipykernel for the connection file that the request names, until it is told to stop."""
     _become_ordinary(request)
+    asyncio.set_event_loop(asyncio.new_event_loop())  # never one that was inherited in a fork
     from ipykernel.kernelapp import IPKernelApp
 
-    app = IPKernelApp.instance()
+    app: Any = IPKernelApp.instance()
+    arguments = [
+        f"--IPKernelApp.connection_file={request['connection_file']}",
+        "--HistoryManager.hist_file=:memory:",
+        "--Kernel._execute_sleep=0",
+        "--IPKernelApp.parent_handle=1",  # no parent poller, and no banner about Ctrl-C in the first output
+    ]
     # The sockets must be connectable for the host's user, who is another one; their directory is private.
     mask = os.umask(0)
-    app.initialize(
-        [
-            "-f",
-            request["connection_file"],
-            "--HistoryManager.hist_file=:memory:",
-            "--Kernel._execute_sleep=0",
-            "--IPKernelApp.parent_handle=1",  # no parent poller, and no banner about Ctrl-C in the first output
-        ]
-    )
+    app.initialize(arguments)
     os.umask(mask)
     _wake_on_signals()
     _refuse_exit(app.shell)
@@ -129,7 +128,7 @@ def _send_tables(shell: Any, rows: int) -> None:
         data["schema"].pop("pandas_version", None)
         return data, {"rows": len(frame), "truncated": len(frame) > count}
 
-    formatter = TableFormatter(parent=shell.display_formatter)
+    formatter: Any = TableFormatter(parent=shell.display_formatter)
     for module in ("pandas", "pandas.core.frame"):  # pandas 3 and earlier
         formatter.for_type_by_name(module, "DataFrame", table)
     shell.display_formatter.formatters[DATA_RESOURCE] = formatter

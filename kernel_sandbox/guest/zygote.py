@@ -12,6 +12,7 @@ import importlib
 import json
 import os
 import select
+import signal
 import socket
 import sys
 from typing import Any
@@ -25,6 +26,9 @@ def start() -> tuple[int, socket.socket]:
     pid = os.fork()
     if pid == 0:
         try:
+            # A zygote that replaces another one is forked from under PID 1's event loop.
+            signal.set_wakeup_fd(-1)
+            signal.signal(signal.SIGCHLD, signal.SIG_DFL)
             close_descriptors(keep=theirs.fileno())
             _serve(theirs)
         finally:

@@ -1,0 +1,252 @@
+"""The kernels of a sandbox: started by the zygote, reaped by PID 1, ended without survivors.
+
+Part of PID 1. There may be several kernels at a time: each has a name, a process group and a socket directory.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import os
+import shutil
+import signal
+import socket
+import stat
+import sys
+from typing import Any
+
+from kernel_sandbox import mux
+from kernel_sandbox.guest import files, zygote
+
+HOME = "/home/sandbox"
+FRESH_PLACES = (HOME, "/tmp", "/dev/shm")
+"""What a restart empties."""
+HOME_SKELETON = "/opt/kernel-sandbox/home"
+ZYGOTE_PATIENCE = 10.0
+"""Seconds in which a zygote must have forked: 20 times what a first import takes, then another is started."""
+
+
+def copy_skeleton() -> None:
+    """Give the home directory what the image prepared for it (matplotlib's font list, for one)."""
+    if os.path.isdir(HOME_SKELETON):
+        shutil.copytree(HOME_SKELETON, HOME, dirs_exist_ok=True)
+
+
+def _empty(place: str) -> None:
+    """Remove all that a directory holds, whatever modes a cell gave it."""
+
+    def retry(function: Any, path: str, _: Any) -> None:
+        try:
+            os.chmod(os.path.dirname(path), 0o700)
+            function(path)
+        except OSError:
+            pass  # a file that cannot be removed stays; the kernel's own start does not depend on it
+
+    with os.scandir(place) as entries:
+        for entry in list(entries):
+            if entry.is_dir(follow_symlinks=False):
+                shutil.rmtree(entry.path, onerror=retry)
+            else:
+                os.unlink(entry.path)
+
+
+def oom_kills() -> int:
+    """How many processes the memory limit has killed in this sandbox so far (cgroup v2, then v1)."""
+    for path in ("/sys/fs/cgroup/memory.events", "/sys/fs/cgroup/memory/memory.oom_control"):
+        try:
+            with open(path) as file:
+                return int(dict(line.split() for line in file if line.count(" ") == 1).get("oom_kill", 0))
+        except (OSError, ValueError):
+            continue
+    return 0
+
+
+class Kernel:
+    """One kernel: its process group, its sockets, and how it ended."""
+
+    def __init__(self, name: str, pid: int, sockets: str) -> None:
+        self.name = name
+        self.pid = pid
+        self.sockets = sockets
+        self.oom_kills = oom_kills()
+        self.exit_code: int | None = None
+
+
+class Kernels:
+    """All kernels, and the host's operations on them."""
+
+    def __init__(self, zygote_pid: int, zygote_socket: socket.socket) -> None:
+        self.kernels: dict[str, Kernel] = {}
+        self.exits: dict[int, int] = {}
+        """Exit codes of children that no kernel is known for yet; a kernel may die before its id is told."""
+        self.watchers: list[Any] = []
+        self._set_zygote(zygote_pid, zygote_socket)
+
+    def _set_zygote(self, pid: int, control: socket.socket) -> None:
+        self.zygote_pid, self.zygote_socket = pid, control
+        control.settimeout(ZYGOTE_PATIENCE)
+
+    async def do_start(self, channel: mux.Channel, request: dict[str, Any]) -> None:
+        """Start a kernel and answer when its five sockets are there."""
+        sockets = request["sockets"]
+        os.makedirs(sockets, mode=0o700, exist_ok=True)
+        connection_file = os.path.join(HOME, f".{request['kernel']}.json")
+        with open(connection_file, "w", opener=lambda path, flags: os.open(path, flags, 0o600)) as file:
+            json.dump({**request["connection"], "ip": f"{sockets}/s"}, file)
+        os.chmod(connection_file, 0o600)
+        kernel = Kernel(request["kernel"], 0, sockets)
+        self.exits.clear()  # process ids come round again: only what ends from here on can be this kernel
+        # The image's own environment, as PID 1 got it, and what the host says on top.
+        environment = {**os.environ, **request["env"]}
+        kernel.pid = self.launch({**request, "env": environment, "connection_file": connection_file})
+        self.kernels[kernel.name] = kernel
+        if kernel.pid in self.exits:
+            self.record_exit(kernel, self.exits.pop(kernel.pid))
+        await self.sockets_bound(kernel)
+        await files.answer(channel, ok=True, pid=kernel.pid)
+
+    def launch(self, request: dict[str, Any]) -> int:
+        """Fork a kernel from the zygote, or start the command of a kernelspec where the image has no ipykernel."""
+        if request["kernelspec"] == "python3":
+            answer = self.ask_zygote(request)
+            if answer.get("pid"):
+                return int(answer["pid"])
+        argv = _kernelspec_command(request["kernelspec"], request["connection_file"])
+        null = [(os.POSIX_SPAWN_OPEN, descriptor, "/dev/null", os.O_RDWR, 0) for descriptor in (0, 1, 2)]
+        os.chdir(request["workdir"])
+        try:
+            return os.posix_spawnp(argv[0], argv, request["env"], file_actions=null, setsid=True)
+        finally:
+            os.chdir("/")
+
+    def ask_zygote(self, request: dict[str, Any]) -> dict[str, Any]:
+        """Ask for a fork; a zygote that a cell has killed or stopped is replaced once."""
+        for attempt in (1, 2):
+            try:
+                self.zygote_socket.send(json.dumps(request).encode())
+                if message := self.zygote_socket.recv(zygote.MESSAGE_LIMIT):
+                    return dict(json.loads(message))
+            except OSError:
+                if attempt == 2:
+                    raise
+            self.replace_zygote()
+        raise RuntimeError("the process that forks kernels does not answer")
+
+    def replace_zygote(self) -> None:
+        self.zygote_socket.close()
+        try:
+            os.kill(self.zygote_pid, signal.SIGKILL)
+        except ProcessLookupError:
+            pass
+        self._set_zygote(*zygote.start())
+
+    async def sockets_bound(self, kernel: Kernel) -> None:
+        """Wait until the kernel has bound its five sockets. Raises RuntimeError when it exits before."""
+        names = {f"s-{port}" for port in range(1, 6)}
+        while kernel.exit_code is None:
+            if names <= set(os.listdir(kernel.sockets)):
+                return
+            await asyncio.sleep(0.002)
+        raise RuntimeError(f"the kernel exited with status {kernel.exit_code} before it was ready")
+
+    async def do_stop(self, channel: mux.Channel, request: dict[str, Any]) -> None:
+        """End a kernel. When it is the only one, leave no other process alive and nothing in the fresh places."""
+        kernel = self.kernels.pop(request["kernel"], None)
+        if self.kernels:
+            if kernel is not None:
+                _signal_group(kernel.pid, signal.SIGKILL)
+        else:
+            await self.sweep()
+            for place in FRESH_PLACES:
+                _empty(place)
+            copy_skeleton()
+        if kernel is not None and stat.S_ISDIR(os.lstat(kernel.sockets).st_mode):
+            shutil.rmtree(kernel.sockets, ignore_errors=True)
+        await files.answer(channel, ok=True)
+
+    async def sweep(self) -> None:
+        """Kill every process but this one and the zygote, however fast they fork."""
+        for _ in range(50):
+            others = [pid for pid in processes() if pid not in (1, os.getpid(), self.zygote_pid)]
+            if not others:
+                return
+            for pid in others:
+                try:
+                    os.kill(pid, signal.SIGKILL)
+                except ProcessLookupError:
+                    pass
+            self.reap()
+            await asyncio.sleep(0.002)
+        # A fork bomb outruns a loop; kill(2) with -1 reaches all processes in one step, the zygote with them.
+        kill_everything()
+        self.replace_zygote()
+
+    async def do_signal(self, channel: mux.Channel, request: dict[str, Any]) -> None:
+        _signal_group(self.kernels[request["kernel"]].pid, int(request["signal"]))
+        await files.answer(channel, ok=True)
+
+    def reap(self) -> None:
+        """Collect every child that ended; tell the watchers of kernels."""
+        while True:
+            try:
+                pid, status = os.waitpid(-1, os.WNOHANG)
+            except ChildProcessError:
+                return
+            if pid == 0:
+                return
+            code = os.waitstatus_to_exitcode(status)
+            kernel = next((kernel for kernel in self.kernels.values() if kernel.pid == pid), None)
+            if kernel is not None:
+                self.record_exit(kernel, code)
+            elif len(self.exits) < 1000:
+                self.exits[pid] = code
+
+    def record_exit(self, kernel: Kernel, code: int) -> None:
+        kernel.exit_code = code
+        out_of_memory = code == -signal.SIGKILL and oom_kills() > kernel.oom_kills
+        for queue in self.watchers:
+            queue.put_nowait({"kernel": kernel.name, "exit_code": code, "out_of_memory": out_of_memory})
+
+    async def do_watch(self, channel: mux.Channel, request: dict[str, Any]) -> None:
+        """Send a line whenever a kernel ends, for as long as the host listens."""
+        queue: asyncio.Queue[dict[str, Any]] = asyncio.Queue()
+        self.watchers.append(queue)
+        try:
+            while True:
+                await files.answer(channel, **await queue.get())
+        finally:
+            self.watchers.remove(queue)
+
+
+def kill_everything() -> None:
+    """Kill every other process of the sandbox in one step."""
+    try:
+        os.kill(-1, signal.SIGKILL)
+    except OSError:
+        pass  # nobody left
+
+
+def processes() -> list[int]:
+    """The ids of all processes in the sandbox."""
+    return [int(name) for name in os.listdir("/proc") if name.isdigit()]
+
+
+def _signal_group(pid: int, number: int) -> None:
+    try:
+        os.killpg(pid, number)
+    except ProcessLookupError:
+        pass
+
+
+def _kernelspec_command(name: str, connection_file: str) -> list[str]:
+    """Find a kernelspec of the image and return its command for this connection file. Raises LookupError."""
+    places = [os.path.join(sys.prefix, "share/jupyter/kernels"), "/usr/local/share/jupyter/kernels"]
+    places.append("/usr/share/jupyter/kernels")
+    for place in places:
+        try:
+            with open(os.path.join(place, name, "kernel.json")) as file:
+                argv = json.load(file)["argv"]
+        except FileNotFoundError:
+            continue
+        return [part.replace("{connection_file}", connection_file) for part in argv]
+    raise LookupError(f"the image has no Jupyter kernel named {name!r} (looked in {', '.join(places)})")

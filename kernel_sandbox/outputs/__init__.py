@@ -1,0 +1,44 @@
+"""What cells put out: values, the result of one cell, and the collectors that make both from kernel messages.
+
+The only room that knows kernel message shapes; no I/O. Messages are hostile input: what is malformed is dropped or
+coerced, and nothing here raises because of it. The session calls it; `transcript` writes what it holds.
+
+    values      the Output union and the events of a running cell
+    content     hostile message content in, clean bounded values out
+    tables      DataFrames from table-schema JSON, never from pickles
+    execution   Execution, the result of one cell
+    collector   SessionOutputs, CellOutputs: coalescing, clearing, updating, caps
+"""
+
+from __future__ import annotations
+
+from kernel_sandbox.outputs.collector import CellOutputs, SessionOutputs
+from kernel_sandbox.outputs.content import clean_json, clean_text
+from kernel_sandbox.outputs.execution import Execution, Status
+from kernel_sandbox.outputs.values import (
+    ClearOutput,
+    DisplayData,
+    DisplayUpdate,
+    ErrorOutput,
+    Event,
+    ExecuteResult,
+    Output,
+    StreamOutput,
+)
+
+__all__ = [
+    "CellOutputs",
+    "ClearOutput",
+    "DisplayData",
+    "DisplayUpdate",
+    "ErrorOutput",
+    "Event",
+    "ExecuteResult",
+    "Execution",
+    "Output",
+    "SessionOutputs",
+    "Status",
+    "StreamOutput",
+    "clean_json",
+    "clean_text",
+]

@@ -1,0 +1,241 @@
+"""Kernel message content: hostile values in, clean bounded ones out. Pure.
+
+The collector calls it for every message, `transcript` for what it did not make itself. Nothing here raises
+because of its input. Budgets are not kept here: sizes are measured, and the collector decides what fits.
+"""
+
+from __future__ import annotations
+
+import math
+import re
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from itertools import islice
+from typing import Any
+
+from kernel_sandbox.outputs.values import ErrorOutput
+from kernel_sandbox.policy import format_size
+
+MAX_DEPTH = 64
+"""How deep JSON may nest; what lies deeper becomes None. Far below Python's recursion limit."""
+MAX_MIME_TYPES = 64
+"""Kinds in one bundle; real ones have two to five."""
+MAX_DISPLAY_ID = 256
+"""Characters of a display_id; IPython's own have 32."""
+MAX_ENAME, MAX_EVALUE = 1024, 64 * 1024
+MAX_TRACEBACK_PART, MAX_TRACEBACK = 64 * 1024, 256 * 1024
+"""Bytes of one part of a traceback, and of all: a RecursionError's is 147 KB."""
+MAX_TRACEBACK_PARTS = 2000
+
+_SURROGATE = re.compile(r"[\ud800-\udfff]")
+# RFC 6838 section 4.2: a type and a subtype of up to 127 characters each.
+_MIME_TYPE = re.compile(r"[A-Za-z0-9][A-Za-z0-9!#$&^_.+-]{0,126}/[A-Za-z0-9][A-Za-z0-9!#$&^_.+-]{0,126}")
+_WIDGET_VIEW = "application/vnd.jupyter.widget-view+json"
+_MAX_COUNT = 2**31 - 1
+# What Python needs to hold them, about; dumped they are smaller, and a megabyte of "[]" must not pass for one.
+_CONTAINER_SIZE, _NUMBER_SIZE = 64, 16
+# Integers beyond this are None: Python refuses to write more than 4300 digits (sys.set_int_max_str_digits).
+_MAX_INTEGER_BITS = 1024
+
+
+class _TooLarge(Exception):
+    """The value passed the limit; the rest of it was not looked at."""
+
+
+def clean_text(value: str) -> str:
+    """Replace lone surrogates, which no file and no socket can take, by U+FFFD."""
+    if value.isascii():
+        return value
+    try:
+        value.encode()
+    except UnicodeEncodeError:
+        return _SURROGATE.sub("\ufffd", value)
+    return value
+
+
+def text_size(value: str) -> int:
+    """Measure a clean text: its bytes as UTF-8."""
+    return len(value) if value.isascii() else len(value.encode())
+
+
+def text_head(value: str, size: int) -> str:
+    """Cut a clean text to at most `size` bytes of UTF-8, between two characters."""
+    return value.encode()[:size].decode("utf-8", "ignore")
+
+
+def clip_text(value: str, limit: int) -> str:
+    """Keep the head and the tail of a clean text longer than `limit` bytes, and say what was cut."""
+    size = text_size(value)
+    if size <= limit:
+        return value
+    raw, half = value.encode(), limit // 2
+    head, tail = raw[:half].decode("utf-8", "ignore"), raw[-half:].decode("utf-8", "ignore")
+    return f"{head}\n[kernel-sandbox: {format_size(size - 2 * half)} cut here]\n{tail}"
+
+
+def clean_count(value: Any) -> int | None:
+    """Read an execution_count: a number from 0 to 2**31 - 1, or None."""
+    return value if type(value) is int and 0 <= value <= _MAX_COUNT else None
+
+
+def clean_display_id(transient: Any) -> str | None:
+    """Read the display_id of a message's `transient`, or None; an overlong one is none."""
+    display_id = transient.get("display_id") if isinstance(transient, Mapping) else None
+    if not isinstance(display_id, str) or not 0 < len(display_id) <= MAX_DISPLAY_ID:
+        return None
+    return clean_text(display_id)
+
+
+class _JSONCleaner:
+    """Copies JSON values, and adds up their size on the way."""
+
+    def __init__(self, limit: float, depth: int) -> None:
+        self.size = 0
+        self._limit, self._depth = limit, depth
+
+    def clean(self, value: Any, level: int = 0) -> Any:
+        if isinstance(value, str):
+            return self._text(value)
+        if value is None or isinstance(value, (int, float)):
+            return self._scalar(value)
+        if level >= self._depth:
+            return None
+        if isinstance(value, Mapping):
+            self._charge(_CONTAINER_SIZE)
+            return {self._text(key): self.clean(item, level + 1) for key, item in value.items() if isinstance(key, str)}
+        if isinstance(value, list | tuple):
+            self._charge(_CONTAINER_SIZE)
+            return [self.clean(item, level + 1) for item in value]
+        return None
+
+    def _charge(self, size: int) -> None:
+        self.size += size
+        if self.size > self._limit:
+            raise _TooLarge
+
+    def _text(self, value: str) -> str:
+        text = clean_text(value)
+        self._charge(text_size(text) + 4)
+        return text
+
+    def _scalar(self, value: bool | float | None) -> bool | float | None:
+        self._charge(_NUMBER_SIZE)
+        if isinstance(value, float):
+            return value if math.isfinite(value) else None
+        if value is not None and value.bit_length() > _MAX_INTEGER_BITS:
+            return None
+        return value
+
+
+def clean_json(value: Any, *, depth: int = MAX_DEPTH) -> Any:
+    """Copy a value so that strict JSON can say it: no NaN, no lone surrogates, only text as keys, bounded depth."""
+    return _JSONCleaner(math.inf, depth).clean(value)
+
+
+@dataclass(frozen=True, slots=True)
+class Bundle:
+    """A clean MIME bundle and its measure."""
+
+    data: dict[str, Any]
+    metadata: dict[str, Any]
+    types: tuple[str, ...]
+    """The MIME types that came, before text/plain was made up."""
+    size: int
+    """Bytes: texts as UTF-8, base64 as it is, JSON about as it is written."""
+    whole: bool
+    """False: its JSON is larger than the limit, `size` is a lower bound, and `data` must not be shown."""
+
+
+def clean_bundle(data: Any, metadata: Any, limit: int) -> Bundle:
+    """Keep of a MIME bundle what a notebook can hold, and measure it; JSON beyond `limit` bytes is not read further.
+
+    Without a text/plain there is one made up of the types, so that every bundle has text.
+    """
+    items = list(islice(_valid_items(data), MAX_MIME_TYPES))
+    texts = {kind: _clean_value(kind, value) for kind, value in items if isinstance(value, str)}
+    size = sum(len(kind) + text_size(text) for kind, text in texts.items() if not _is_json(kind))
+    cleaner = _JSONCleaner(limit - size, MAX_DEPTH)
+    clean: dict[str, Any] = {}
+    try:
+        for kind, value in items:
+            clean[kind] = cleaner.clean({kind: value})[kind] if _is_json(kind) else texts[kind]
+        details = cleaner.clean(metadata) if isinstance(metadata, Mapping) and metadata else {}
+    except _TooLarge:
+        return Bundle({}, {}, tuple(kind for kind, _ in items), size + cleaner.size, whole=False)
+    types = tuple(clean)
+    clean.setdefault("text/plain", f"<{', '.join(types[:3])}>" if types else "")
+    return Bundle(clean, details, types, size + cleaner.size, whole=True)
+
+
+def _valid_items(data: Any) -> Iterable[tuple[str, Any]]:
+    if not isinstance(data, Mapping):
+        return
+    for kind, value in data.items():
+        if not isinstance(kind, str) or not _MIME_TYPE.fullmatch(kind) or kind == _WIDGET_VIEW:
+            continue
+        if _is_json(kind) or isinstance(value, str):
+            yield kind, value
+        elif isinstance(value, list) and all(isinstance(line, str) for line in value):
+            yield kind, "".join(value)
+
+
+def _is_json(kind: str) -> bool:
+    """The types whose value nbformat takes as JSON (nbformat.v4.rwbase); a dict under any other is invalid."""
+    return kind == "application/json" or (kind.startswith("application/") and kind.endswith("+json"))
+
+
+def _clean_value(kind: str, value: str) -> str:
+    text = clean_text(value)
+    return text.rstrip("\r\n") if kind.startswith("image/") and kind != "image/svg+xml" else text
+
+
+def clean_error(content: Mapping[str, Any]) -> ErrorOutput:
+    """Read an `error` message, its parts clipped to their bounds (head and tail stay)."""
+    return ErrorOutput(
+        clip_text(_text_of(content.get("ename")) or "Error", MAX_ENAME),
+        clip_text(_text_of(content.get("evalue")), MAX_EVALUE),
+        _clip_traceback(content.get("traceback"), MAX_TRACEBACK_PART, MAX_TRACEBACK),
+    )
+
+
+def shrink_error(error: ErrorOutput) -> ErrorOutput:
+    """Clip an error to about 6 KB, for where no more fits: what went wrong must be seen all the same."""
+    return ErrorOutput(
+        clip_text(error.ename, 200), clip_text(error.evalue, 1024), _clip_traceback(error.traceback, 1024, 4096)
+    )
+
+
+def error_size(error: ErrorOutput) -> int:
+    """Measure an error: the bytes of its texts."""
+    return sum(map(text_size, (error.ename, error.evalue, *error.traceback)))
+
+
+def _text_of(value: Any) -> str:
+    return clean_text(value) if isinstance(value, str) else ""
+
+
+def _clip_traceback(parts: Any, part_limit: int, limit: int) -> tuple[str, ...]:
+    if isinstance(parts, str):
+        parts = [parts]
+    if not isinstance(parts, list | tuple):
+        return ()
+    half = MAX_TRACEBACK_PARTS // 2
+    near_ends = parts if len(parts) <= 2 * half else [*parts[:half], *parts[-half:]]
+    texts = [clip_text(clean_text(part), part_limit) for part in near_ends if isinstance(part, str)]
+    if near_ends is parts and sum(map(text_size, texts)) <= limit:
+        return tuple(texts)
+    head = _fitting(texts[: len(texts) // 2], limit // 2)
+    tail = _fitting(texts[len(texts) // 2 :][::-1], limit // 2)[::-1]
+    cut = len(parts) - len(head) - len(tail)
+    return (*head, f"[kernel-sandbox: {cut} parts of the traceback cut here]", *tail)
+
+
+def _fitting(texts: list[str], limit: int) -> list[str]:
+    """The first texts that together are at most `limit` bytes, and at least one."""
+    fitting, size = texts[:1], text_size(texts[0]) if texts else 0
+    for text in texts[1:]:
+        size += text_size(text)
+        if size > limit:
+            break
+        fitting.append(text)
+    return fitting

@@ -1,0 +1,169 @@
+"""Execution: the result of one cell, and what people read off it.
+
+The session makes one for every cell; a failing cell is data, and `raise_for_error` makes it an exception.
+"""
+
+from __future__ import annotations
+
+import base64
+import binascii
+import re
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, field
+from datetime import datetime
+from typing import TYPE_CHECKING, Any, Literal, Self
+
+from kernel_sandbox.errors import CellError, CellTimeout, SandboxError
+from kernel_sandbox.outputs.tables import TABLE_TYPE, table_to_dataframe
+from kernel_sandbox.outputs.values import DisplayData, ErrorOutput, ExecuteResult, Output, StreamOutput
+
+if TYPE_CHECKING:
+    import pandas
+
+Status = Literal["ok", "error", "aborted", "timeout", "dead"]
+
+# png first: PIL offers a png and a jpeg of the same picture, and the png has lost nothing.
+_IMAGE_TYPES = ("image/png", "image/jpeg", "image/gif", "image/webp", "image/svg+xml")
+# ECMA-48 section 5.4 (control sequences) and section 8.3.89 (operating system commands, which carry links).
+_ANSI = re.compile(r"\x1b\[[0-?]*[ -/]*[@-~]|\x1b\][^\x07\x1b]*(?:\x07|\x1b\\)")
+_ADVICE = {
+    "error": "The cell failed; `execution.text` holds all that it showed. Variables set before that remain.",
+    "aborted": "The cell did not run, because an earlier one failed or was interrupted. Send it again.",
+    "timeout": "The cell ran past its time and was stopped. Give it a longer timeout, or less to do.",
+    "dead": "The kernel ended while the cell ran: variables are lost. Call restart() to go on.",
+}
+
+
+@dataclass(frozen=True, slots=True, repr=False)
+class Execution:
+    """One cell, from the moment that it was sent to the moment that it was over."""
+
+    source: str
+    status: Status
+    """"ok"; "error": it raised, or was interrupted; "aborted": it never ran; "timeout": it ran past its time;
+    "dead": the kernel or the sandbox ended under it."""
+    outputs: tuple[Output, ...]
+    """As they stood at the end: streams merged, cleared ones gone, displays updated."""
+    execution_count: int | None
+    started_at: datetime
+    """UTC, aware."""
+    duration: float
+    """Seconds."""
+    cause: SandboxError | None = field(default=None, compare=False)
+    """Why it died or timed out, where the session knows."""
+
+    def __repr__(self) -> str:
+        plural = "" if len(self.outputs) == 1 else "s"
+        first = self._first_line()
+        return f"<Execution {self.status}, {len(self.outputs)} output{plural}{': ' + repr(first) if first else ''}>"
+
+    def _first_line(self) -> str:
+        """The first line that says something (a traceback begins with a rule), of up to 60 characters."""
+        lines = (_ANSI.sub("", line) for _, piece in self._pieces() for line in piece[:2000].splitlines())
+        first = next((line for line in lines if line.strip("-= \t")), "")
+        return first if len(first) <= 60 else f"{first[:59]}…"
+
+    @property
+    def text(self) -> str:
+        """All that the cell showed, as plain text, in order.
+
+        Streams stand as they were written; displays, results and tracebacks (without ANSI colours) have lines
+        of their own.
+        """
+        parts: list[str] = []
+        flowing = True
+        for is_stream, piece in self._pieces():
+            if not piece:
+                continue
+            if parts and not (is_stream and flowing) and not parts[-1].endswith("\n"):
+                parts.append("\n")
+            parts.append(piece)
+            flowing = is_stream
+        return "".join(parts)
+
+    def _pieces(self) -> Iterator[tuple[bool, str]]:
+        """Give whether it is a stream, and the text, of each output."""
+        for output in self.outputs:
+            if isinstance(output, StreamOutput):
+                yield True, output.text
+            elif isinstance(output, ErrorOutput):
+                yield False, _error_text(output)
+            else:
+                yield False, str(output.data.get("text/plain", ""))
+
+    @property
+    def result(self) -> Mapping[str, Any] | None:
+        """The MIME bundle of the last expression, or None where it had no value."""
+        results = [output.data for output in self.outputs if isinstance(output, ExecuteResult)]
+        return results[-1] if results else None
+
+    @property
+    def images(self) -> tuple[tuple[str, bytes], ...]:
+        """The pictures: media type and bytes, one per output, png before jpeg, gif, webp and svg.
+
+        SVG comes as UTF-8. The bytes are the sandbox's own: they may be no picture at all. What is not base64
+        is left out.
+        """
+        found = (_image(output.data) for output in self._displays())
+        return tuple(image for image in found if image is not None)
+
+    @property
+    def dataframes(self) -> tuple[pandas.DataFrame, ...]:
+        """The tables, rebuilt from table-schema JSON (never from pickles); what does not parse is left out.
+
+        At most Limits.table_rows rows of each came out of the sandbox.
+        """
+        tables = (output.data.get(TABLE_TYPE) for output in self._displays())
+        found = (table_to_dataframe(table) for table in tables if table is not None)
+        return tuple(frame for frame in found if frame is not None)
+
+    def _displays(self) -> Iterator[DisplayData | ExecuteResult]:
+        return (output for output in self.outputs if isinstance(output, DisplayData | ExecuteResult))
+
+    @property
+    def error(self) -> ErrorOutput | None:
+        """The last error output; where the cell died or timed out without one, one made from `cause`."""
+        errors = [output for output in self.outputs if isinstance(output, ErrorOutput)]
+        if errors or self.cause is None:
+            return errors[-1] if errors else None
+        return ErrorOutput(type(self.cause).__name__, str(self.cause), ())
+
+    def raise_for_error(self) -> Self:
+        """Give back the execution if its status is "ok", and raise otherwise.
+
+        Raises CellTimeout for "timeout", CellError for "error" and "aborted", and for "dead" its `cause`:
+        KernelDied, OutOfMemory or SandboxLost (CellError where none is known).
+        """
+        if self.status == "ok":
+            return self
+        if self.status == "dead" and self.cause is not None:
+            raise self.cause
+        kind = CellTimeout if self.status == "timeout" else CellError
+        raise kind(self._failure(), execution=self) from self.cause
+
+    def _failure(self) -> str:
+        error = self.error
+        if error is None:
+            return _ADVICE[self.status]
+        evalue = error.evalue if len(error.evalue) <= 2000 else f"{error.evalue[:2000]}…"
+        return f"{error.ename}: {evalue}\n{_ADVICE[self.status]}"
+
+
+def _error_text(error: ErrorOutput) -> str:
+    if not error.traceback:
+        return f"{error.ename}: {error.evalue}"
+    return _ANSI.sub("", "\n".join(error.traceback))
+
+
+def _image(data: Mapping[str, Any]) -> tuple[str, bytes] | None:
+    for kind in _IMAGE_TYPES:
+        value = data.get(kind)
+        if not isinstance(value, str) or not value:
+            continue
+        if kind == "image/svg+xml":
+            return kind, value.encode("utf-8", "replace")
+        try:
+            return kind, base64.b64decode("".join(value.split()), validate=True)
+        except (binascii.Error, ValueError):
+            continue
+    return None

@@ -1,0 +1,130 @@
+"""Notebooks through nbformat: read, upgraded, checked. The only module that imports it.
+
+It is imported in the functions that need it: `import nbformat` takes up to 1.3 s where jupyter_server is installed
+(jsonschema's format checkers compile a grammar), and a session that only writes needs none of it.
+"""
+
+from __future__ import annotations
+
+import json
+import re
+import secrets
+import stat
+from pathlib import Path
+from typing import Any
+
+from kernel_sandbox.errors import TranscriptError
+from kernel_sandbox.outputs import clean_json
+from kernel_sandbox.outputs.content import MAX_DEPTH
+from kernel_sandbox.policy import format_size
+
+MAX_FILE_SIZE = 100 * 1024 * 1024
+"""Bytes of a notebook that is read."""
+
+_CELL_ID = re.compile(r"[a-zA-Z0-9_-]{1,64}")
+_SAVE_AGAIN = "open it in Jupyter and save it again"
+
+
+def read_notebook(path: Path) -> dict[str, Any]:
+    """Read a notebook of version 3 or 4 as one of 4.5, its multi-line texts joined and every cell with an id.
+
+    Raises TranscriptError, which names the file and says what is wrong with it.
+    """
+    text = _read_text(path)
+    try:
+        document = json.loads(text)
+    except ValueError as exc:
+        raise TranscriptError(f"{str(path)!r} is not a notebook: it is not JSON ({exc}).") from exc
+    except RecursionError as exc:
+        raise TranscriptError(f"{str(path)!r} is not a notebook: its JSON nests too deeply.") from exc
+    if not isinstance(document, dict) or not isinstance(document.get("cells", document.get("worksheets")), list):
+        raise TranscriptError(f"{str(path)!r} is not a notebook: it is JSON, but it has no cells.")
+    # A notebook nests its values about eight levels deeper than an output does.
+    return _checked(path, clean_json(document, depth=MAX_DEPTH + 8))
+
+
+def _read_text(path: Path) -> str:
+    try:
+        status = path.stat()
+        if not stat.S_ISREG(status.st_mode):
+            raise TranscriptError(f"{str(path)!r} is not a file: give the path of a notebook.")
+        if status.st_size > MAX_FILE_SIZE:
+            size, limit = format_size(status.st_size), format_size(MAX_FILE_SIZE)
+            raise TranscriptError(f"{str(path)!r} is too large ({size}, limit {limit}): clear some of its outputs.")
+        with path.open("rb") as file:
+            return file.read(MAX_FILE_SIZE).decode("utf-8-sig")
+    except UnicodeDecodeError as exc:
+        raise TranscriptError(f"{str(path)!r} is not a notebook: it is not UTF-8 ({exc.reason}).") from exc
+    except (OSError, ValueError) as exc:
+        raise TranscriptError(f"{str(path)!r} cannot be read ({getattr(exc, 'strerror', None) or exc}).") from exc
+
+
+def _checked(path: Path, document: dict[str, Any]) -> dict[str, Any]:
+    import nbformat
+
+    version = document.get("nbformat")
+    if version not in (3, 4):
+        raise TranscriptError(f"{str(path)!r} has notebook format {version!r}, not 3 or 4: {_SAVE_AGAIN}.")
+    try:
+        return _upgraded(document, version)
+    except nbformat.ValidationError as exc:
+        raise TranscriptError(f"{str(path)!r} is not a valid notebook ({_first_line(exc.message)}).") from exc
+    except (AttributeError, KeyError, TypeError, ValueError, AssertionError, RecursionError) as exc:
+        # nbformat's own steps take some of the shape for granted that they are to check.
+        raise TranscriptError(f"{str(path)!r} is not a valid notebook ({_first_line(str(exc))}).") from exc
+
+
+def _upgraded(document: dict[str, Any], version: int) -> dict[str, Any]:
+    import nbformat
+
+    if version == 3:
+        minor = document.get("nbformat_minor", 0)
+        nbformat.validate(document, version=3, version_minor=minor)
+        joined = nbformat.versions[3].to_notebook_json(document, minor=minor)
+        document = nbformat.convert(joined, 4)  # type: ignore[no-untyped-call]
+    _give_ids(document["cells"])
+    document["nbformat_minor"] = 5
+    nbformat.validate(document, version=4, version_minor=5)
+    upgraded: dict[str, Any] = nbformat.versions[4].to_notebook_json(document, minor=5)
+    return upgraded
+
+
+def _give_ids(cells: list[Any]) -> None:
+    """nbformat would repair missing and repeated ids too, with a warning for each."""
+    seen: set[str] = set()
+    for cell in cells:
+        if not isinstance(cell, dict):
+            continue  # the check that follows says so
+        known = cell.get("id")
+        if not isinstance(known, str) or not _CELL_ID.fullmatch(known) or known in seen:
+            cell["id"] = new_cell_id(seen)
+        seen.add(cell["id"])
+
+
+def new_cell_id(taken: set[str]) -> str:
+    """Make a cell id of 8 hexadecimal digits that is not taken."""
+    while (made := secrets.token_hex(4)) in taken:
+        pass
+    return made
+
+
+def _first_line(message: str) -> str:
+    line = message.strip().split("\n")[0]
+    return line if len(line) <= 200 else f"{line[:200]}…"
+
+
+def parse_notebook(text: str) -> Any:
+    """Make nbformat's own NotebookNode of a notebook 4.5 that was written here."""
+    import nbformat
+
+    return nbformat.reads(text, as_version=4)  # type: ignore[no-untyped-call]
+
+
+def check_notebook(text: str) -> None:
+    """Raise TranscriptError where nbformat finds a notebook invalid."""
+    import nbformat
+
+    try:
+        nbformat.validate(json.loads(text))
+    except nbformat.ValidationError as exc:
+        raise TranscriptError(f"The transcript is not a valid notebook ({_first_line(exc.message)}).") from exc

@@ -1,0 +1,51 @@
+"""Fixtures: real engines, real sandboxes. An engine that is absent is a skip with its reason."""
+
+from __future__ import annotations
+
+import functools
+from collections.abc import Iterator
+
+import pytest
+
+from kernel_sandbox import EngineError, Session
+from kernel_sandbox.engines import NAMES
+from kernel_sandbox.engines.docker_client import connect
+
+
+@pytest.fixture
+def anyio_backend() -> str:
+    return "asyncio"
+
+
+@functools.cache
+def missing(engine: str) -> str:
+    """Why an engine cannot be used here, or an empty string."""
+    try:
+        connect().ping()
+    except EngineError as exc:
+        return f"{engine}: {exc}"
+    return ""
+
+
+@pytest.fixture(params=NAMES)
+def engine(request: pytest.FixtureRequest) -> str:
+    """The name of an engine; a test that asks for it runs over each of them."""
+    if reason := missing(request.param):
+        pytest.skip(reason)
+    return str(request.param)
+
+
+@pytest.fixture
+def session(engine: str) -> Iterator[Session]:
+    """A fresh session on the small image."""
+    with Session(engine=engine, image="python") as opened:
+        yield opened
+
+
+@pytest.fixture(scope="module")
+def science() -> Iterator[Session]:
+    """A session with pandas and matplotlib, shared by the tests of a module."""
+    if reason := missing("docker"):
+        pytest.skip(reason)
+    with Session(engine="docker", image="datascience") as opened:
+        yield opened
