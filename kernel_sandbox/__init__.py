@@ -8,6 +8,7 @@ with Session(image="datascience") as session:
 
 from __future__ import annotations
 
+from kernel_sandbox.cell import CellStream
 from kernel_sandbox.errors import (
     CellError,
     CellTimeout,
@@ -41,7 +42,7 @@ from kernel_sandbox.outputs import (
     StreamOutput,
 )
 from kernel_sandbox.policy import Limits, Mount, SandboxSpec
-from kernel_sandbox.session import AsyncSession, CellStream
+from kernel_sandbox.session import AsyncSession
 from kernel_sandbox.sync import SandboxFiles, Session
 from kernel_sandbox.transcript import Transcript
 

@@ -8,10 +8,12 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import Callable
+from collections.abc import AsyncIterator, Awaitable, Callable
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from typing import Any
+
+import anyio
 
 from kernel_sandbox.channels import Message
 from kernel_sandbox.errors import SandboxError
@@ -148,3 +150,38 @@ class Cell:
             if event is not None:
                 self.events.put_nowait(event)
         return "error"
+
+
+class CellStream:
+    """The live events of one cell: iterate it. `execution` is there when it has ended.
+
+    A loop that is left early leaves the cell running; `aclose` interrupts it and waits for its end.
+    """
+
+    def __init__(self, cell: Cell, task: asyncio.Task[None], stop: Callable[[Cell], Awaitable[None]]) -> None:
+        self._cell = cell
+        self._task = task
+        self._stop = stop
+        self._ended = False
+
+    @property
+    def execution(self) -> Execution | None:
+        return self._cell.execution
+
+    def __aiter__(self) -> AsyncIterator[Event]:
+        return self
+
+    async def __anext__(self) -> Event:
+        event = None if self._ended else await self._cell.events.get()
+        if event is None:
+            self._ended = True
+            await asyncio.shield(self._task)
+            raise StopAsyncIteration
+        return event
+
+    async def aclose(self) -> None:
+        """Stop the cell if it still runs, and wait for its end."""
+        with anyio.CancelScope(shield=True):
+            if not self._task.done():
+                await self._stop(self._cell)
+            await self._task

@@ -34,7 +34,7 @@ REPOSITORY, TAG = "kernel-sandbox/base-debian", SUITE
 REFERENCE = f"{REPOSITORY}:{TAG}"
 STAGE = "make Debian root"
 PACKAGES = "python3,ca-certificates"
-CHUNK = 1024 * 1024
+CHUNK = 4 * 1024 * 1024
 DEBIAN_SUITES = {"oldoldstable", "oldstable", "stable", "testing", "unstable", "sid"} | {
     *("buster", "bullseye", "bookworm", "trixie", "forky", "duke")
 }

@@ -8,8 +8,6 @@ read stops the other side, so neither the host nor PID 1 holds more than a socke
 from __future__ import annotations
 
 import asyncio
-import contextlib
-import functools
 import socket
 from collections.abc import Awaitable, Callable
 from pathlib import Path
@@ -19,7 +17,7 @@ Dial = Callable[[int], Awaitable[socket.socket]]
 
 
 class _End(asyncio.Protocol):
-    """One end of a joined pair; what arrives here leaves at the peer's end."""
+    """One end of a joined pair; what arrives here leaves at the peer's end. Starts paused."""
 
     def __init__(self) -> None:
         self.transport: asyncio.Transport | None = None
@@ -28,6 +26,7 @@ class _End(asyncio.Protocol):
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         assert isinstance(transport, asyncio.Transport)
         self.transport = transport
+        transport.pause_reading()
 
     def data_received(self, data: bytes) -> None:
         if self.peer is not None and self.peer.transport is not None:
@@ -47,85 +46,91 @@ class _End(asyncio.Protocol):
             self.peer.transport.close()
 
 
-class _ClientEnd(_End):
-    """The end of a client that has just connected: it is held until its way to the kernel stands."""
-
-    def __init__(self, gate: Gate, port: int) -> None:
-        super().__init__()
-        self._gate = gate
-        self._port = port
-
-    def connection_made(self, transport: asyncio.BaseTransport) -> None:
-        super().connection_made(transport)
-        assert self.transport is not None
-        self.transport.pause_reading()
-        self._gate.join(self, self._port)
-
-
 class Gate:
-    """Five listeners, and the connections that came in through them."""
+    """Five listeners, and the connections that came in through them.
+
+    The listeners are plain sockets: asyncio's Server leaks a connection that is accepted while it closes.
+    """
 
     def __init__(self, dial: Dial) -> None:
         self._dial = dial
-        self._servers: list[asyncio.Server] = []
-        self._clients: set[_ClientEnd] = set()
+        self._listeners: dict[int, socket.socket] = {}
+        self._joined: set[_End] = set()
         self._joining: set[asyncio.Task[None]] = set()
         self._paths: list[Path] = []
 
-    async def listen_unix(self, address: str) -> None:
+    def listen_unix(self, address: str) -> None:
         """Listen on `address`-1 to `address`-5."""
-        loop = asyncio.get_running_loop()
         for port in range(1, 6):
             path = Path(f"{address}-{port}")
             path.unlink(missing_ok=True)
-            server = await loop.create_unix_server(functools.partial(_ClientEnd, self, port), path)
+            listener = socket.socket(socket.AF_UNIX)
+            listener.bind(str(path))
             self._paths.append(path)
-            self._servers.append(server)
+            self._listen(listener, port)
 
-    async def listen_tcp(self) -> dict[int, int]:
+    def listen_tcp(self) -> dict[int, int]:
         """Listen on five free ports of 127.0.0.1 and return them."""
-        loop = asyncio.get_running_loop()
         ports = {}
         for port in range(1, 6):
-            server = await loop.create_server(functools.partial(_ClientEnd, self, port), "127.0.0.1", 0)
-            ports[port] = server.sockets[0].getsockname()[1]
-            self._servers.append(server)
+            listener = socket.create_server(("127.0.0.1", 0))
+            ports[port] = listener.getsockname()[1]
+            self._listen(listener, port)
         return ports
 
-    def join(self, client: _ClientEnd, port: int) -> None:
-        self._clients = {known for known in self._clients if known.transport is not None} | {client}
+    def _listen(self, listener: socket.socket, port: int) -> None:
+        listener.listen(64)
+        listener.setblocking(False)
+        self._listeners[port] = listener
+        asyncio.get_running_loop().add_reader(listener, self._accept, listener, port)
+
+    def _accept(self, listener: socket.socket, port: int) -> None:
+        try:
+            client, _ = listener.accept()
+        except OSError:
+            return  # it went away again, or no descriptor is free: the client's libzmq tries again by itself
+        client.setblocking(False)
         task = asyncio.get_running_loop().create_task(self._join(client, port))
         self._joining.add(task)
         task.add_done_callback(self._joining.discard)
 
-    async def _join(self, client: _ClientEnd, port: int) -> None:
-        kernel = _End()
-        client.peer, kernel.peer = kernel, client
+    async def _join(self, client: socket.socket, port: int) -> None:
+        """Dial, then move bytes both ways. What the client sends meanwhile waits in its socket."""
+        loop = asyncio.get_running_loop()
+        outer, inner = _End(), _End()
+        outer.peer, inner.peer = inner, outer
         try:
             inside = await self._dial(port)
-            await asyncio.get_running_loop().create_connection(lambda: kernel, sock=inside)
-        except OSError:
-            # No kernel there (any more): the client's libzmq tries again by itself.
-            if client.transport is not None:
-                client.transport.close()
+            await loop.create_connection(lambda: inner, sock=inside)
+            await loop.connect_accepted_socket(lambda: outer, client)
+        except BaseException as exc:
+            client.close()
+            if inner.transport is not None:
+                inner.transport.abort()
+            if not isinstance(exc, OSError):  # no kernel there (any more): the client's libzmq tries again
+                raise
             return
-        if client.transport is not None:
-            client.transport.resume_reading()
-        elif kernel.transport is not None:
-            kernel.transport.close()
+        self._joined = {end for end in self._joined if end.transport is not None} | {outer}
+        for end in (outer, inner):
+            if end.transport is not None:
+                end.transport.resume_reading()
+            elif end.peer is not None and end.peer.transport is not None:
+                end.peer.transport.close()  # the other one was lost before it had a peer
 
     async def aclose(self) -> None:
         """Stop listening and drop every connection. Clients reconnect when a gate listens there again."""
-        for server in self._servers:
-            server.close()
-        for client in self._clients:
-            if client.transport is not None:
-                client.transport.abort()
+        loop = asyncio.get_running_loop()
+        for listener in self._listeners.values():
+            loop.remove_reader(listener)
+            listener.close()
         for task in list(self._joining):
             task.cancel()
-        self._servers.clear()
-        self._clients.clear()
+        await asyncio.gather(*self._joining, return_exceptions=True)
+        for end in self._joined:
+            if end.transport is not None:
+                end.transport.abort()
         for path in self._paths:
-            with contextlib.suppress(OSError):
-                path.unlink()
+            path.unlink(missing_ok=True)
+        self._listeners.clear()
+        self._joined.clear()
         self._paths.clear()

@@ -159,7 +159,7 @@ def build(
     if found is not None and _is_up_to_date(client, found, name, base):
         progress(Progress("build", f"{target} is up to date"))
         return _built(name, found, started, up_to_date=True)
-    kind, base_reference = _base(client, base, progress)
+    kind, base_reference = choose_base(client, base, progress)
     base_id = str((_inspect(client, base_reference) or {})["Id"])
     requirements = folder / "requirements.txt"
     packages = wheels.fetch([_pip_lock(), requirements], _architecture(client), progress)
@@ -207,12 +207,14 @@ def _architecture(client: docker.DockerClient) -> str:
         raise EngineError(f"The engine's machine is {name}; images are made for amd64 and arm64 only.") from None
 
 
-def _base(client: docker.DockerClient, wanted: str, report: Report) -> tuple[Base, str]:
+def choose_base(
+    client: docker.DockerClient, wanted: str, report: Report, official: tuple[str, str] = PYTHON_BASE
+) -> tuple[Base, str]:
     """Have a base image in the engine, and return its kind and reference."""
     if wanted == "debian":
         return "debian", debian_root.ensure(client, report)
     try:
-        return "python", _pull(client, *PYTHON_BASE, report)
+        return "python", _pull(client, *official, report)
     except EngineUnavailable:
         raise
     except EngineError as exc:

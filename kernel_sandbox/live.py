@@ -97,10 +97,10 @@ class LiveSandbox:
         self.transport.secure(self.generation)
         await self.gate.aclose()
         if self.spec.listen == "tcp":
-            ports, address, transport = await self.gate.listen_tcp(), "127.0.0.1", "tcp"
+            ports, address, transport = self.gate.listen_tcp(), "127.0.0.1", "tcp"
         else:
             ports, address, transport = {port: port for port in range(1, 6)}, self.directory.listen_address, "ipc"
-            await self.gate.listen_unix(address)
+            self.gate.listen_unix(address)
         named = {f"{channel}_port": ports[port] for port, channel in enumerate(CHANNELS, 1)}
         return {"transport": transport, "ip": address, "key": key, "signature_scheme": signature_scheme, **named}
 

@@ -1,7 +1,7 @@
 """A session: one kernel in one sandbox, cells one after the other, everything that they showed kept.
 
 Follow a cell from here: `stream` makes a Cell and a task for it; the task sends it through `channels`; the Cell
-gathers outputs until it is over; `_conclude` makes the Execution and the transcript's cell. `execute` is `stream`
+gathers outputs until it is over; the Recorder makes the Execution and the transcript's cell. `execute` is `stream`
 drained.
 """
 
@@ -11,7 +11,7 @@ import asyncio
 import contextlib
 import inspect
 import signal
-from collections.abc import AsyncIterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from types import TracebackType
 from typing import TYPE_CHECKING, Any, Literal, Self
@@ -21,15 +21,16 @@ import anyio.to_thread
 from jupyter_client.kernelspec import KernelSpec
 from jupyter_client.manager import AsyncKernelManager
 
-from kernel_sandbox.cell import Cell
+from kernel_sandbox.cell import Cell, CellStream
 from kernel_sandbox.channels import Ask, Channels, Message, shared_context
 from kernel_sandbox.engines.base import new_session_id
 from kernel_sandbox.errors import PolicyError, SandboxError, SandboxLost, SessionClosed
 from kernel_sandbox.files import AsyncSandboxFiles
-from kernel_sandbox.outputs import CellOutputs, Event, Execution, SessionOutputs, Status
+from kernel_sandbox.outputs import Execution, Status
 from kernel_sandbox.policy import Limits, Mount, SandboxSpec
 from kernel_sandbox.provisioner import PROVISIONER, SandboxProvisioner
 from kernel_sandbox.reactor import on_reactor
+from kernel_sandbox.recorder import Recorder
 from kernel_sandbox.transcript import Transcript
 
 if TYPE_CHECKING:
@@ -42,41 +43,6 @@ LATE_CELLS = 1000
 SETTLE = 0.02
 SETTLE_LIMIT = 0.3
 """Seconds: after a kernel's death, its last outputs are awaited until iopub has been silent for SETTLE."""
-
-
-class CellStream:
-    """The live events of one cell: iterate it. `execution` is there when it has ended.
-
-    A loop that is left early leaves the cell running; `aclose` interrupts it and waits for its end.
-    """
-
-    def __init__(self, session: AsyncSession, cell: Cell, task: asyncio.Task[None]) -> None:
-        self._session = session
-        self._cell = cell
-        self._task = task
-        self._ended = False
-
-    @property
-    def execution(self) -> Execution | None:
-        return self._cell.execution
-
-    def __aiter__(self) -> AsyncIterator[Event]:
-        return self
-
-    async def __anext__(self) -> Event:
-        event = None if self._ended else await self._cell.events.get()
-        if event is None:
-            self._ended = True
-            await asyncio.shield(self._task)
-            raise StopAsyncIteration
-        return event
-
-    async def aclose(self) -> None:
-        """Stop the cell if it still runs, and wait for its end."""
-        with anyio.CancelScope(shield=True):
-            if not self._task.done():
-                await self._session.stop_cell(self._cell)
-            await self._task
 
 
 class AsyncSession:
@@ -111,15 +77,11 @@ class AsyncSession:
         self.spec = spec or SandboxSpec(**fields)  # type: ignore[arg-type]
         self.engine = engine
         self.id = new_session_id()
-        self._transcript = Transcript(path=Path(transcript).expanduser() if transcript else None)
+        self._recorder = Recorder(self.spec.limits, Path(transcript).expanduser() if transcript else None)
         self.files = AsyncSandboxFiles(self._link)
         self.kernel_info: dict[str, Any] = {}
         self._input_handler = input_handler
-        self._outputs = SessionOutputs(self.spec.limits, self._cell_changed)
         self._cells: dict[str, Cell] = {}
-        self._by_outputs: dict[CellOutputs, Cell] = {}
-        self._changed: set[Cell] = set()
-        """Finished cells whose outputs changed since the transcript took them."""
         self._current: Cell | None = None
         self._turn = asyncio.Lock()
         self._epoch = 0
@@ -184,12 +146,7 @@ class AsyncSession:
         self.kernel_info = await channels.handshake(self.spec.limits.start_timeout)
         self._death = None
         self._in_background(self._watch_death(self._live()))
-        language = self.kernel_info.get("language_info")
-        self._transcript.set_kernel(
-            {"name": "kernel-sandbox", "display_name": "Python (sandbox)", "language": "python"},
-            language if isinstance(language, dict) else {},
-        )
-        self._transcript.set_provenance(self._provenance())
+        self._recorder.describe(self.kernel_info, self._provenance())
 
     def _live(self) -> LiveSandbox:
         if self._manager is not None and isinstance(self._manager.provisioner, SandboxProvisioner):
@@ -219,8 +176,7 @@ class AsyncSession:
     @property
     def transcript(self) -> Transcript:
         """The cells so far as a notebook, with all that has reached them by now."""
-        self._update_transcript()
-        return self._transcript
+        return self._recorder.transcript
 
     @property
     def connection_file(self) -> Path:
@@ -253,10 +209,9 @@ class AsyncSession:
         if seconds is not None and not seconds > 0:
             raise ValueError(f"timeout={timeout!r}: give seconds above 0, or None.")
         text = source.encode("utf-8", "replace").decode("utf-8")  # a lone surrogate has no place in a message
-        cell = Cell(text, self._outputs.cell(), self.spec.limits.on_output_limit == "interrupt")
-        cell.on_late = self._cell_changed_late
+        cell = self._recorder.new_cell(text)
         cell.on_input = self._ask_user
-        return CellStream(self, cell, self._in_background(self._run(cell, seconds, self._epoch)))
+        return CellStream(cell, self._in_background(self._run(cell, seconds, self._epoch)), self._give_up)
 
     async def _run(self, cell: Cell, timeout: float | None, epoch: int) -> None:
         try:
@@ -271,7 +226,7 @@ class AsyncSession:
                     await self._send(cell, timeout)
         finally:
             self._current = None
-            self._conclude(cell)
+            self._recorder.conclude(cell)
 
     async def _send(self, cell: Cell, timeout: float | None) -> None:
         assert self._channels is not None
@@ -310,7 +265,7 @@ class AsyncSession:
         cell.end(status, SandboxError(f"{why} and {lost}."), ename)
         await self._relaunch()
 
-    async def stop_cell(self, cell: Cell) -> None:
+    async def _give_up(self, cell: Cell) -> None:
         """Stop a cell that nobody waits for any more, whether it runs or still waits for its turn."""
         if cell is self._current:
             await self._stop(cell, "error", "The cell was given up", "KeyboardInterrupt")
@@ -345,7 +300,7 @@ class AsyncSession:
     async def _relaunch(self) -> None:
         assert self._manager is not None
         self._death = SandboxError("The kernel is being restarted.")
-        self._outputs.forget_displays()
+        self._recorder.forget_displays()
         self._cells.clear()
         if self._channels is not None:
             await self._channels.close()
@@ -409,37 +364,6 @@ class AsyncSession:
             del self._cells[oldest]
             if self._channels is not None:
                 self._channels.forget(oldest)
-
-    def _conclude(self, cell: Cell) -> None:
-        if cell.execution is not None:
-            return
-        execution = cell.conclude()
-        cell.transcript_cell = self._transcript.add_code_cell(
-            cell.source,
-            execution.outputs,
-            execution_count=execution.execution_count,
-            timing=cell.timing,
-            status=execution.status,
-        )
-        self._by_outputs[cell.outputs] = cell
-        self._update_transcript()
-        self._transcript.autosave()
-
-    def _cell_changed(self, outputs: CellOutputs) -> None:
-        """A later cell updated a display that an earlier one had shown."""
-        cell = self._by_outputs.get(outputs)
-        if cell is not None and cell is not self._current:
-            self._cell_changed_late(cell)
-
-    def _cell_changed_late(self, cell: Cell) -> None:
-        # Only noted: a loop of small updates must not join a large cell's outputs each time.
-        if cell.transcript_cell is not None:
-            self._changed.add(cell)
-
-    def _update_transcript(self) -> None:
-        for cell in self._changed:
-            self._transcript.update(cell.transcript_cell, cell.outputs.outputs)
-        self._changed.clear()
 
     def _in_background(self, work: Any) -> asyncio.Task[Any]:
         task = asyncio.get_running_loop().create_task(work)

@@ -13,10 +13,11 @@ from pathlib import Path
 from types import TracebackType
 from typing import TYPE_CHECKING, Any, Self, TypeVar
 
+from kernel_sandbox.cell import CellStream
 from kernel_sandbox.files import AsyncSandboxFiles, FileInfo
 from kernel_sandbox.outputs import Event, Execution
 from kernel_sandbox.reactor import portal
-from kernel_sandbox.session import AsyncSession, CellStream, Timeout
+from kernel_sandbox.session import AsyncSession, Timeout
 from kernel_sandbox.transcript import Transcript
 
 if TYPE_CHECKING:

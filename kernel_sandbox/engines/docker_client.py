@@ -25,10 +25,10 @@ START_HINT = "Start it (systemctl start docker), or point DOCKER_HOST at one tha
 
 
 @functools.lru_cache(maxsize=8)
-def _client(host: str | None, process: int) -> docker.DockerClient:
+def _client(host: str | None, context: str | None, process: int) -> docker.DockerClient:
     """One client per engine and process (a forked child must not share its parent's connections)."""
     with translated_errors():
-        if host:
+        if host and "DOCKER_TLS_VERIFY" not in os.environ:
             return docker.DockerClient(base_url=host, version="auto", timeout=API_TIMEOUT, max_pool_size=32)
         return docker.from_env(version="auto", timeout=API_TIMEOUT, max_pool_size=32)
 
@@ -38,7 +38,7 @@ def connect(host: str | None = None) -> docker.DockerClient:
 
     Raises EngineUnavailable when none answers.
     """
-    return _client(host, os.getpid())
+    return _client(host or os.environ.get("DOCKER_HOST"), os.environ.get("DOCKER_CONTEXT"), os.getpid())
 
 
 @contextlib.contextmanager

@@ -51,6 +51,7 @@ def _become_ordinary(request: dict[str, Any]) -> None:
             score.write("500")  # out of memory must end the kernel, not PID 1, which tells the host
     except OSError:
         pass
+    signal.signal(signal.SIGINT, signal.default_int_handler)
     os.setsid()  # ipykernel interrupts its children with it when it leads its own group
     os.environ.clear()
     os.environ.update(request["env"])

@@ -28,6 +28,7 @@ def run() -> None:
     """Serve the host until its stream ends. Never returns to the boot code."""
     ctypes.CDLL(None).prctl(PR_SET_DUMPABLE, 0, 0, 0, 0)
     os.umask(0o022)
+    signal.signal(signal.SIGINT, signal.SIG_DFL)  # which an init process ignores; Python's own handler would end it
     _take_standard_streams()
     # Before asyncio is imported here (by kernels.py), so that both imports run at the same time.
     zygote_process = zygote.start()

@@ -1,0 +1,130 @@
+"""Kernelspecs that name our provisioner, written to where Jupyter looks for them.
+
+JupyterLab, nbclient, papermill and `jupyter console` then start the kernel in a sandbox. The only module that imports
+jupyter_core; starting kernels is the provisioner's work.
+"""
+
+from __future__ import annotations
+
+import json
+import re
+import shutil
+import sys
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from jupyter_core.paths import jupyter_data_dir, jupyter_path
+
+from kernel_sandbox.errors import SandboxError
+from kernel_sandbox.policy import SandboxSpec
+
+DEFAULT_NAME = "python-sandbox"
+DISPLAY_NAME = "Python (sandbox)"
+PROVISIONER = "kernel-sandbox"
+"""The entry point of kernel_sandbox.provisioner, in pyproject.toml."""
+LOGO = Path(__file__).with_name("logo-svg.svg")
+
+# jupyter_client.kernelspec._is_valid_kernel_name; a dot or a dash in front would make awkward paths.
+_NAME = re.compile(r"[A-Za-z0-9_][A-Za-z0-9._-]*")
+
+
+@dataclass(frozen=True, slots=True)
+class InstalledKernelspec:
+    """A kernelspec of ours that Jupyter finds."""
+
+    name: str
+    display_name: str
+    directory: Path
+    config: dict[str, Any]
+    """What the provisioner is given: the engine, and SandboxSpec.to_config()."""
+
+
+def user_directory() -> Path:
+    """Return where kernelspecs of this user are (JUPYTER_DATA_DIR decides, then the platform)."""
+    return Path(jupyter_data_dir()) / "kernels"
+
+
+def prefix_directory(prefix: str | Path = sys.prefix) -> Path:
+    """Return where kernelspecs of an installation are; without an argument, of the running environment."""
+    return Path(prefix) / "share" / "jupyter" / "kernels"
+
+
+def kernelspec_document(engine: str, spec: SandboxSpec, display_name: str = DISPLAY_NAME) -> dict[str, Any]:
+    """Write a kernelspec as JSON values. `argv` is what a Jupyter tool that knows no provisioners would run."""
+    config = {"engine": engine, **spec.to_config()}
+    provisioner = {"provisioner_name": PROVISIONER, "config": config}
+    return {
+        "argv": ["python3", "-m", "ipykernel_launcher", "-f", "{connection_file}"],
+        "display_name": display_name,
+        "language": "python",
+        "interrupt_mode": "message",
+        "kernel_protocol_version": "5.5",
+        "metadata": {"debugger": False, "kernel_provisioner": provisioner},
+    }
+
+
+def install(
+    directory: Path,
+    *,
+    name: str = DEFAULT_NAME,
+    display_name: str = DISPLAY_NAME,
+    engine: str = "docker",
+    spec: SandboxSpec | None = None,
+) -> Path:
+    """Write a kernelspec below `directory`, in the place of an earlier one of ours, and give its directory.
+
+    Raises SandboxError for a bad name, one that another kernelspec has, and where it cannot be written.
+    """
+    if not _NAME.fullmatch(name):
+        raise SandboxError(f"{name!r} cannot name a kernelspec: use letters, digits, dots, dashes and underscores.")
+    target = directory / name.lower()
+    if target.exists() and _read(target) is None:
+        raise SandboxError(f"{target} holds another kernelspec: choose another --name.")
+    document = kernelspec_document(engine, spec or SandboxSpec(), display_name)
+    try:
+        target.mkdir(parents=True, exist_ok=True)
+        (target / "kernel.json").write_text(json.dumps(document, indent=1) + "\n")
+        shutil.copyfile(LOGO, target / LOGO.name)
+    except OSError as exc:
+        raise SandboxError(f"{target} cannot be written ({exc.strerror}): try --user or --prefix.") from exc
+    return target
+
+
+def installed() -> list[InstalledKernelspec]:
+    """List the kernelspecs of ours that Jupyter finds; of two with the same name, the one that it takes."""
+    found: dict[str, InstalledKernelspec] = {}
+    for place in map(Path, jupyter_path("kernels")):
+        for directory in sorted(place.iterdir()) if place.is_dir() else ():
+            kernelspec = _read(directory)
+            if kernelspec is not None:
+                found.setdefault(kernelspec.name, kernelspec)
+    return list(found.values())
+
+
+def remove(name: str) -> Path:
+    """Remove the kernelspec of this name that Jupyter finds first, and give its directory.
+
+    Raises SandboxError where there is none of ours, or it cannot be removed.
+    """
+    kernelspec = next((known for known in installed() if known.name == name.lower()), None)
+    if kernelspec is None:
+        raise SandboxError(f"There is no sandboxed kernelspec {name!r}: `kernel-sandbox kernelspec list` shows them.")
+    try:
+        shutil.rmtree(kernelspec.directory)
+    except OSError as exc:
+        raise SandboxError(f"{kernelspec.directory} cannot be removed: {exc.strerror}.") from exc
+    return kernelspec.directory
+
+
+def _read(directory: Path) -> InstalledKernelspec | None:
+    """Read a kernelspec; None for one that is not ours or cannot be read."""
+    try:
+        document = json.loads((directory / "kernel.json").read_text())
+        provisioner = document["metadata"]["kernel_provisioner"]
+        if provisioner["provisioner_name"] != PROVISIONER:
+            return None
+        display_name, config = str(document.get("display_name", "")), dict(provisioner.get("config", {}))
+    except (OSError, ValueError, KeyError, TypeError, AttributeError):
+        return None
+    return InstalledKernelspec(directory.name, display_name, directory, config)

@@ -1,0 +1,105 @@
+"""Budgets and arrows: what kernel_sandbox/README.md promises about the code's shape, held by machine."""
+
+from __future__ import annotations
+
+import ast
+from pathlib import Path
+
+import pytest
+
+import kernel_sandbox
+
+PACKAGE = Path(kernel_sandbox.__file__).parent
+MODULES = sorted(path for path in PACKAGE.rglob("*.py") if "_images" not in path.parts)
+FIRST_PARTY = "kernel_sandbox"
+
+LAYERS = [
+    ["errors", "policy", "outputs", "transcript", "mux"],
+    ["run_directory", "reactor", "progress"],
+    ["engines", "images", "image_builder", "debian_root", "wheels", "kernelspec"],
+    ["guest_link", "gate"],
+    ["transports", "files", "channels"],
+    ["live"],
+    ["provisioner", "cell"],
+    ["recorder"],
+    ["session"],
+    ["sync"],
+    ["cli"],
+]
+LEVEL = {room: level for level, rooms in enumerate(LAYERS) for room in rooms}
+
+DOORS = {
+    "docker": {"engines/docker_client.py"},
+    "jupyter_client": {"provisioner.py", "session.py"},
+    "zmq": {"channels.py"},
+    "nbformat": {"transcript/reading.py"},
+    "pandas": {"outputs/tables.py"},
+}
+
+
+def room(path: Path) -> str:
+    parts = path.relative_to(PACKAGE).parts
+    return parts[0].removesuffix(".py")
+
+
+def imports(path: Path) -> set[str]:
+    """The dotted names that a module imports at run time (not those for type checking only)."""
+    tree = ast.parse(path.read_text())
+    for node in ast.walk(tree):
+        if isinstance(node, ast.If) and "TYPE_CHECKING" in ast.unparse(node.test):
+            node.body = []
+    names: set[str] = set()
+    for node in ast.walk(tree):
+        if isinstance(node, ast.Import):
+            names |= {alias.name for alias in node.names}
+        elif isinstance(node, ast.ImportFrom) and node.module and node.level == 0:
+            names |= {node.module} | {f"{node.module}.{alias.name}" for alias in node.names}
+    return names
+
+
+@pytest.mark.parametrize("path", MODULES, ids=lambda path: str(path.relative_to(PACKAGE)))
+def test_arrows_go_down_only(path: Path) -> None:
+    here = room(path)
+    if here in ("__init__", "guest"):
+        return
+    assert here in LEVEL, f"{here} is a new room: give it a layer"
+    for name in imports(path):
+        parts = name.split(".")
+        if parts[0] == FIRST_PARTY and len(parts) > 1 and parts[1] in LEVEL and parts[1] != here:
+            assert LEVEL[parts[1]] <= LEVEL[here], f"{here} imports {parts[1]}, which lies above it"
+
+
+def test_guest_is_imported_by_nobody_and_needs_only_the_standard_library() -> None:
+    for path in MODULES:
+        inside = room(path) == "guest"
+        assert inside or not any(name.startswith("kernel_sandbox.guest.") for name in imports(path)), path
+        if inside and path.name != "kernel.py":
+            others = {name.split(".")[0] for name in imports(path)} - set(__import__("sys").stdlib_module_names)
+            assert others <= {FIRST_PARTY}, path
+
+
+@pytest.mark.parametrize("dependency", DOORS)
+def test_dependency_has_one_door(dependency: str) -> None:
+    users = {
+        str(path.relative_to(PACKAGE))
+        for path in MODULES
+        if room(path) != "guest" and any(name.split(".")[0] == dependency for name in imports(path))
+    }
+    assert users == DOORS[dependency]
+
+
+@pytest.mark.parametrize("path", MODULES, ids=lambda path: str(path.relative_to(PACKAGE)))
+def test_module_and_functions_stay_small(path: Path) -> None:
+    assert len(path.read_text().splitlines()) <= 400
+    for node in ast.walk(ast.parse(path.read_text())):
+        if isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef):
+            docstring = ast.get_docstring(node, clean=False) or ""
+            length = node.end_lineno - node.lineno + 1 - len(docstring.splitlines())  # type: ignore[operator]
+            assert length <= 50, f"{path.name}: {node.name} has {length} lines"
+
+
+def test_public_names_are_exported_and_documented() -> None:
+    for name in kernel_sandbox.__all__:
+        value = getattr(kernel_sandbox, name)
+        assert value.__doc__ or name == "Output", name
+    assert sorted(kernel_sandbox.__all__) == kernel_sandbox.__all__

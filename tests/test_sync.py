@@ -1,0 +1,87 @@
+from __future__ import annotations
+
+import asyncio
+import inspect
+import os
+import signal
+import subprocess
+import sys
+import threading
+import time
+
+import pytest
+
+from kernel_sandbox import AsyncSandboxFiles, AsyncSession, CellStream, SandboxFiles, Session
+from kernel_sandbox.sync import SyncCellStream
+
+
+def public(kind: type) -> set[str]:
+    return {name for name, _ in inspect.getmembers(kind) if not name.startswith("_")}
+
+
+@pytest.mark.parametrize(("facade", "original"), [(Session, AsyncSession), (SandboxFiles, AsyncSandboxFiles)])
+def test_facade_has_the_same_names_and_signatures(facade: type, original: type) -> None:
+    renamed = {"aclose": "close"}
+    attributes = {"id", "engine", "spec", "kernel_info"} if original is AsyncSession else set()
+    assert all(hasattr(AsyncSession(), name) for name in attributes)
+    names = public(original)
+    assert {renamed.get(name, name) for name in names} | attributes == public(facade)
+    for name in names:
+        theirs, ours = getattr(original, name), getattr(facade, renamed.get(name, name))
+        if inspect.isfunction(theirs):
+            assert list(inspect.signature(ours).parameters) == list(inspect.signature(theirs).parameters)
+
+
+def test_stream_facade_has_the_same_names() -> None:
+    assert {"close" if name == "aclose" else name for name in public(CellStream)} == public(SyncCellStream)
+
+
+def test_session_works_inside_a_running_event_loop(engine: str) -> None:
+    async def main() -> str:
+        with Session(engine=engine, image="python") as session:
+            return session.execute("1 + 1").text
+
+    assert asyncio.run(main()) == "2"
+
+
+def test_session_is_usable_from_many_threads(session: Session) -> None:
+    session.execute("seen = []")
+    threads = [threading.Thread(target=session.execute, args=(f"seen.append({n})",)) for n in range(8)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert session.execute("sorted(seen)").text == str(list(range(8)))
+
+
+def test_stream_close_interrupts_the_cell(session: Session) -> None:
+    stream = session.stream("import time\nprint('on', flush=True)\ntime.sleep(60)")
+    next(stream)
+    started = time.perf_counter()
+    stream.close()
+    assert time.perf_counter() - started < 2
+    assert stream.execution is not None
+    assert stream.execution.status == "error"
+    assert session.execute("1 + 1").text == "2"
+
+
+CTRL_C = """
+from kernel_sandbox import Session
+with Session(image="python") as session:
+    session.execute("import time; kept = 1")
+    print("ready", flush=True)
+    try:
+        session.execute("time.sleep(60)")
+    except KeyboardInterrupt:
+        print(session.execute("kept").text, session.transcript.notebook.cells[1].outputs[0].ename, flush=True)
+"""
+
+
+def test_ctrl_c_interrupts_the_cell_and_keeps_the_session(engine: str) -> None:
+    with subprocess.Popen([sys.executable, "-c", CTRL_C], stdout=subprocess.PIPE, text=True) as script:
+        assert script.stdout is not None
+        assert script.stdout.readline() == "ready\n"
+        time.sleep(0.5)
+        os.kill(script.pid, signal.SIGINT)
+        assert script.stdout.readline() == "1 KeyboardInterrupt\n"
+        assert script.wait(20) == 0

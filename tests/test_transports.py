@@ -1,0 +1,140 @@
+from __future__ import annotations
+
+import json
+import os
+import stat
+import subprocess
+import sys
+from pathlib import Path
+from typing import Literal
+
+import pytest
+
+from kernel_sandbox import PolicyError, SandboxSpec, Session
+from kernel_sandbox.engines import get_engine
+from kernel_sandbox.engines.docker_client import connect
+
+Transport = Literal["ipc", "forward"]
+both = pytest.mark.parametrize("transport", ["ipc", "forward"])
+
+
+@both
+def test_transport_carries_cells_figures_and_restarts(engine: str, transport: Transport) -> None:
+    with Session(engine=engine, image="python", transport=transport) as session:
+        assert session.execute("x = 1; x").text == "1"
+        large = session.execute(
+            "from IPython.display import display\ndisplay({'text/plain': 'y' * 5_000_000}, raw=True)"
+        )
+        assert len(large.text) == 5_000_000
+        session.restart()
+        assert session.execute("x").status == "error"
+        assert session.transcript.metadata["kernel_sandbox"]["transport"] == transport
+
+
+@both
+def test_connection_file_is_private_and_names_what_listens(engine: str, transport: Transport) -> None:
+    with Session(engine=engine, image="python", transport=transport) as session:
+        path = session.connection_file
+        assert stat.S_IMODE(path.stat().st_mode) == 0o600
+        assert stat.S_IMODE(path.parent.stat().st_mode) & 0o777 == 0o700  # jupyter_client adds the sticky bit
+        assert stat.S_IMODE(path.parent.parent.stat().st_mode) == 0o700
+        assert {p.name for p in path.parent.iterdir() if p.is_socket()} == {f"h-{port}" for port in range(1, 6)}
+    assert not path.parent.exists()
+
+
+@both
+def test_another_client_can_use_the_connection_file(engine: str, transport: Transport) -> None:
+    from jupyter_client.blocking.client import BlockingKernelClient
+
+    with Session(engine=engine, image="python", transport=transport) as session:
+        session.execute("x = 41")
+        for _ in ("before", "after the restart"):
+            client = BlockingKernelClient(connection_file=str(session.connection_file))
+            client.load_connection_file()
+            client.start_channels()
+            try:
+                client.wait_for_ready(timeout=20)
+                assert client.execute_interactive("x = 41", timeout=10)["content"]["status"] == "ok"
+            finally:
+                client.stop_channels()
+            assert session.execute("x + 1").text == "42"
+            session.restart()
+            session.execute("x = 0")
+
+
+def test_tcp_ports_are_on_loopback_only(engine: str) -> None:
+    with Session(engine=engine, spec=SandboxSpec(image="python", listen="tcp")) as session:
+        assert session.execute("1 + 1").text == "2"
+        listening = {line.split()[1] for line in Path("/proc/net/tcp").read_text().splitlines()[1:]}
+        info = json.loads(session.connection_file.read_text())
+        assert (info["ip"], info["transport"]) == ("127.0.0.1", "tcp")
+        for channel in ("shell", "iopub", "stdin", "control", "hb"):
+            assert f"0100007F:{info[f'{channel}_port']:04X}" in listening
+
+
+def test_ipc_is_refused_where_sockets_cannot_be_shared() -> None:
+    with (
+        pytest.raises(PolicyError, match="use 'forward'"),
+        Session(engine="docker", spec=SandboxSpec(image="python", transport="ipc", runtime="runsc")),
+    ):
+        pass
+
+
+RELAY = """
+import asyncio
+async def join(reader, writer):
+    inner_reader, inner_writer = await asyncio.open_unix_connection("/var/run/docker.sock")
+    async def carry(source, sink):
+        while chunk := await source.read(65536):
+            sink.write(chunk)
+        sink.write_eof()
+    await asyncio.gather(carry(reader, inner_writer), carry(inner_reader, writer), return_exceptions=True)
+    writer.close()
+    inner_writer.close()
+async def main():
+    server = await asyncio.start_server(join, "127.0.0.1", 0)
+    print(server.sockets[0].getsockname()[1], flush=True)
+    await server.serve_forever()
+asyncio.run(main())
+"""
+
+
+def test_engine_over_tcp_is_reached_by_forwarding(engine: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A remote engine: here the local one behind a TCP port, with which no file system is shared."""
+    with subprocess.Popen([sys.executable, "-c", RELAY], stdout=subprocess.PIPE, text=True) as relay:
+        assert relay.stdout is not None
+        monkeypatch.setenv("DOCKER_HOST", f"tcp://127.0.0.1:{relay.stdout.readline().strip()}")
+        get_engine.cache_clear()
+        try:
+            with Session(engine=engine, image="python") as session:
+                assert session.execute("1 + 1").text == "2"
+                assert session.transcript.metadata["kernel_sandbox"]["transport"] == "forward"
+        finally:
+            get_engine.cache_clear()
+            relay.terminate()
+
+
+def test_hostile_sockets_put_in_place_are_never_connected_to(session: Session) -> None:
+    """After the start the sandbox cannot write where its sockets are, and the host goes by its pinned descriptors."""
+    directory = session.connection_file.parent / "k" / "1"
+    assert stat.S_IMODE(directory.stat().st_mode) == 0o755
+    assert directory.stat().st_uid == os.getuid()
+    # Even a replacement that should not be possible changes nothing: the descriptor is what counts.
+    (directory / "s-1").rename(directory / "moved")
+    (directory / "s-1").symlink_to("/var/run/docker.sock")
+    from jupyter_client.blocking.client import BlockingKernelClient
+
+    client = BlockingKernelClient(connection_file=str(session.connection_file))
+    client.load_connection_file()
+    client.start_channels()
+    try:
+        client.wait_for_ready(timeout=20)
+    finally:
+        client.stop_channels()
+
+
+def test_containers_carry_their_owner(session: Session) -> None:
+    (container,) = connect().containers.list(filters={"label": f"org.kernel-sandbox.session={session.id}"})
+    owner = json.loads(container.labels["org.kernel-sandbox.owner"])
+    assert owner["pid"] == os.getpid()
+    assert owner["started"] == Path("/proc/self/stat").read_text().rpartition(")")[2].split()[19]
