@@ -70,8 +70,9 @@ def run_build(
                 forcerm=True,
                 decode=True,
             )
-            for event in events:
-                log.take(event)
+            with contextlib.closing(events):
+                for event in events:
+                    log.take(event)
     except BaseException as exc:
         # The engine gives a build up when its connection closes; frames of the traceback hold that open.
         traceback.clear_frames(exc.__traceback__)

@@ -154,24 +154,32 @@ def build(
     instead; `progress` hears of it. Raises ImageNotFound for an unknown name, and EngineError with what to do next.
     """
     started = time.monotonic()
-    folder, target = _folder(name), reference(name)
+    lock_digest(name)  # an unknown name is refused before anything is done
+    target = reference(name)
+    _remove_predecessors(client, name)
     found = _inspect(client, target)
     if found is not None and _is_up_to_date(client, found, name, base):
         progress(Progress("build", f"{target} is up to date"))
         return _built(name, found, started, up_to_date=True)
-    kind, base_reference = choose_base(client, base, progress)
-    base_id = str((_inspect(client, base_reference) or {})["Id"])
-    requirements = folder / "requirements.txt"
-    packages = wheels.fetch([_pip_lock(), requirements], _architecture(client), progress)
-    files: dict[str, Path | bytes] = {f"wheels/{path.name}": path for path in packages.iterdir()}
-    files |= {"Dockerfile": folder / "Dockerfile", "requirements.txt": requirements}
-    labels = {"image": name, "lock": lock_digest(name), "base": kind, "base-id": base_id}
-    labels = {f"{LABEL}.{key}": value for key, value in labels.items()}
-    with build_context(files) as context:
-        run_build(client, context, tag=target, base=base_reference, labels=labels, report=progress)
+    _build_new(client, name, base, progress)
     _remove_predecessors(client, name)
     with translated_errors():
         return _built(name, client.images.get(target).attrs, started, up_to_date=False)
+
+
+def _build_new(client: docker.DockerClient, name: str, base: str, progress: Report) -> None:
+    """Get the base and the packages, and build on them."""
+    kind, base_reference = choose_base(client, base, progress)
+    with translated_errors():
+        base_id = client.images.get(base_reference).id
+    requirements = _folder(name) / "requirements.txt"
+    packages = wheels.fetch([_pip_lock(), requirements], _architecture(client), progress)
+    files: dict[str, Path | bytes] = {f"wheels/{path.name}": path for path in packages.iterdir()}
+    files |= {"Dockerfile": _folder(name) / "Dockerfile", "requirements.txt": requirements}
+    facts = {"image": name, "lock": lock_digest(name), "base": kind, "base-id": base_id}
+    labels = {f"{LABEL}.{key}": str(value) for key, value in facts.items()}
+    with build_context(files) as context:
+        run_build(client, context, tag=reference(name), base=base_reference, labels=labels, report=progress)
 
 
 def _built(name: str, found: dict[str, Any], started: float, *, up_to_date: bool) -> BuiltImage:
@@ -183,8 +191,8 @@ def _built(name: str, found: dict[str, Any], started: float, *, up_to_date: bool
 def _remove_predecessors(client: docker.DockerClient, name: str) -> None:
     """Remove what earlier builds left without a tag; an image that a sandbox still uses goes at the next build."""
     with translated_errors():
-        images = client.images.list(filters={"dangling": True, "label": f"{LABEL}.image={name}"})
-    remove_untagged(client, [str(image.id) for image in images])
+        left = client.api.images(quiet=True, filters={"dangling": True, "label": f"{LABEL}.image={name}"})
+    remove_untagged(client, left)
 
 
 def _is_up_to_date(client: docker.DockerClient, found: dict[str, Any], name: str, base: str) -> bool:
