@@ -17,8 +17,10 @@ import anyio
 
 from kernel_sandbox.channels import Message
 from kernel_sandbox.errors import SandboxError
-from kernel_sandbox.outputs import CellOutputs, Event, Execution, Status
+from kernel_sandbox.outputs import CellOutputs, Event, Execution, Status, StreamOutput
 
+BACKLOG = 2
+"""How many times a cell's output limit may wait for a consumer of the live events; what comes then it misses."""
 IDLE_GRACE = 2.0
 """Seconds that idle may come after the reply. It can be lost under load; the reply alone then ends the cell."""
 
@@ -29,6 +31,8 @@ class Cell:
 
     source: str
     outputs: CellOutputs
+    output_limit: int
+    """Bytes that the cell may show."""
     interrupt_on_overflow: bool
     started_at: datetime = field(default_factory=lambda: datetime.now(UTC))
     timing: dict[str, datetime] = field(default_factory=dict)
@@ -49,6 +53,8 @@ class Cell:
         self.status: Status | None = None
         self.cause: SandboxError | None = None
         self._idle = False
+        self._backlog = 0
+        """About how many bytes wait in `events`."""
         self._clock = time.perf_counter()
         self._timer: asyncio.TimerHandle | None = None
 
@@ -91,8 +97,17 @@ class Cell:
         if self.over.is_set():
             if self.on_late is not None:
                 self.on_late(self)
-        else:
+        elif self._backlog < BACKLOG * self.output_limit:
+            # Updates and cleared outputs do not count against the caps for ever, so that is no bound for this queue.
+            self._backlog += _size(event)
             self.events.put_nowait(event)
+
+    async def next_event(self) -> Event | None:
+        """Return the next live event; None when the cell is over and all have been taken."""
+        event = await self.events.get()
+        if event is not None:
+            self._backlog -= _size(event)
+        return event
 
     def _stamp(self, name: str, message: Message) -> None:
         """Keep the kernel's own time of a message, as nbclient records it; the host's where it sent none."""
@@ -152,10 +167,19 @@ class Cell:
         return "error"
 
 
+def _size(event: Event) -> int:
+    """Roughly what an event holds in memory; the same number whenever it is asked."""
+    if isinstance(event, StreamOutput):
+        return 200 + len(event.text)
+    data = getattr(event, "data", {})
+    return 500 + sum(len(value) if isinstance(value, str) else 1000 for value in data.values())
+
+
 class CellStream:
     """The live events of one cell: iterate it. `execution` is there when it has ended.
 
-    A loop that is left early leaves the cell running; `aclose` interrupts it and waits for its end.
+    A loop that is left early leaves the cell running; `aclose` interrupts it and waits for its end. A loop that falls
+    far behind misses events (updates of displays, mostly); `execution` misses nothing.
     """
 
     def __init__(self, cell: Cell, task: asyncio.Task[None], stop: Callable[[Cell], Awaitable[None]]) -> None:
@@ -172,7 +196,7 @@ class CellStream:
         return self
 
     async def __anext__(self) -> Event:
-        event = None if self._ended else await self._cell.events.get()
+        event = None if self._ended else await self._cell.next_event()
         if event is None:
             self._ended = True
             await asyncio.shield(self._task)

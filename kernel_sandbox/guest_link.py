@@ -18,6 +18,8 @@ from kernel_sandbox.errors import KernelNotReady, SandboxLost
 from kernel_sandbox.mux import Channel, Mux, MuxError
 
 LINE_LIMIT = 16 * 1024
+PATIENCE = 30.0
+"""Seconds without progress after which an operation is given up: PID 1 always answers, unless it was frozen."""
 SOURCES = ("mux", "guest.boot", "guest.main", "guest.zygote", "guest.kernels", "guest.kernel", "guest.files")
 
 
@@ -93,13 +95,14 @@ class GuestLink:
         await self._mux.run()
 
     @contextlib.asynccontextmanager
-    async def operation(self, op: str, **fields: Any) -> AsyncIterator[Channel]:
+    async def operation(self, op: str, *, patience: float | None = PATIENCE, **fields: Any) -> AsyncIterator[Channel]:
         """Open a channel for one operation; give it up when the block is left early.
 
         Raises SandboxLost when the sandbox is gone.
         """
         try:
             channel = await self._mux.open(json.dumps({"op": op, **fields}).encode())
+            channel.patience = patience
             try:
                 yield channel
             finally:
@@ -115,22 +118,22 @@ class GuestLink:
             raise GuestRefused(str(answer.get("error"))[:100], str(answer.get("message"))[:2000])
         return answer
 
-    async def ask(self, op: str, **fields: Any) -> dict[str, Any]:
+    async def ask(self, op: str, *, patience: float | None = PATIENCE, **fields: Any) -> dict[str, Any]:
         """Run an operation that is one line each way."""
-        async with self.operation(op, **fields) as channel:
+        async with self.operation(op, patience=patience, **fields) as channel:
             return await self.answer(channel)
 
     async def start_kernel(self, generation: int, request: dict[str, Any], timeout: float) -> None:
         """Start a kernel and return when its sockets are bound. Raises KernelNotReady."""
         name, sockets = kernel_name(generation), f"{SOCKETS_INSIDE}/{generation}"
+        late = f"The kernel was not ready after {timeout:g} s. Limits(start_timeout=…) gives it longer."
         try:
             async with asyncio.timeout(timeout):
-                await self.ask("start", kernel=name, sockets=sockets, **request)
+                await self.ask("start", patience=None, kernel=name, sockets=sockets, **request)
         except GuestRefused as exc:
             raise KernelNotReady(f"The kernel did not start: {exc.reason}.") from exc
         except TimeoutError as exc:
-            message = f"The kernel was not ready after {timeout:g} s. Limits(start_timeout=…) gives it longer."
-            raise KernelNotReady(message) from exc
+            raise KernelNotReady(late) from exc
 
     async def stop_kernel(self, name: str) -> None:
         """End a kernel; when it is the only one, all other processes too, and empty home, /tmp and /dev/shm."""
@@ -152,7 +155,7 @@ class GuestLink:
 
     async def exits(self) -> AsyncIterator[KernelExit]:
         """Yield each kernel's end as PID 1 reports it, until the sandbox is gone."""
-        async with self.operation("watch") as channel:
+        async with self.operation("watch", patience=None) as channel:
             while True:
                 told = parse(await channel.receive_line(LINE_LIMIT))
                 code = told.get("exit_code")

@@ -54,7 +54,8 @@ def run_build(
     """Build the context's Dockerfile on the image `base`, tag the result, and return its id.
 
     No step has a network. Raises EngineError with the last lines of a step that fails. Whatever the end, Ctrl-C
-    included, the engine keeps no container of the build and no untagged image.
+    included, the engine keeps no container of the build and no untagged image, with one exception: an engine does
+    not break a COPY off, and keeps its image when Ctrl-C came during one (`images.build` removes it the next time).
     """
     log = BuildLog(report)
     try:

@@ -45,6 +45,8 @@ class Channel:
         self._received_end = False
         self._sent_end = False
         self._failure: str | None = None
+        self.patience: float | None = None
+        """Seconds without any progress after which a wait on this channel fails; None waits for ever."""
 
     @property
     def has_input(self) -> bool:
@@ -147,7 +149,10 @@ class Channel:
             if self._failure is not None:
                 raise MuxError(self._failure)
             self._changed.clear()
-            await self._changed.wait()
+            try:
+                await asyncio.wait_for(self._changed.wait(), self.patience)
+            except TimeoutError:
+                raise MuxError(f"nothing came for {self.patience:g} s") from None
 
 
 class Mux:

@@ -44,8 +44,44 @@ async def _serve(started: Future[BlockingPortal]) -> None:
         await opened.sleep_until_stopped()
 
 
+def _submit(function: Callable[..., Awaitable[T]], *args: Any) -> tuple[Future[T], Future[None]]:
+    """Start `function(*args)` in the reactor: its result, and a future that is done when it has really ended."""
+    ended: Future[None] = Future()
+
+    async def run() -> T:
+        try:
+            return await function(*args)
+        finally:
+            ended.set_result(None)
+
+    return portal().start_task_soon(run), ended
+
+
 async def on_reactor(function: Callable[..., Awaitable[T]], *args: Any) -> T:
-    """Await `function(*args)` in the reactor, from any event loop; cancelling it cancels it there too."""
+    """Await `function(*args)` in the reactor, from any event loop.
+
+    Cancelling it cancels it there too, and waits until it has cleaned up.
+    """
     if _loop is asyncio.get_running_loop():
         return await function(*args)
-    return await asyncio.wrap_future(portal().start_task_soon(function, *args))
+    result, ended = _submit(function, *args)
+    try:
+        return await asyncio.wrap_future(result)
+    except asyncio.CancelledError:
+        result.cancel()
+        await asyncio.wrap_future(ended)
+        raise
+
+
+def call_reactor(function: Callable[..., Awaitable[T]], *args: Any) -> T:
+    """Run `function(*args)` in the reactor and wait, from sync code.
+
+    Ctrl-C cancels it there, and waits until it has cleaned up; a second one does not wait.
+    """
+    result, ended = _submit(function, *args)
+    try:
+        return result.result()
+    except KeyboardInterrupt:
+        result.cancel()
+        ended.result()
+        raise

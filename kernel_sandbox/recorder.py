@@ -12,7 +12,7 @@ from typing import Any
 
 from kernel_sandbox.cell import Cell
 from kernel_sandbox.outputs import CellOutputs, SessionOutputs
-from kernel_sandbox.policy import Limits
+from kernel_sandbox.policy import Limits, parse_size
 from kernel_sandbox.transcript import Transcript
 
 KERNELSPEC = {"name": "python-sandbox", "display_name": "Python (sandbox)", "language": "python"}
@@ -43,7 +43,8 @@ class Recorder:
         self._transcript.set_provenance(provenance)
 
     def new_cell(self, source: str) -> Cell:
-        cell = Cell(source, self._outputs.cell(), self._limits.on_output_limit == "interrupt")
+        interrupts = self._limits.on_output_limit == "interrupt"
+        cell = Cell(source, self._outputs.cell(), parse_size(self._limits.output_bytes), interrupts)
         cell.on_late = self._note_change
         return cell
 

@@ -7,34 +7,21 @@ runs one of its own.
 from __future__ import annotations
 
 import queue
-from collections.abc import Awaitable, Callable, Iterator
-from concurrent.futures import Future
+from collections.abc import Iterator
 from pathlib import Path
 from types import TracebackType
-from typing import TYPE_CHECKING, Any, Self, TypeVar
+from typing import TYPE_CHECKING, Any, Self
 
 from kernel_sandbox.cell import CellStream
 from kernel_sandbox.files import AsyncSandboxFiles, FileInfo
 from kernel_sandbox.outputs import Event, Execution
-from kernel_sandbox.reactor import portal
+from kernel_sandbox.reactor import call_reactor, portal
 from kernel_sandbox.session import AsyncSession, Timeout
 from kernel_sandbox.transcript import Transcript
 
 if TYPE_CHECKING:
     from kernel_sandbox.guest_link import Usage
     from kernel_sandbox.policy import SandboxSpec
-
-T = TypeVar("T")
-
-
-def _call(function: Callable[..., Awaitable[T]], *args: Any) -> T:
-    """Run in the reactor and wait. Ctrl-C cancels there too: a cell is then interrupted."""
-    future: Future[T] = portal().start_task_soon(function, *args)
-    try:
-        return future.result()
-    except BaseException:
-        future.cancel()
-        raise
 
 
 class SandboxFiles:
@@ -44,22 +31,22 @@ class SandboxFiles:
         self._files = files
 
     def list(self, directory: str = "") -> tuple[FileInfo, ...]:
-        return _call(self._files.list, directory)
+        return call_reactor(self._files.list, directory)
 
     def read(self, name: str) -> bytes:
-        return _call(self._files.read, name)
+        return call_reactor(self._files.read, name)
 
     def write(self, name: str, data: bytes | str) -> FileInfo:
-        return _call(self._files.write, name, data)
+        return call_reactor(self._files.write, name, data)
 
     def upload(self, path: str | Path, name: str | None = None) -> FileInfo:
-        return _call(self._files.upload, path, name)
+        return call_reactor(self._files.upload, path, name)
 
     def download(self, name: str, path: str | Path) -> Path:
-        return _call(self._files.download, name, path)
+        return call_reactor(self._files.download, name, path)
 
     def delete(self, name: str) -> None:
-        _call(self._files.delete, name)
+        call_reactor(self._files.delete, name)
 
 
 class SyncCellStream:
@@ -67,7 +54,7 @@ class SyncCellStream:
 
     def __init__(self, session: AsyncSession, source: str, timeout: Timeout) -> None:
         self._events: queue.SimpleQueue[Event | None] = queue.SimpleQueue()
-        self._stream: CellStream = _call(self._start, session, source, timeout)
+        self._stream: CellStream = call_reactor(self._start, session, source, timeout)
         self._pumping = portal().start_task_soon(self._pump)
 
     async def _start(self, session: AsyncSession, source: str, timeout: Timeout) -> CellStream:
@@ -94,7 +81,7 @@ class SyncCellStream:
 
     def close(self) -> None:
         """Stop the cell if it still runs, and wait for its end."""
-        _call(self._stream.aclose)
+        call_reactor(self._stream.aclose)
 
 
 class Session:
@@ -104,7 +91,7 @@ class Session:
         async def make() -> AsyncSession:
             return AsyncSession(**arguments)
 
-        self._session = _call(make)
+        self._session = call_reactor(make)
         self.files = SandboxFiles(self._session.files)
 
     def __enter__(self) -> Self:
@@ -117,29 +104,29 @@ class Session:
         self.close()
 
     def open(self) -> None:
-        _call(self._session.open)
+        call_reactor(self._session.open)
 
     def close(self) -> None:
         """AsyncSession.aclose, under the name that sync code expects."""
-        _call(self._session.aclose)
+        call_reactor(self._session.aclose)
 
     def execute(self, source: str, *, timeout: Timeout = "default") -> Execution:
         async def execute() -> Execution:
             return await self._session.execute(source, timeout=timeout)
 
-        return _call(execute)
+        return call_reactor(execute)
 
     def stream(self, source: str, *, timeout: Timeout = "default") -> SyncCellStream:
         return SyncCellStream(self._session, source, timeout)
 
     def interrupt(self) -> None:
-        _call(self._session.interrupt)
+        call_reactor(self._session.interrupt)
 
     def restart(self) -> None:
-        _call(self._session.restart)
+        call_reactor(self._session.restart)
 
     def usage(self) -> Usage:
-        return _call(self._session.usage)
+        return call_reactor(self._session.usage)
 
     @property
     def id(self) -> str:

@@ -24,6 +24,7 @@ LAYERS = [
     ["recorder"],
     ["session"],
     ["sync"],
+    ["doctor"],
     ["cli"],
 ]
 LEVEL = {room: level for level, rooms in enumerate(LAYERS) for room in rooms}

@@ -20,7 +20,7 @@ class Pair:
         self.tasks: set[asyncio.Task[None]] = set()
 
         def accept(channel: Channel, payload: bytes) -> None:
-            self.tasks.add(asyncio.ensure_future(serve(channel, payload)))  # type: ignore[arg-type]
+            self.tasks.add(asyncio.ensure_future(serve(channel, payload)))
 
         self.host = Mux(outwards.get, inwards.put)
         self.guest = Mux(inwards.get, outwards.put, accept)

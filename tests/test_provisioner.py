@@ -28,7 +28,15 @@ def kernelspec(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
     if reason := missing("docker"):
         pytest.skip(reason)
     prefix = tmp_path_factory.mktemp("prefix")
-    install = [BIN / "kernel-sandbox", "kernelspec", "install", "--prefix", prefix, "--image", "python"]
+    install: list[str | Path] = [
+        BIN / "kernel-sandbox",
+        "kernelspec",
+        "install",
+        "--prefix",
+        prefix,
+        "--image",
+        "python",
+    ]
     subprocess.run(install, check=True, capture_output=True)
     previous = os.environ.get("JUPYTER_PATH")
     os.environ["JUPYTER_PATH"] = str(prefix / "share" / "jupyter")
@@ -84,7 +92,7 @@ def test_suite_is_the_real_one() -> None:
 
 def test_jupyter_run_runs_a_script(tmp_path: Path) -> None:
     (tmp_path / "script.py").write_text("import os\nprint(sorted(os.listdir('/sys/class/net')), os.getcwd())")
-    command = [BIN / "jupyter", "run", "--kernel", "python-sandbox", tmp_path / "script.py"]
+    command: list[str | Path] = [BIN / "jupyter", "run", "--kernel", "python-sandbox", tmp_path / "script.py"]
     done = subprocess.run(command, capture_output=True, text=True, timeout=60, check=False)
     assert done.stdout == "['lo'] /mnt/data\n", done.stderr
     assert kernels_left() == 0
@@ -95,7 +103,13 @@ def test_jupyter_console_attaches_to_a_session(tmp_path: Path) -> None:
 
     with Session(engine="docker", image="python") as session:
         session.execute("x = 41")
-        command = [BIN / "jupyter", "console", "--simple-prompt", "--existing", session.connection_file]
+        command: list[str | Path] = [
+            BIN / "jupyter",
+            "console",
+            "--simple-prompt",
+            "--existing",
+            session.connection_file,
+        ]
         done = subprocess.run(
             command, input="x + 1\nx = 7\nexit\n", capture_output=True, text=True, timeout=60, check=False
         )

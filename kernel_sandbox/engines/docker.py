@@ -58,10 +58,9 @@ async def call(function: Callable[..., T], *args: Any, **kwargs: Any) -> T:
 class DockerSandbox(Sandbox):
     """One container, and the attached stream to its PID 1."""
 
-    def __init__(self, client: docker.DockerClient, container: str, session_id: str, image: str) -> None:
-        self.id = container
+    def __init__(self, client: docker.DockerClient, name: str, image: str) -> None:
+        self.id = name
         self.image = image
-        self.session_id = session_id
         self._client = client
         self._reader: asyncio.StreamReader | None = None
         self._writer: asyncio.StreamWriter | None = None
@@ -134,7 +133,6 @@ class DockerEngine(Engine):
     def __init__(self, host: str | None = None) -> None:
         self._host = host
         self._facts: dict[str, Any] | None = None
-        self._collected = False
 
     async def client(self) -> docker.DockerClient:
         """Connect, at the first call. Raises EngineUnavailable."""
@@ -161,31 +159,41 @@ class DockerEngine(Engine):
         image = await self._image(client, spec.image)
         facts = await self.facts()
         options = _profile(spec, facts, shared, client.api.create_host_config)
-        with _start_errors(spec):
-            container = await call(
-                client.api.create_container,
-                image["Id"],
-                entrypoint=argv,
-                command=[],
-                stdin_open=True,
-                hostname="sandbox",
-                working_dir="/",
-                labels=_labels(session_id, spec, image["Id"]),
-                healthcheck={"test": ["NONE"]},
-                use_config_proxy=False,  # the host's proxies are none of the sandbox's business
-                **options,
-            )
-            sandbox = DockerSandbox(client, container["Id"], session_id, image["Id"])
-            sandbox.preload = tuple((image["Config"].get("Labels") or {}).get(f"{LABEL}.preload", "").split())
-            try:
-                await sandbox.attach()
-                await call(client.api.start, sandbox.id)
+        labels = _labels(session_id, spec, image["Id"])
+        # Named beforehand, so that a start that is cancelled at any point knows what to remove.
+        name = f"kernel-sandbox-{session_id}-{secrets.token_hex(4)}"
+        sandbox = DockerSandbox(client, name, image["Id"])
+        sandbox.preload = tuple((image["Config"].get("Labels") or {}).get(f"{LABEL}.preload", "").split())
+        try:
+            with _start_errors(spec):
+                await self._create_and_start(sandbox, image["Id"], argv, labels, options)
                 await sandbox.send(boot)
-            except BaseException:
-                with anyio.CancelScope(shield=True), contextlib.suppress(EngineError):
-                    await sandbox.aclose()
-                raise
-            return sandbox
+        except BaseException:
+            with anyio.CancelScope(shield=True), contextlib.suppress(EngineError):
+                await sandbox.aclose()
+            raise
+        return sandbox
+
+    async def _create_and_start(
+        self, sandbox: DockerSandbox, image: str, argv: list[str], labels: dict[str, str], options: dict[str, Any]
+    ) -> None:
+        api = (await self.client()).api
+        await call(
+            api.create_container,
+            image,
+            name=sandbox.id,
+            entrypoint=argv,
+            command=[],
+            stdin_open=True,
+            hostname="sandbox",
+            working_dir="/",
+            labels=labels,
+            healthcheck={"test": ["NONE"]},
+            use_config_proxy=False,  # the host's proxies are none of the sandbox's business
+            **options,
+        )
+        await sandbox.attach()
+        await call(api.start, sandbox.id)
 
     async def _image(self, client: docker.DockerClient, name: str) -> dict[str, Any]:
         try:

@@ -29,8 +29,8 @@ def _client(host: str | None, context: str | None, process: int) -> docker.Docke
     """One client per engine and process (a forked child must not share its parent's connections)."""
     with translated_errors():
         if host and "DOCKER_TLS_VERIFY" not in os.environ:
-            return docker.DockerClient(base_url=host, version="auto", timeout=API_TIMEOUT, max_pool_size=32)
-        return docker.from_env(version="auto", timeout=API_TIMEOUT, max_pool_size=32)
+            return docker.DockerClient(base_url=host, version="auto", timeout=API_TIMEOUT, max_pool_size=8)
+        return docker.from_env(version="auto", timeout=API_TIMEOUT, max_pool_size=8)
 
 
 def connect(host: str | None = None) -> docker.DockerClient:

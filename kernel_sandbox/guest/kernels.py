@@ -123,6 +123,7 @@ class Kernels:
         """Ask for a fork; a zygote that a cell has killed or stopped is replaced once."""
         for attempt in (1, 2):
             try:
+                os.kill(self.zygote_pid, signal.SIGCONT)  # a cell may have stopped it
                 self.zygote_socket.send(json.dumps(request).encode())
                 if message := self.zygote_socket.recv(zygote.MESSAGE_LIMIT):
                     return dict(json.loads(message))

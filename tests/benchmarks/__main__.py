@@ -113,7 +113,7 @@ async def measure(rounds: int, cells: int) -> list[Row]:
     memory = Row("memory per idle session", "MB", 1 / 1024**2)
     for number in range(rounds):
         print(f"round {number + 1} of {rounds} …", flush=True)
-        pairs = [(Local(), "local"), (Ours(), "ours")]
+        pairs: list[tuple[Local | Ours, str]] = [(Local(), "local"), (Ours(), "ours")]
         for kernel, side in pairs:
             await timed(kernel.open, getattr(start, side))
             getattr(memory, side).append(await kernel.memory())

@@ -1,0 +1,177 @@
+"""One cell on the screen: its code, its outputs as they come, and how it ended.
+
+`run` and `repl` show with it. On a terminal a line at the bottom says what runs and for how long; elsewhere there is
+plain text only. The events are hostile: all of their text goes through `Screen.lines`.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import time
+from collections.abc import Iterator, Mapping
+from types import TracebackType
+from typing import Any, Self
+
+from rich.ansi import AnsiDecoder
+from rich.console import Console, ConsoleOptions, RenderResult
+from rich.live import Live
+from rich.padding import Padding
+from rich.spinner import Spinner
+from rich.text import Text
+
+from kernel_sandbox.cli.console import INDENT, Screen, fold
+from kernel_sandbox.cli.pictures import Picture, PictureFolder, has_picture, picture_of
+from kernel_sandbox.cli.tables import TABLE_TYPE, fitting_table
+from kernel_sandbox.cli.terminal import LineBuffer, one_line, plain
+from kernel_sandbox.outputs import ClearOutput, DisplayUpdate, ErrorOutput, Event, StreamOutput
+from kernel_sandbox.policy import format_size
+
+PATIENCE = 0.3
+"""Seconds after which the line at the bottom appears: a quick cell would only make it flicker."""
+HINT_AFTER = 4.0
+STDERR_STYLE = "red"
+
+
+class CellView:
+    """Shows the events of one cell. Use it in `with`: the line at the bottom goes when it is left."""
+
+    def __init__(self, screen: Screen, pictures: PictureFolder, title: str) -> None:
+        """`title` is what the line at the bottom says: the number and the first line of the cell."""
+        self._screen = screen
+        self._pictures = pictures
+        self._title = title
+        self._buffers = {"stdout": LineBuffer(), "stderr": LineBuffer()}
+        self._decoders = {"stdout": AnsiDecoder(), "stderr": AnsiDecoder()}
+        self._updates: dict[str, Mapping[str, Any]] = {}
+        self._live = Live(
+            self,
+            console=screen.console,
+            refresh_per_second=10,
+            transient=True,
+            redirect_stdout=False,
+            redirect_stderr=False,
+        )
+        self._started = time.monotonic()
+        self._spinner = Spinner("dots", style="cyan")
+
+    def __enter__(self) -> Self:
+        self._started = time.monotonic()
+        if self._screen.live:
+            self._live.start()
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, value: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        try:
+            self._flush()
+            self._show_updates()
+        finally:
+            self._live.stop()
+        self._screen.flush()
+
+    @contextlib.contextmanager
+    def paused(self) -> Iterator[None]:
+        """Take the line at the bottom away while the user is asked something."""
+        self._flush()
+        self._live.stop()
+        yield
+        if self._screen.live:
+            self._live.start()
+
+    def take(self, event: Event) -> None:
+        """Show one event."""
+        if isinstance(event, StreamOutput):
+            self._take_stream(event.name, event.text)
+        elif isinstance(event, ClearOutput):
+            self._buffers = {name: LineBuffer() for name in self._buffers}
+            self._pictures.restart_cell()
+        elif isinstance(event, DisplayUpdate):
+            # Progress displays change many times: their last state is printed, the others pass at the bottom.
+            self._updates[event.display_id] = event.data
+        elif isinstance(event, ErrorOutput):
+            self._flush()
+            self._show_error(event)
+        else:
+            self._flush()
+            self._show_bundle(event.data, event.display_id)
+        if not self._screen.live:
+            self._screen.flush()
+
+    def _take_stream(self, name: str, text: str) -> None:
+        for other in self._buffers:
+            if other != name:
+                self._print(other, self._buffers[other].flush())
+        self._print(name, self._buffers[name].feed(text))
+
+    def _print(self, name: str, lines: list[str]) -> None:
+        self._screen.lines(lines, STDERR_STYLE if name == "stderr" else "", self._decoders[name])
+
+    def _flush(self) -> None:
+        for name, buffer in self._buffers.items():
+            self._print(name, buffer.flush())
+
+    def _show_updates(self) -> None:
+        updates, self._updates = self._updates, {}
+        for display_id, data in updates.items():
+            self._show_bundle(data, display_id)
+
+    def _show_error(self, error: ErrorOutput) -> None:
+        text = "\n".join(error.traceback) or f"{error.ename}: {error.evalue}"
+        self._screen.lines(text.rstrip("\n").split("\n"), "red" if "\x1b" not in text else "")
+
+    def _show_bundle(self, data: Mapping[str, Any], display_id: str | None) -> None:
+        picture = picture_of(data)
+        table = fitting_table(data.get(TABLE_TYPE), self._screen.console) if self._screen.live else None
+        if picture is not None:
+            self._show_picture(picture, display_id)
+        elif table is not None:
+            self._screen.console.print(Padding(table, (0, 0, 0, len(INDENT))))
+        else:
+            if has_picture(data):
+                self._screen.lines(["[a picture that cannot be read]"], "yellow")
+            self._screen.lines(_text_of(data).split("\n"))
+
+    def _show_picture(self, picture: Picture, display_id: str | None) -> None:
+        measures = f"{picture.kind}, {picture.width}×{picture.height} pixels, {format_size(len(picture.data))}"
+        indent = INDENT if self._screen.live else ""
+        try:
+            path = self._pictures.keep(picture, display_id)
+        except OSError as exc:
+            self._screen.say(f"{indent}▣ figure: {measures}, not saved: ", (str(exc.strerror or exc), "red"))
+            return
+        if path is not None:
+            self._screen.say(indent, ("▣ ", "magenta"), (str(path), "bold"), (f"  {measures}", "dim"))
+        else:
+            how = "not kept: --save OUT.ipynb or --output-dir DIR keeps it"
+            self._screen.say(indent, ("▣ ", "magenta"), f"figure: {measures}", (f"  ({how})", "dim"))
+
+    def __rich_console__(self, console: Console, options: ConsoleOptions) -> RenderResult:
+        """Draw the bottom: the lines that have not ended, the last update, and the spinner."""
+        width = options.max_width - len(INDENT) - 1
+        unfinished = [buffer.pending for buffer in self._buffers.values() if buffer.pending]
+        unfinished += [one_line(_text_of(data), width) for data in list(self._updates.values())[-1:]]
+        for line in unfinished:
+            yield Text(INDENT) + next(fold(Text(plain(line[:1000]).expandtabs(8)), width))
+        elapsed = time.monotonic() - self._started
+        if elapsed >= PATIENCE:
+            yield self._status_line(console, elapsed, width)
+
+    def _status_line(self, console: Console, elapsed: float, width: int) -> Text:
+        spinner = self._spinner.render(console.get_time())
+        clock = f"{int(elapsed) // 60}:{int(elapsed) % 60:02d}"
+        hint = "   Ctrl-C interrupts" if elapsed >= HINT_AFTER else ""
+        title = one_line(self._title, width - len(clock) - len(hint) - 6)
+        return Text.assemble(spinner if isinstance(spinner, Text) else "", " ", title, (f"  {clock}{hint}", "dim"))
+
+
+def _text_of(data: Mapping[str, Any]) -> str:
+    """The text of a bundle; Markdown rather than the `<IPython.core.display.Markdown object>` beside it."""
+    return str(data.get("text/markdown", data.get("text/plain", "")))
+
+
+def format_seconds(seconds: float) -> str:
+    """Write a duration as people read it."""
+    if seconds < 60:
+        return f"{seconds:.1f} s" if seconds >= 0.1 else f"{seconds * 1000:.0f} ms"
+    return f"{int(seconds) // 60} min {int(seconds) % 60:02d} s"

@@ -1,0 +1,64 @@
+"""Ctrl-C while cells run: the first one interrupts the cell, the second one ends the command."""
+
+from __future__ import annotations
+
+import contextlib
+import signal
+import threading
+from collections.abc import Callable
+from types import FrameType, TracebackType
+from typing import Any, Self
+
+from kernel_sandbox.errors import SandboxError
+
+
+class Interrupts:
+    """Takes SIGINT while it is entered. Only in the main thread (signal.signal).
+
+    A handler rather than KeyboardInterrupt caught around the loop: the exception could strike between an event that
+    was taken and its showing, and the event would be lost.
+    """
+
+    def __init__(self, interrupt: Callable[[], None], again: Callable[[], None] | None = None) -> None:
+        """`interrupt` is called at the first Ctrl-C, in a thread of its own. `again` at every later one; without it,
+        those raise KeyboardInterrupt.
+        """
+        self.count = 0
+        self._interrupt = interrupt
+        self._again = again
+        self._previous: Any = signal.SIG_DFL
+
+    def __enter__(self) -> Self:
+        self._previous = signal.signal(signal.SIGINT, self._handle)
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, value: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        signal.signal(signal.SIGINT, self._previous)
+
+    @contextlib.contextmanager
+    def passed_on(self) -> Any:
+        """Let Ctrl-C raise KeyboardInterrupt, while the user is asked something."""
+        signal.signal(signal.SIGINT, signal.default_int_handler)
+        try:
+            yield
+        finally:
+            signal.signal(signal.SIGINT, self._handle)
+
+    def interrupt(self) -> None:
+        """Do what the first Ctrl-C does."""
+        self._handle(signal.SIGINT, None)
+
+    def _handle(self, number: int, frame: FrameType | None) -> None:
+        self.count += 1
+        action = self._interrupt if self.count == 1 else self._again
+        if action is None:
+            raise KeyboardInterrupt
+        # Not here: the main thread may hold a lock that the call needs.
+        threading.Thread(target=_run, args=(action,), name="kernel-sandbox-interrupt", daemon=True).start()
+
+
+def _run(action: Callable[[], None]) -> None:
+    with contextlib.suppress(SandboxError):
+        action()

@@ -1,0 +1,100 @@
+"""`kernel-sandbox kernelspec`: make the sandboxed kernel known to Jupyter."""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+
+import click
+
+from kernel_sandbox import kernelspec as kernelspecs
+from kernel_sandbox.cli.console import Screen, make_table
+from kernel_sandbox.cli.options import sandbox_options
+from kernel_sandbox.policy import SandboxSpec
+
+
+@click.group()
+def kernelspec() -> None:
+    """Make the sandboxed kernel known to JupyterLab, nbclient, papermill and all of Jupyter.
+
+    \b
+    Examples:
+      kernel-sandbox kernelspec install
+      kernel-sandbox kernelspec install --name small --display-name "Python (small)" --memory 1g
+      kernel-sandbox kernelspec remove small
+    """
+
+
+@kernelspec.command(short_help="Install a sandboxed kernel.")
+@click.option("--user", "place", flag_value="user", help="For this user.")
+@click.option("--sys-prefix", "place", flag_value="sys-prefix", help="Into the running Python environment.")
+@click.option("--prefix", metavar="DIR", type=click.Path(file_okay=False, path_type=Path), help="Below a directory.")
+@click.option("--name", default=kernelspecs.DEFAULT_NAME, show_default=True, help="What notebooks call it.")
+@click.option("--display-name", default=kernelspecs.DISPLAY_NAME, show_default=True, help="What people see.")
+@sandbox_options
+def install(
+    *, place: str | None, prefix: Path | None, name: str, display_name: str, engine: str, spec: SandboxSpec
+) -> int:
+    """Install a kernel that runs in a sandbox.
+
+    It is for the Jupyter of the Python environment that holds kernel-sandbox. Without a place it goes into that
+    environment if it is a virtual one, else to this user's. What describes the sandbox (--image, --memory and so on)
+    is fixed here; install several under different names.
+
+    \b
+    Exit status:
+      0     installed
+      2     a usage error, or a place that cannot be written
+    """
+    if place and prefix:
+        raise click.UsageError("Give one of --user, --sys-prefix and --prefix.")
+    in_environment = place == "sys-prefix" or (place is None and sys.prefix != sys.base_prefix)
+    if prefix is not None:
+        directory = kernelspecs.prefix_directory(prefix.expanduser().absolute())
+    else:
+        directory = kernelspecs.prefix_directory() if in_environment else kernelspecs.user_directory()
+    target = kernelspecs.install(directory, name=name, display_name=display_name, engine=engine, spec=spec)
+    screen = Screen()
+    screen.say(("✓ ", "bold green"), (display_name, "bold"), f" is installed in {target}.")
+    if any(known.directory == target for known in kernelspecs.installed()):
+        screen.say("  Use it with: ", (f"jupyter lab   or   jupyter console --kernel {target.name}", "cyan"))
+    else:
+        place_of_path = directory.parent
+        screen.say("  Jupyter does not look there: ", (f"export JUPYTER_PATH={place_of_path}", "cyan"), " makes it.")
+    return 0
+
+
+@kernelspec.command("list", short_help="List the sandboxed kernels.")
+def list_command() -> int:
+    """List the sandboxed kernels that Jupyter finds.
+
+    \b
+    Exit status:
+      0     the list was shown
+    """
+    screen = Screen()
+    table = make_table("NAME", "DISPLAY NAME", "IMAGE", "DIRECTORY")
+    found = kernelspecs.installed()
+    for known in found:
+        image = str(known.config.get("image", SandboxSpec().image))
+        table.add_row(known.name, known.display_name, image, str(known.directory))
+    if found:
+        screen.table(table)
+    else:
+        screen.say("There is none. Install one with: ", ("kernel-sandbox kernelspec install", "cyan"))
+    return 0
+
+
+@kernelspec.command(short_help="Remove a sandboxed kernel.")
+@click.argument("name")
+def remove(name: str) -> int:
+    """Remove the sandboxed kernel NAME. Kernels that are not sandboxed are left alone.
+
+    \b
+    Exit status:
+      0     removed
+      2     there is no such kernel, or it cannot be removed
+    """
+    directory = kernelspecs.remove(name)
+    Screen().say(("✓ ", "bold green"), f"Removed {directory}.")
+    return 0

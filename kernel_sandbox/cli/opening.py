@@ -1,0 +1,118 @@
+"""How `run` and `repl` begin: the options they share, a session that opens in front of the user, and uploads."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import time
+from collections.abc import Callable, Iterator, Sequence
+from pathlib import Path
+from typing import Any
+
+import click
+
+from kernel_sandbox.channels import Ask
+from kernel_sandbox.cli.cell_view import format_seconds
+from kernel_sandbox.cli.console import Screen
+from kernel_sandbox.policy import SandboxSpec, format_size
+from kernel_sandbox.sync import Session
+
+
+def start_options(command: Callable[..., Any]) -> Callable[..., Any]:
+    """Add --data, --save, --output-dir and --timeout (which `sandbox_options` takes into the spec)."""
+    decorators = [
+        click.option(
+            "--data",
+            metavar="PATH",
+            multiple=True,
+            type=click.Path(exists=True, dir_okay=False, readable=True, path_type=Path),
+            help="Copy a file to /mnt/data first. Repeatable.",
+        ),
+        click.option(
+            "--save",
+            metavar="OUT.ipynb",
+            type=click.Path(dir_okay=False, path_type=Path),
+            callback=_check_save,
+            help="Keep the cells and what they showed as a notebook, and its figures beside it.",
+        ),
+        click.option(
+            "--output-dir",
+            metavar="DIR",
+            type=click.Path(file_okay=False, path_type=Path),
+            help="Keep figures in this directory.  [default: OUT_files, with --save]",
+        ),
+        click.option(
+            "--timeout",
+            metavar="SECONDS",
+            type=click.FloatRange(min=0),
+            callback=_read_timeout,
+            help="How long a cell may run before it is interrupted; 0 is for ever.",
+        ),
+    ]
+    for decorator in reversed(decorators):
+        command = decorator(command)
+    return command
+
+
+def _read_timeout(ctx: click.Context, param: click.Parameter, value: float | None) -> Any:
+    if value is None:
+        return None if ctx.info_name == "repl" else "default"
+    return value or None
+
+
+def _check_save(ctx: click.Context, param: click.Parameter, value: Path | None) -> Path | None:
+    """Find out before anything runs whether the notebook can be written."""
+    if value is None:
+        return None
+    if value.suffix != ".ipynb":
+        raise click.BadParameter(f"{value} is no notebook's name: let it end in .ipynb.")
+    if not value.absolute().parent.is_dir():
+        raise click.BadParameter(f"There is no directory {value.parent}: create it first.")
+    if not os.access(value if value.exists() else value.absolute().parent, os.W_OK):
+        raise click.BadParameter(f"{value} cannot be written: choose a place that you may write to.")
+    return value
+
+
+def check_uploads(paths: Sequence[Path]) -> None:
+    """Refuse two files of the same name, since both would become /mnt/data/NAME. Raises click.UsageError."""
+    names = [path.name for path in paths]
+    for name in names:
+        if names.count(name) > 1:
+            raise click.UsageError(f"Two files of --data are named {name}: one would replace the other.")
+
+
+@contextlib.contextmanager
+def opened_session(
+    screen: Screen,
+    engine: str,
+    spec: SandboxSpec,
+    *,
+    data: Sequence[Path],
+    save: Path | None,
+    input_handler: Ask | None = None,
+) -> Iterator[Session]:
+    """Give an open session with the files of `data` in it, and tell of both."""
+    session = Session(engine=engine, spec=spec, transcript=save, input_handler=input_handler)
+    started = time.monotonic()
+    try:
+        with _busy(screen, f"Starting a sandbox ({spec.image})"):
+            session.open()
+        limits = f"{format_size(spec.limits.memory_bytes)} memory, {spec.limits.cpus:g} processors, no network"
+        took = format_seconds(time.monotonic() - started)
+        screen.say((f"Sandbox of {spec.image}: {limits}  ({took})", "dim"))
+        for path in data:
+            with _busy(screen, f"Copying {path.name}"):
+                info = session.files.upload(path)
+            screen.say((f"  ↑ /mnt/data/{info.name}  {format_size(info.size)}", "dim"))
+        yield session
+    finally:
+        session.close()
+
+
+@contextlib.contextmanager
+def _busy(screen: Screen, text: str) -> Iterator[None]:
+    if screen.live:
+        with screen.console.status(text):
+            yield
+    else:
+        yield

@@ -1,0 +1,255 @@
+"""`kernel-sandbox repl`: cells typed at a prompt, or piped in, with a sandbox behind them."""
+
+from __future__ import annotations
+
+import asyncio
+import queue
+import shlex
+import threading
+from collections.abc import Callable
+from concurrent.futures import Future
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import click
+from rich.text import Text
+
+from kernel_sandbox.cli.app import FAILED
+from kernel_sandbox.cli.cell_view import CellView
+from kernel_sandbox.cli.console import Screen, make_table, show_error
+from kernel_sandbox.cli.interrupts import Interrupts
+from kernel_sandbox.cli.opening import check_uploads, opened_session, start_options
+from kernel_sandbox.cli.options import sandbox_options
+from kernel_sandbox.cli.pictures import PictureFolder
+from kernel_sandbox.cli.prompt import Prompt
+from kernel_sandbox.cli.terminal import one_line, plain
+from kernel_sandbox.errors import SandboxError
+from kernel_sandbox.outputs import Event, Execution
+from kernel_sandbox.policy import SandboxSpec, format_size
+from kernel_sandbox.reactor import portal
+from kernel_sandbox.sync import Session, SyncCellStream
+
+HELP = """\
+:files                   list what is in /mnt/data
+:upload PATH [NAME]      copy a file into /mnt/data
+:download NAME [PATH]    copy a file out of it (into this directory)
+:save FILE.ipynb         keep the cells as a notebook, from now on after each one
+:restart                 start a fresh kernel; files under /mnt/data stay
+:help                    show this
+exit, Ctrl-D             end the sandbox
+
+Ctrl-C interrupts a cell that runs (twice: stops it whatever it takes), and at the prompt takes back the line.
+A block (def, for, with) ends with a blank line."""
+SETTLE = 0.05
+"""Seconds without output after which a question is asked: what was printed before it comes by another channel."""
+
+
+@click.command(short_help="Type cells at a prompt, with a sandbox behind it.")
+@start_options
+@sandbox_options
+def repl(
+    *,
+    data: tuple[Path, ...],
+    save: Path | None,
+    output_dir: Path | None,
+    engine: str,
+    spec: SandboxSpec,
+) -> int:
+    """Type Python at a prompt; it runs in a sandbox.
+
+    Variables last until you leave, files under /mnt/data too. A cell may call input(). Lines that start with a colon
+    are commands, ":help" lists them. Without a terminal, lines are read from standard input as if they were typed.
+
+    \b
+    Examples:
+      kernel-sandbox repl --data sales.csv --save session.ipynb
+      echo "print(6 * 7)" | kernel-sandbox repl --image python
+
+    \b
+    Exit status:
+      0     you left, or every cell that was piped in ran
+      1     a cell that was piped in failed
+      2     a usage error, or no sandbox could be started
+      130   ended by Ctrl-C before the prompt
+    """
+    check_uploads(data)
+    screen, prompt, questions = Screen(), Prompt(), Questions()
+    with opened_session(screen, engine, spec, data=data, save=save, input_handler=questions.ask) as session:
+        directory = output_dir or (save.with_name(f"{save.stem}_files") if save else None)
+        loop = Repl(screen, prompt, questions, session, PictureFolder(directory))
+        with prompt.with_history():
+            loop.run()
+    return FAILED if loop.failed and not prompt.interactive else 0
+
+
+@dataclass
+class Question:
+    """What a cell's input() asks."""
+
+    text: str
+    password: bool
+    answer: Future[str] = field(default_factory=Future)
+
+
+class Questions:
+    """Brings the questions of a cell to the thread that shows its events: only one may hold the terminal."""
+
+    def __init__(self) -> None:
+        self.queue: queue.SimpleQueue[Event | Question | None] = queue.SimpleQueue()
+
+    async def ask(self, text: str, password: bool) -> str:
+        """Be the session's input handler."""
+        question = Question(text, password)
+        self.queue.put(question)
+        return await asyncio.wrap_future(question.answer)
+
+    def pump(self, stream: SyncCellStream) -> None:
+        """Begin to bring a cell's events too; None after the last one."""
+        self.queue = queue.SimpleQueue()  # a question that nobody answered belonged to an earlier cell
+
+        def pump() -> None:
+            try:
+                for event in stream:
+                    self.queue.put(event)
+            finally:
+                self.queue.put(None)
+
+        threading.Thread(target=pump, name="kernel-sandbox-events", daemon=True).start()
+
+
+class Repl:
+    """Reads, runs and shows, until the input ends."""
+
+    def __init__(
+        self, screen: Screen, prompt: Prompt, questions: Questions, session: Session, pictures: PictureFolder
+    ) -> None:
+        self.failed = False
+        self._screen = screen
+        self._prompt = prompt
+        self._questions = questions
+        self._session = session
+        self._pictures = pictures
+        self._number = 1
+        self._commands: dict[str, Callable[..., None]] = {
+            ":files": self._files,
+            ":upload": self._upload,
+            ":download": self._download,
+            ":save": self._save,
+            ":restart": self._restart,
+            ":help": self._help,
+        }
+
+    def run(self) -> None:
+        if self._prompt.interactive:
+            version = self._session.kernel_info.get("language_info", {}).get("version", "")
+            self._screen.say(("Python ", "bold"), (str(version), "bold"), "  :help lists commands, Ctrl-D ends.")
+        while (source := self._prompt.read_cell(self._number)) is not None:
+            if source.strip() in ("exit", "quit", "exit()", "quit()"):
+                break
+            if source.startswith(":"):
+                self._run_command(source)
+            elif source.strip():
+                self._run_cell(source.rstrip())
+        self._say_goodbye()
+
+    def _say_goodbye(self) -> None:
+        path = self._session.transcript.path
+        if path is not None:
+            self._screen.say_where(path)
+        elif self._prompt.interactive and self._number > 1:
+            self._screen.say(("Nothing was kept: :save FILE.ipynb, or --save, keeps the cells.", "dim"))
+
+    def _run_cell(self, source: str) -> None:
+        stream = self._session.stream(source)
+        self._questions.pump(stream)
+        self._pictures.start_cell(self._number)
+        with (
+            Interrupts(self._session.interrupt, again=stream.close) as interrupts,
+            CellView(self._screen, self._pictures, one_line(source, 60)) as view,
+        ):
+            self._show_events(view, interrupts)
+        if stream.execution is not None:
+            self._take_result(stream.execution)
+
+    def _show_events(self, view: CellView, interrupts: Interrupts) -> None:
+        question: Question | None = None
+        while True:
+            try:
+                item = self._questions.queue.get(timeout=SETTLE if question else None)
+            except queue.Empty:
+                assert question is not None
+                self._answer(question, view, interrupts)
+                question = None
+                continue
+            if item is None:
+                return
+            if isinstance(item, Question):
+                question = item
+            else:
+                view.take(item)
+
+    def _answer(self, question: Question, view: CellView, interrupts: Interrupts) -> None:
+        """Ask the user what the sandbox asks; Ctrl-C and the end of the input interrupt the cell instead."""
+        *before, label = plain(question.text).split("\n")
+        text = ""
+        with view.paused():
+            self._screen.lines(before)
+            try:
+                with interrupts.passed_on():
+                    text = self._prompt.answer(f"sandbox asks: {label}", question.password)
+            except (KeyboardInterrupt, EOFError):
+                self._screen.say()
+                interrupts.interrupt()
+        question.answer.set_result(text)
+
+    def _take_result(self, execution: Execution) -> None:
+        self.failed = self.failed or execution.status != "ok"
+        self._number = (execution.execution_count or self._number) + 1
+        if execution.status == "dead":
+            self._screen.say((":restart starts a fresh kernel.", "yellow"))
+
+    def _run_command(self, line: str) -> None:
+        try:
+            name, *arguments = shlex.split(line)
+            self._commands[name](*arguments)
+        except KeyError:
+            show_error(f"There is no command {line.split()[0]}: :help lists them.")
+        except (ValueError, TypeError):  # an open quote; arguments too few or too many
+            usage = [row.split("   ")[0] for row in HELP.split("\n") if row.startswith(line.split()[0])]
+            show_error(f"Not understood. Usage: {usage[0] if usage else ':help'}")
+        except SandboxError as exc:
+            show_error(str(exc))
+        except KeyboardInterrupt:
+            show_error("interrupted")
+
+    def _files(self) -> None:
+        files = self._session.files.list()
+        if not files:
+            self._screen.say(("/mnt/data is empty.", "dim"))
+            return
+        table = make_table("SIZE", "MODIFIED", "NAME")
+        for info in files:
+            size = "directory" if info.kind == "directory" else format_size(info.size)
+            table.add_row(size, f"{info.modified.astimezone():%Y-%m-%d %H:%M}", Text(plain(info.name)))
+        self._screen.table(table)
+
+    def _upload(self, path: str, name: str | None = None) -> None:
+        info = self._session.files.upload(path, name)
+        self._screen.say("↑ ", (f"/mnt/data/{info.name}", "bold"), f"  {format_size(info.size)}")
+
+    def _download(self, name: str, path: str = ".") -> None:
+        target = self._session.files.download(name, path)
+        self._screen.say("↓ ", (str(target), "bold"), f"  {format_size(target.stat().st_size)}")
+
+    def _save(self, path: str) -> None:
+        transcript = self._session.transcript
+        transcript.path = portal().call(transcript.save, Path(path).expanduser())
+        self._screen.say("Kept in ", (str(transcript.path), "bold"), ", from now on after every cell.")
+
+    def _restart(self) -> None:
+        self._session.restart()
+        self._number = 1
+        self._screen.say("A fresh kernel: variables are gone, files under /mnt/data are still there.")
+
+    def _help(self) -> None:
+        self._screen.say(HELP)

@@ -1,0 +1,191 @@
+"""`kernel-sandbox run`: a script or a notebook, replayed in a fresh sandbox while the user looks on."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import click
+from rich.syntax import Syntax
+from rich.text import Text
+
+from kernel_sandbox.cli.app import FAILED, INTERRUPTED
+from kernel_sandbox.cli.cell_view import CellView, format_seconds
+from kernel_sandbox.cli.console import Screen
+from kernel_sandbox.cli.interrupts import Interrupts
+from kernel_sandbox.cli.opening import check_uploads, opened_session, start_options
+from kernel_sandbox.cli.options import sandbox_options
+from kernel_sandbox.cli.pictures import PictureFolder
+from kernel_sandbox.cli.source_files import may_fail, read_cells
+from kernel_sandbox.cli.terminal import one_line, visible
+from kernel_sandbox.outputs import Execution
+from kernel_sandbox.policy import SandboxSpec
+from kernel_sandbox.reactor import portal
+from kernel_sandbox.sync import Session
+from kernel_sandbox.transcript import Cell
+
+CODE_LINES = 8
+"""Lines of a cell that are shown; the whole of it is in the transcript."""
+
+
+@click.command(short_help="Run a script or a notebook in a fresh sandbox.")
+@click.argument("file", type=click.Path(exists=True, dir_okay=False, path_type=Path))
+@start_options
+@click.option("--keep-going", is_flag=True, help="Go on after a cell that fails.")
+@sandbox_options
+def run(
+    file: Path,
+    *,
+    data: tuple[Path, ...],
+    save: Path | None,
+    output_dir: Path | None,
+    keep_going: bool,
+    engine: str,
+    spec: SandboxSpec,
+) -> int:
+    """Run FILE, a script or a notebook, cell by cell in a fresh sandbox.
+
+    A script (.py) is cut into cells at its lines "# %%"; "# %% [markdown]" begins prose. Of a notebook (.ipynb) the
+    code cells run in order, and its prose is kept. What a cell prints appears at once; the first cell that fails
+    ends the run, unless it is tagged "raises-exception".
+
+    The cells' working directory is /mnt/data. It holds the files given with --data, and ends with the sandbox.
+
+    \b
+    Examples:
+      kernel-sandbox run analysis.py --data sales.csv --save analysis.ipynb
+      kernel-sandbox run report.ipynb --save done.ipynb --timeout 60 --memory 4g
+
+    Ctrl-C interrupts the cell that runs and ends the run; pressed twice it ends at once. With --save the notebook
+    is written after every cell, so nothing is lost then.
+
+    \b
+    Exit status:
+      0     every cell ran
+      1     a cell failed
+      2     a usage error, or no sandbox could be started
+      130   ended by Ctrl-C
+    """
+    cells = read_cells(file)
+    if save is not None and save.exists() and save.samefile(file):
+        raise click.UsageError("--save would write over the notebook while it runs: give another name.")
+    check_uploads(data)
+    screen = Screen()
+    with opened_session(screen, engine, spec, data=data, save=save) as session:
+        directory = output_dir or (save.with_name(f"{save.stem}_files") if save else None)
+        replay = Replay(screen, session, PictureFolder(directory), keep_going)
+        replay.run(cells)
+        return replay.conclude(save)
+
+
+@dataclass
+class Replay:
+    """Runs cells one after the other and counts how they end."""
+
+    screen: Screen
+    session: Session
+    pictures: PictureFolder
+    keep_going: bool
+    ran: int = 0
+    total: int = 0
+    failures: list[tuple[int, str]] = field(default_factory=list)
+    """Number and exception of each cell that failed."""
+    interrupted: bool = False
+    started: float = field(default_factory=time.monotonic)
+
+    def run(self, cells: Sequence[Cell]) -> None:
+        """Run the cells; those that do not run are kept in the transcript all the same, without outputs."""
+        self.total = sum(cell.kind == "code" for cell in cells)
+        ended = False
+        with Interrupts(self.session.interrupt) as interrupts:
+            for cell in cells:
+                if ended or interrupts.count or cell.kind != "code":
+                    self._keep(cell, silent=ended)
+                    continue
+                execution = self._run_cell(cell)
+                ended = interrupts.count > 0 or self._has_failed(cell, execution)
+            self.interrupted = interrupts.count > 0
+        self.session.transcript.autosave()
+
+    def _keep(self, cell: Cell, *, silent: bool) -> None:
+        portal().call(self.session.transcript.add_cell, cell)
+        heading = one_line(cell.source, self.screen.width) if cell.kind == "markdown" else ""
+        if heading.startswith("#") and not silent and self.screen.live:
+            self.screen.say()
+            self.screen.say((heading.lstrip("# "), "bold"))
+
+    def _run_cell(self, cell: Cell) -> Execution:
+        self.ran += 1
+        number = f"{self.ran}/{self.total}"
+        show_code(self.screen, number, cell.source)
+        self.pictures.start_cell(self.ran)
+        first_line = one_line(cell.source, 60)
+        stream = self.session.stream(cell.source)
+        with CellView(self.screen, self.pictures, f"{number}  {first_line}") as view:
+            for event in stream:
+                view.take(event)
+        execution = stream.execution
+        assert execution is not None
+        self._say_end(execution, number, first_line, expected=may_fail(cell))
+        return execution
+
+    def _say_end(self, execution: Execution, number: str, first_line: str, *, expected: bool) -> None:
+        mark, style, word = ("✓", "green", "") if execution.status == "ok" else ("✗", "red", execution.status)
+        if expected and execution.status == "error":
+            mark, style, word = "✓", "green", "failed, as it is tagged to"
+        duration = format_seconds(execution.duration)
+        if self.screen.live:
+            tail = f"  {duration}{'  ' + word if word else ''}"
+            self.screen.say((mark, f"bold {style}"), (f" {number}  {first_line}", "dim"), (tail, style))
+        else:
+            self.screen.say(f"[{number}] {mark} {word or 'ok'}, {duration}")
+
+    def _has_failed(self, cell: Cell, execution: Execution) -> bool:
+        """Count a failure, and say whether it ends the run. A dead kernel does in any case."""
+        if execution.status == "ok" or (execution.status == "error" and may_fail(cell)):
+            return False
+        error = execution.error
+        self.failures.append((self.ran, error.ename if error else execution.status))
+        return execution.status == "dead" or not self.keep_going
+
+    def conclude(self, save: Path | None) -> int:
+        """Say how the run ended and what can be done next, and give the exit status."""
+        took = format_seconds(time.monotonic() - self.started)
+        left = self.total - self.ran
+        rest = f"; {left} did not run" if left else ""
+        self.screen.say()
+        if self.interrupted:
+            self.screen.say(
+                ("■ ", "bold yellow"), f"Interrupted in cell {self.ran} of {self.total}, after {took}{rest}."
+            )
+        elif self.failures:
+            number, name = self.failures[0]
+            what = f"Cell {number} of {self.total} failed ({one_line(name, 60)})"
+            more = f", and {len(self.failures) - 1} more" if len(self.failures) > 1 else ""
+            self.screen.say(("✗ ", "bold red"), f"{what}{more}, after {took}{rest}.")
+        else:
+            cells = "cell" if self.total == 1 else "cells"
+            self.screen.say(("✓ ", "bold green"), f"{self.total} {cells} in {took}.")
+        if save is not None:
+            self.screen.say_where(save)
+        else:
+            self.screen.say(("Nothing was kept: --save OUT.ipynb keeps the cells and what they showed.", "dim"))
+        return INTERRUPTED if self.interrupted else FAILED if self.failures else 0
+
+
+def show_code(screen: Screen, number: str, source: str) -> None:
+    """Show the first lines of a cell: highlighted on a terminal, else only the first."""
+    if not screen.live:
+        screen.say(f"[{number}] {one_line(source, 100)}")
+        return
+    lines = visible(source).strip("\n").split("\n")
+    code = Syntax("", "python", theme="ansi_dark", background_color="default").highlight("\n".join(lines[:CODE_LINES]))
+    screen.say()
+    for place, line in enumerate(code.split("\n")[: len(lines[:CODE_LINES])]):
+        head = number if place == 0 else " " * len(number)
+        line.truncate(max(screen.width - len(number) - 3, 10), overflow="ellipsis")
+        screen.console.print(Text.assemble((head, "bold cyan"), (" │ ", "dim"), line))
+    if len(lines) > CODE_LINES:
+        screen.say((f"{' ' * len(number)} │ … {len(lines) - CODE_LINES} more lines", "dim"))
