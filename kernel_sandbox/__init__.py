@@ -1,87 +1,83 @@
 """A stateful code interpreter: an IPython kernel in a locked-down sandbox, every output kept.
 
-from kernel_sandbox import Session
+    from kernel_sandbox import Session
 
-with Session(image="datascience") as session:
-    print(session.execute("21 * 2").text)
+    with Session(image="datascience") as session:
+        print(session.execute("21 * 2").text)
+
+Names are imported when they are first asked for: `kernel-sandbox --help` must not wait for a kernel's client.
 """
 
 from __future__ import annotations
 
-from kernel_sandbox.cell import CellStream
-from kernel_sandbox.errors import (
-    CellError,
-    CellTimeout,
-    EngineError,
-    EngineUnavailable,
-    FileError,
-    FileNameRefused,
-    ImageNotFound,
-    KernelDied,
-    KernelError,
-    KernelNotReady,
-    OutOfMemory,
-    PolicyError,
-    ProtocolViolation,
-    SandboxError,
-    SandboxFileNotFound,
-    SandboxFull,
-    SandboxLost,
-    SessionClosed,
-    TranscriptError,
-)
-from kernel_sandbox.files import AsyncSandboxFiles, FileInfo
-from kernel_sandbox.outputs import (
-    ClearOutput,
-    DisplayData,
-    DisplayUpdate,
-    ErrorOutput,
-    ExecuteResult,
-    Execution,
-    Output,
-    StreamOutput,
-)
-from kernel_sandbox.policy import Limits, Mount, SandboxSpec
-from kernel_sandbox.session import AsyncSession
-from kernel_sandbox.sync import SandboxFiles, Session
-from kernel_sandbox.transcript import Transcript
+import importlib
+from typing import TYPE_CHECKING, Any
 
-__all__ = [
-    "AsyncSandboxFiles",
-    "AsyncSession",
-    "CellError",
-    "CellStream",
-    "CellTimeout",
-    "ClearOutput",
-    "DisplayData",
-    "DisplayUpdate",
-    "EngineError",
-    "EngineUnavailable",
-    "ErrorOutput",
-    "ExecuteResult",
-    "Execution",
-    "FileError",
-    "FileInfo",
-    "FileNameRefused",
-    "ImageNotFound",
-    "KernelDied",
-    "KernelError",
-    "KernelNotReady",
-    "Limits",
-    "Mount",
-    "OutOfMemory",
-    "Output",
-    "PolicyError",
-    "ProtocolViolation",
-    "SandboxError",
-    "SandboxFileNotFound",
-    "SandboxFiles",
-    "SandboxFull",
-    "SandboxLost",
-    "SandboxSpec",
-    "Session",
-    "SessionClosed",
-    "StreamOutput",
-    "Transcript",
-    "TranscriptError",
-]
+if TYPE_CHECKING:
+    from kernel_sandbox.cell import CellStream as CellStream
+    from kernel_sandbox.errors import CellError as CellError
+    from kernel_sandbox.errors import CellTimeout as CellTimeout
+    from kernel_sandbox.errors import EngineError as EngineError
+    from kernel_sandbox.errors import EngineUnavailable as EngineUnavailable
+    from kernel_sandbox.errors import FileError as FileError
+    from kernel_sandbox.errors import FileNameRefused as FileNameRefused
+    from kernel_sandbox.errors import ImageNotFound as ImageNotFound
+    from kernel_sandbox.errors import KernelDied as KernelDied
+    from kernel_sandbox.errors import KernelError as KernelError
+    from kernel_sandbox.errors import KernelNotReady as KernelNotReady
+    from kernel_sandbox.errors import OutOfMemory as OutOfMemory
+    from kernel_sandbox.errors import PolicyError as PolicyError
+    from kernel_sandbox.errors import ProtocolViolation as ProtocolViolation
+    from kernel_sandbox.errors import SandboxError as SandboxError
+    from kernel_sandbox.errors import SandboxFileNotFound as SandboxFileNotFound
+    from kernel_sandbox.errors import SandboxFull as SandboxFull
+    from kernel_sandbox.errors import SandboxLost as SandboxLost
+    from kernel_sandbox.errors import SessionClosed as SessionClosed
+    from kernel_sandbox.errors import TranscriptError as TranscriptError
+    from kernel_sandbox.files import AsyncSandboxFiles as AsyncSandboxFiles
+    from kernel_sandbox.files import FileInfo as FileInfo
+    from kernel_sandbox.outputs import ClearOutput as ClearOutput
+    from kernel_sandbox.outputs import DisplayData as DisplayData
+    from kernel_sandbox.outputs import DisplayUpdate as DisplayUpdate
+    from kernel_sandbox.outputs import ErrorOutput as ErrorOutput
+    from kernel_sandbox.outputs import ExecuteResult as ExecuteResult
+    from kernel_sandbox.outputs import Execution as Execution
+    from kernel_sandbox.outputs import Output as Output
+    from kernel_sandbox.outputs import StreamOutput as StreamOutput
+    from kernel_sandbox.policy import Limits as Limits
+    from kernel_sandbox.policy import Mount as Mount
+    from kernel_sandbox.policy import SandboxSpec as SandboxSpec
+    from kernel_sandbox.session import AsyncSession as AsyncSession
+    from kernel_sandbox.sync import SandboxFiles as SandboxFiles
+    from kernel_sandbox.sync import Session as Session
+    from kernel_sandbox.transcript import Transcript as Transcript
+
+_ROOMS = {
+    "cell": "CellStream",
+    "errors": (
+        "CellError CellTimeout EngineError EngineUnavailable FileError FileNameRefused ImageNotFound "
+        "KernelDied KernelError KernelNotReady OutOfMemory PolicyError ProtocolViolation SandboxError "
+        "SandboxFileNotFound SandboxFull SandboxLost SessionClosed TranscriptError"
+    ),
+    "files": "AsyncSandboxFiles FileInfo",
+    "outputs": "ClearOutput DisplayData DisplayUpdate ErrorOutput ExecuteResult Execution Output StreamOutput",
+    "policy": "Limits Mount SandboxSpec",
+    "session": "AsyncSession",
+    "sync": "SandboxFiles Session",
+    "transcript": "Transcript",
+}
+_HOMES = {name: room for room, names in _ROOMS.items() for name in names.split()}
+
+__all__ = sorted(_HOMES)
+
+
+def __getattr__(name: str) -> Any:
+    if name not in _HOMES:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    value = getattr(importlib.import_module(f"{__name__}.{_HOMES[name]}"), name)
+    globals()[name] = value
+    return value
+
+
+def __dir__() -> list[str]:
+    return __all__

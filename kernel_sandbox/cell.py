@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import AsyncIterator, Awaitable, Callable
+from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from typing import Any
@@ -36,6 +36,8 @@ class Cell:
     interrupt_on_overflow: bool
     started_at: datetime = field(default_factory=lambda: datetime.now(UTC))
     timing: dict[str, datetime] = field(default_factory=dict)
+    metadata: Mapping[str, Any] = field(default_factory=dict)
+    """For the transcript's cell."""
     on_late: Callable[[Cell], None] | None = None
     """Called for outputs that arrive after the end."""
     on_input: Callable[[str, bool], None] | None = None

@@ -51,10 +51,13 @@ def shared_context() -> zmq.asyncio.Context:
 class Channels:
     """Connected channels of one kernel, from `open` to `close`. A restart makes new ones, with nothing old in them."""
 
-    def __init__(self, manager: AsyncKernelManager, unparented: Handler) -> None:
+    def __init__(
+        self, manager: AsyncKernelManager, unparented: Handler, failed: Callable[[BaseException], None]
+    ) -> None:
         self._manager = manager
         self._session = manager.session
         self._unparented = unparented
+        self._failed = failed
         self._handlers: dict[str, Handler] = {}
         self._sockets: dict[str, Any] = {}
         self._readers: list[asyncio.Task[None]] = []
@@ -74,6 +77,12 @@ class Channels:
         }
         loop = asyncio.get_running_loop()
         self._readers = [loop.create_task(self._read(name, socket)) for name, socket in self._sockets.items()]
+        for reader in self._readers:
+            reader.add_done_callback(self._reader_ended)
+
+    def _reader_ended(self, reader: asyncio.Task[None]) -> None:
+        if not reader.cancelled() and (exc := reader.exception()) is not None:
+            self._failed(exc)
 
     async def close(self) -> None:
         for task in self._readers:
@@ -89,23 +98,27 @@ class Channels:
         The reply must be to our own request, and iopub must have delivered something (its welcome, JEP 65, or any
         status): only then will it deliver the first cell's outputs.
         """
-        info: asyncio.Future[dict[str, Any]] = asyncio.get_running_loop().create_future()
+        info: dict[str, Any] = {}
+        answered = asyncio.Event()
 
-        def answered(channel: str, message: Message) -> None:
-            if channel == "shell" and not info.done():
-                info.set_result(message["content"])
+        def take(channel: str, message: Message) -> None:
+            if channel == "shell":
+                info.update(message["content"])
+                answered.set()
 
-        both = asyncio.gather(info, self._heard_iopub.wait())
+        async def both() -> None:
+            await answered.wait()
+            await self._heard_iopub.wait()
+
         try:
             async with asyncio.timeout(timeout):
-                while not both.done():
-                    self.request("shell", "kernel_info_request", {}, answered)
+                while not (answered.is_set() and self._heard_iopub.is_set()):
+                    self.request("shell", "kernel_info_request", {}, take)
                     with contextlib.suppress(TimeoutError):
-                        await asyncio.wait_for(asyncio.shield(both), HANDSHAKE_RETRY)
+                        await asyncio.wait_for(both(), HANDSHAKE_RETRY)
         except TimeoutError as exc:
-            both.cancel()
             raise KernelNotReady(f"The kernel started, but did not answer within {timeout:g} s.") from exc
-        return info.result()
+        return info
 
     def request(self, channel: str, kind: str, content: dict[str, Any], handler: Handler) -> str:
         """Send a request and return its id; `handler` gets every message whose parent it is, until `forget`."""

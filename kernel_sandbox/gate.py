@@ -17,20 +17,32 @@ Dial = Callable[[int], Awaitable[socket.socket]]
 
 
 class _End(asyncio.Protocol):
-    """One end of a joined pair; what arrives here leaves at the peer's end. Starts paused."""
+    """One end of a joined pair; what arrives here leaves at the peer's end."""
 
     def __init__(self) -> None:
         self.transport: asyncio.Transport | None = None
         self.peer: _End | None = None
+        self._early: list[bytes] = []
+        """What arrived before there was a peer: a kernel greets at once. (Pausing in connection_made would not do:
+        asyncio before Python 3.11.3 reads all the same.)"""
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         assert isinstance(transport, asyncio.Transport)
         self.transport = transport
-        transport.pause_reading()
 
     def data_received(self, data: bytes) -> None:
-        if self.peer is not None and self.peer.transport is not None:
+        if self.peer is None:
+            self._early.append(data)
+        elif self.peer.transport is not None:
             self.peer.transport.write(data)
+
+    def join(self, peer: _End) -> None:
+        """Pass on to `peer` from now on. Where the peer is lost already, this end closes."""
+        self.peer = peer
+        for data in self._early:
+            self.data_received(data)
+        if peer.transport is None and self.transport is not None:
+            self.transport.close()
 
     def pause_writing(self) -> None:
         if self.peer is not None and self.peer.transport is not None:
@@ -98,7 +110,6 @@ class Gate:
         """Dial, then move bytes both ways. What the client sends meanwhile waits in its socket."""
         loop = asyncio.get_running_loop()
         outer, inner = _End(), _End()
-        outer.peer, inner.peer = inner, outer
         try:
             inside = await self._dial(port)
             await loop.create_connection(lambda: inner, sock=inside)
@@ -111,11 +122,8 @@ class Gate:
                 raise
             return
         self._joined = {end for end in self._joined if end.transport is not None} | {outer}
-        for end in (outer, inner):
-            if end.transport is not None:
-                end.transport.resume_reading()
-            elif end.peer is not None and end.peer.transport is not None:
-                end.peer.transport.close()  # the other one was lost before it had a peer
+        outer.join(inner)
+        inner.join(outer)
 
     async def aclose(self) -> None:
         """Stop listening and drop every connection. Clients reconnect when a gate listens there again."""

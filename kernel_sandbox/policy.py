@@ -22,6 +22,8 @@ INPUT_DIRECTORY = "/mnt/input"
 """Below it, `Mount`s appear, read-only."""
 HOME_DIRECTORY = "/home/sandbox"
 
+_SHARES = {"data_size": 4, "tmp_size": 8, "home_size": 32, "shm_size": 32}
+"""What part of the memory each file system gets: together less than half, so that a kernel has room beside them."""
 _UNITS = {"": 1, "k": 1024, "m": 1024**2, "g": 1024**3, "t": 1024**4}
 
 
@@ -59,14 +61,14 @@ class Limits:
     """Processors' worth of time; held to what the engine's machine has."""
     pids: int = 128
     """Processes and threads together; a kernel with numpy takes about 15."""
-    data_size: int | str = "512m"
-    """Room under /mnt/data."""
-    tmp_size: int | str = "256m"
-    """Room under /tmp."""
-    home_size: int | str = "64m"
-    """Room in the home directory, which every restart empties."""
-    shm_size: int | str = "64m"
-    """Room under /dev/shm (multiprocessing and joblib use it)."""
+    data_size: int | str | None = None
+    """Room under /mnt/data; a quarter of `memory` where not given."""
+    tmp_size: int | str | None = None
+    """Room under /tmp; an eighth of `memory` where not given."""
+    home_size: int | str | None = None
+    """Room in the home directory, which every restart empties; 1/32 of `memory` where not given."""
+    shm_size: int | str | None = None
+    """Room under /dev/shm (multiprocessing and joblib use it); 1/32 of `memory` where not given."""
     inodes: int = 65_536
     """Files in each of those four places."""
     open_files: int = 4096
@@ -89,6 +91,8 @@ class Limits:
     def __post_init__(self) -> None:
         for name in (f.name for f in dataclasses.fields(self)):
             value = getattr(self, name)
+            if value is None and name in _SHARES:
+                value = self.memory_bytes // _SHARES[name]
             if name == "memory" or name.endswith(("_size", "_bytes")):
                 object.__setattr__(self, name, parse_size(value))
             elif name != "on_output_limit" and value is not None:
@@ -110,7 +114,7 @@ class Limits:
             HOME_DIRECTORY: self.home_size,
             "/dev/shm": self.shm_size,
         }
-        return {place: parse_size(size) for place, size in sizes.items()}
+        return {place: parse_size(size or 0) for place, size in sizes.items()}
 
 
 def _require_positive(name: str, value: Any) -> None:

@@ -7,7 +7,7 @@ small updates must not join a large cell's outputs each time.
 
 from __future__ import annotations
 
-from pathlib import Path
+from collections.abc import Mapping
 from typing import Any
 
 from kernel_sandbox.cell import Cell
@@ -21,10 +21,10 @@ KERNELSPEC = {"name": "python-sandbox", "display_name": "Python (sandbox)", "lan
 class Recorder:
     """Makes a session's cells and records them when they are over. Saves after each, where there is a path."""
 
-    def __init__(self, limits: Limits, path: Path | None) -> None:
+    def __init__(self, limits: Limits, transcript: Transcript) -> None:
         self._limits = limits
         self._outputs = SessionOutputs(limits, self._changed_by_another)
-        self._transcript = Transcript(path=path)
+        self._transcript = transcript
         self._finished: dict[CellOutputs, Cell] = {}
         self._changed: set[Cell] = set()
 
@@ -42,9 +42,10 @@ class Recorder:
         self._transcript.set_kernel(KERNELSPEC, language if isinstance(language, dict) else {})
         self._transcript.set_provenance(provenance)
 
-    def new_cell(self, source: str) -> Cell:
+    def new_cell(self, source: str, metadata: Mapping[str, Any]) -> Cell:
         interrupts = self._limits.on_output_limit == "interrupt"
         cell = Cell(source, self._outputs.cell(), parse_size(self._limits.output_bytes), interrupts)
+        cell.metadata = metadata
         cell.on_late = self._note_change
         return cell
 
@@ -59,6 +60,7 @@ class Recorder:
             execution_count=execution.execution_count,
             timing=cell.timing,
             status=execution.status,
+            metadata=cell.metadata,
         )
         self._finished[cell.outputs] = cell
         self.transcript.autosave()

@@ -4,7 +4,7 @@
         owner.json             who made it, so that a later process can tell whether it is stale
         connection.json        for any Jupyter client, 0600
         h-1 … h-5              the sockets that clients connect to (the gate listens)
-        k/                     seen by the sandbox as /run/kernel-sandbox (transport ipc only)
+        k/                     seen by the sandbox as /opt/kernel-sandbox/run (transport ipc only)
             1/ s-1 … s-5       one directory per kernel: open while the kernel binds, then locked
 
 The sandbox can only ever write into the newest k/N, and only until `lock`; afterwards no name in it is trusted:

@@ -13,7 +13,7 @@ import inspect
 import signal
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from types import TracebackType
+from types import MappingProxyType, TracebackType
 from typing import TYPE_CHECKING, Any, Literal, Self
 
 import anyio
@@ -38,6 +38,7 @@ if TYPE_CHECKING:
     from kernel_sandbox.live import LiveSandbox
 
 Timeout = float | None | Literal["default"]
+NOTHING: Mapping[str, Any] = MappingProxyType({})
 LATE_CELLS = 1000
 """How many finished cells still take what arrives late."""
 SETTLE = 0.02
@@ -49,8 +50,9 @@ class AsyncSession:
     """A stateful IPython kernel in a locked-down sandbox. Use it as an async context manager.
 
     `engine` starts the sandbox, everything else about it is a SandboxSpec, given as `spec` or field by field.
-    `transcript` names an .ipynb file that is saved after every cell. `input_handler` answers input(): it gets the
-    prompt (the sandbox's words, not yours) and whether a password is asked for; without one, input() is refused.
+    `transcript` names an .ipynb file that is saved after every cell (or is a Transcript to go on with).
+    `input_handler` answers input(): it gets the prompt (the sandbox's words, not yours) and whether a password is
+    asked for; without one, input() is refused.
 
     Raises EngineUnavailable, ImageNotFound, EngineError or KernelNotReady where it cannot open; nothing is left then.
     """
@@ -66,7 +68,7 @@ class AsyncSession:
         runtime: str | None = None,
         transport: Literal["ipc", "forward"] | None = None,
         spec: SandboxSpec | None = None,
-        transcript: str | Path | None = None,
+        transcript: Transcript | str | Path | None = None,
         input_handler: Ask | None = None,
     ) -> None:
         given = {"image": image, "limits": limits, "mounts": tuple(mounts), "env": env}
@@ -77,7 +79,9 @@ class AsyncSession:
         self.spec = spec or SandboxSpec(**fields)  # type: ignore[arg-type]
         self.engine = engine
         self.id = new_session_id()
-        self._recorder = Recorder(self.spec.limits, Path(transcript).expanduser() if transcript else None)
+        if not isinstance(transcript, Transcript):
+            transcript = Transcript(path=Path(transcript).expanduser() if transcript else None)
+        self._recorder = Recorder(self.spec.limits, transcript)
         self.files = AsyncSandboxFiles(self._link)
         self.kernel_info: dict[str, Any] = {}
         self._input_handler = input_handler
@@ -141,7 +145,7 @@ class AsyncSession:
     async def _connect(self) -> None:
         """Connect to a kernel that has just started, and watch for its death."""
         assert self._manager is not None
-        channels = self._channels = Channels(self._manager, self._take_unparented)
+        channels = self._channels = Channels(self._manager, self._take_unparented, self._channel_failed)
         channels.open()
         self.kernel_info = await channels.handshake(self.spec.limits.start_timeout)
         self._death = None
@@ -187,13 +191,16 @@ class AsyncSession:
 
     # Running cells
 
-    async def execute(self, source: str, *, timeout: Timeout = "default") -> Execution:
+    async def execute(
+        self, source: str, *, timeout: Timeout = "default", metadata: Mapping[str, Any] = NOTHING
+    ) -> Execution:
         """Run one cell and return what came of it. A failing cell is data: see `Execution.status`.
 
-        `timeout` is in seconds; None waits for ever; by default it is `Limits.cell_timeout`. A cancelled call
-        interrupts its cell first, so that the next one finds the kernel at rest.
+        `timeout` is in seconds; None waits for ever; by default it is `Limits.cell_timeout`. `metadata` goes to the
+        transcript's cell (tags, for one). A cancelled call interrupts its cell first, so that the next one finds
+        the kernel at rest. Raises TranscriptError where the transcript cannot be saved; the cell has run then.
         """
-        stream = self.stream(source, timeout=timeout)
+        stream = self.stream(source, timeout=timeout, metadata=metadata)
         try:
             async for _ in stream:
                 pass
@@ -203,13 +210,13 @@ class AsyncSession:
         assert stream.execution is not None
         return stream.execution
 
-    def stream(self, source: str, *, timeout: Timeout = "default") -> CellStream:
+    def stream(self, source: str, *, timeout: Timeout = "default", metadata: Mapping[str, Any] = NOTHING) -> CellStream:
         """Run one cell and iterate over its outputs as they come. Cells run in the order of these calls."""
         seconds = self.spec.limits.cell_timeout if timeout == "default" else timeout
         if seconds is not None and not seconds > 0:
             raise ValueError(f"timeout={timeout!r}: give seconds above 0, or None.")
         text = source.encode("utf-8", "replace").decode("utf-8")  # a lone surrogate has no place in a message
-        cell = self._recorder.new_cell(text)
+        cell = self._recorder.new_cell(text, metadata)
         cell.on_input = self._ask_user
         return CellStream(cell, self._in_background(self._run(cell, seconds, self._epoch)), self._give_up)
 
@@ -343,6 +350,11 @@ class AsyncSession:
         """Give what has no known parent (a subprocess of an old kernel's child, say) to the running cell."""
         if channel == "iopub" and self._current is not None and message["msg_type"] == "stream":
             self._current.take(channel, message)
+
+    def _channel_failed(self, exc: BaseException) -> None:
+        """A reader must never end by itself: without it every later cell would wait for nothing."""
+        self._death = SandboxError(f"Reading from the kernel failed ({type(exc).__name__}: {exc}). Call restart().")
+        self._end_current(self._death)
 
     def _ask_user(self, prompt: str, password: bool) -> None:
         if self._input_handler is not None and self._channels is not None:

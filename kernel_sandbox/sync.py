@@ -6,8 +6,7 @@ runs one of its own.
 
 from __future__ import annotations
 
-import queue
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from types import TracebackType
 from typing import TYPE_CHECKING, Any, Self
@@ -16,7 +15,7 @@ from kernel_sandbox.cell import CellStream
 from kernel_sandbox.files import AsyncSandboxFiles, FileInfo
 from kernel_sandbox.outputs import Event, Execution
 from kernel_sandbox.reactor import call_reactor, portal
-from kernel_sandbox.session import AsyncSession, Timeout
+from kernel_sandbox.session import NOTHING, AsyncSession, Timeout
 from kernel_sandbox.transcript import Transcript
 
 if TYPE_CHECKING:
@@ -52,18 +51,11 @@ class SandboxFiles:
 class SyncCellStream:
     """CellStream, in sync code. Ctrl-C in the loop leaves the cell running: interrupt the session and go on."""
 
-    def __init__(self, session: AsyncSession, source: str, timeout: Timeout) -> None:
-        self._events: queue.SimpleQueue[Event | None] = queue.SimpleQueue()
-        self._stream: CellStream = call_reactor(self._start, session, source, timeout)
-        self._pumping = portal().start_task_soon(self._pump)
+    def __init__(self, session: AsyncSession, source: str, timeout: Timeout, metadata: Mapping[str, Any]) -> None:
+        async def start() -> CellStream:
+            return session.stream(source, timeout=timeout, metadata=metadata)
 
-    async def _start(self, session: AsyncSession, source: str, timeout: Timeout) -> CellStream:
-        return session.stream(source, timeout=timeout)
-
-    async def _pump(self) -> None:
-        async for event in self._stream:
-            self._events.put(event)
-        self._events.put(None)
+        self._stream = call_reactor(start)
 
     @property
     def execution(self) -> Execution | None:
@@ -73,9 +65,11 @@ class SyncCellStream:
         return self
 
     def __next__(self) -> Event:
-        event = self._events.get()
+        async def following() -> Event | None:
+            return await anext(self._stream, None)
+
+        event = call_reactor(following)
         if event is None:
-            self._events.put(None)
             raise StopIteration
         return event
 
@@ -110,14 +104,16 @@ class Session:
         """AsyncSession.aclose, under the name that sync code expects."""
         call_reactor(self._session.aclose)
 
-    def execute(self, source: str, *, timeout: Timeout = "default") -> Execution:
+    def execute(self, source: str, *, timeout: Timeout = "default", metadata: Mapping[str, Any] = NOTHING) -> Execution:
         async def execute() -> Execution:
-            return await self._session.execute(source, timeout=timeout)
+            return await self._session.execute(source, timeout=timeout, metadata=metadata)
 
         return call_reactor(execute)
 
-    def stream(self, source: str, *, timeout: Timeout = "default") -> SyncCellStream:
-        return SyncCellStream(self._session, source, timeout)
+    def stream(
+        self, source: str, *, timeout: Timeout = "default", metadata: Mapping[str, Any] = NOTHING
+    ) -> SyncCellStream:
+        return SyncCellStream(self._session, source, timeout, metadata)
 
     def interrupt(self) -> None:
         call_reactor(self._session.interrupt)

@@ -190,7 +190,7 @@ def test_run_keeps_going_when_told(cli: Cli, tmp_path: Path) -> None:
     assert failed.returncode == 1
     assert "\nlater\n" in failed.stdout
     assert "and 1 more" in failed.stdout
-    assert "Nothing was kept: --save" in failed.stdout
+    assert "No notebook was kept: --save" in failed.stdout
 
 
 @pytest.mark.usefixtures("docker")

@@ -135,7 +135,7 @@ def test_image_is_python_311_for_nobody(client: docker.DockerClient, image: str)
 
 
 def test_image_files_can_be_read_by_everybody(client: docker.DockerClient, image: str) -> None:
-    script = "find /opt /mnt /home /run/kernel-sandbox ! -type l ! -perm -o=r; ls -d /mnt/data /mnt/input"
+    script = "find /opt /mnt /home /opt/kernel-sandbox/run ! -type l ! -perm -o=r; ls -d /mnt/data /mnt/input"
     assert run(client, image, "sh", "-c", script, user="0").split() == ["/mnt/data", "/mnt/input"]
 
 

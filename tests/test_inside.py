@@ -121,11 +121,11 @@ print(json.dumps(len(pids)))
 
 def test_sockets_cannot_be_replaced_after_the_start(inside: Session) -> None:
     attempts = """
-directory = '/run/kernel-sandbox/' + os.listdir('/run/kernel-sandbox')[0]
+directory = '/opt/kernel-sandbox/run/' + os.listdir('/opt/kernel-sandbox/run')[0]
 refused = []
 for attack in (lambda: os.unlink(directory + '/s-1'), lambda: os.rename(directory + '/s-1', directory + '/s-9'),
                lambda: os.symlink('/etc/passwd', directory + '/s-6'), lambda: os.chmod(directory, 0o777),
-               lambda: os.mkdir('/run/kernel-sandbox/9')):
+               lambda: os.mkdir('/opt/kernel-sandbox/run/9')):
     try: attack()
     except OSError as exc: refused.append(exc.errno)
 print(json.dumps(refused))

@@ -20,6 +20,7 @@ from rich.spinner import Spinner
 from rich.text import Text
 
 from kernel_sandbox.cli.console import INDENT, Screen, fold
+from kernel_sandbox.cli.interrupts import Interrupts
 from kernel_sandbox.cli.pictures import Picture, PictureFolder, has_picture, picture_of
 from kernel_sandbox.cli.tables import TABLE_TYPE, fitting_table
 from kernel_sandbox.cli.terminal import LineBuffer, one_line, plain
@@ -35,11 +36,12 @@ STDERR_STYLE = "red"
 class CellView:
     """Shows the events of one cell. Use it in `with`: the line at the bottom goes when it is left."""
 
-    def __init__(self, screen: Screen, pictures: PictureFolder, title: str) -> None:
-        """`title` is what the line at the bottom says: the number and the first line of the cell."""
+    def __init__(self, screen: Screen, pictures: PictureFolder, title: str, interrupts: Interrupts) -> None:
+        """Say `title` in the line at the bottom: the number and the first line of the cell."""
         self._screen = screen
         self._pictures = pictures
         self._title = title
+        self._interrupts = interrupts
         self._buffers = {"stdout": LineBuffer(), "stderr": LineBuffer()}
         self._decoders = {"stdout": AnsiDecoder(), "stderr": AnsiDecoder()}
         self._updates: dict[str, Mapping[str, Any]] = {}
@@ -160,7 +162,7 @@ class CellView:
     def _status_line(self, console: Console, elapsed: float, width: int) -> Text:
         spinner = self._spinner.render(console.get_time())
         clock = f"{int(elapsed) // 60}:{int(elapsed) % 60:02d}"
-        hint = "   Ctrl-C interrupts" if elapsed >= HINT_AFTER else ""
+        hint = f"   {self._interrupts.hint}" if elapsed >= HINT_AFTER or self._interrupts.count else ""
         title = one_line(self._title, width - len(clock) - len(hint) - 6)
         return Text.assemble(spinner if isinstance(spinner, Text) else "", " ", title, (f"  {clock}{hint}", "dim"))
 

@@ -20,8 +20,9 @@ class Interrupts:
     """
 
     def __init__(self, interrupt: Callable[[], None], again: Callable[[], None] | None = None) -> None:
-        """`interrupt` is called at the first Ctrl-C, in a thread of its own. `again` at every later one; without it,
-        those raise KeyboardInterrupt.
+        """Call `interrupt` at the first Ctrl-C, in a thread of its own, and `again` at the later ones.
+
+        Without `again`, the later ones raise KeyboardInterrupt.
         """
         self.count = 0
         self._interrupt = interrupt
@@ -36,6 +37,15 @@ class Interrupts:
         self, kind: type[BaseException] | None, value: BaseException | None, trace: TracebackType | None
     ) -> None:
         signal.signal(signal.SIGINT, self._previous)
+
+    @property
+    def hint(self) -> str:
+        """What the user can do now, or is waiting for."""
+        if self.count == 0:
+            return "Ctrl-C interrupts"
+        if self.count == 1:
+            return f"interrupting; Ctrl-C again {'ends the run' if self._again is None else 'stops it by force'}"
+        return "stopping by force"
 
     @contextlib.contextmanager
     def passed_on(self) -> Any:

@@ -59,8 +59,7 @@ def install(
     if any(known.directory == target for known in kernelspecs.installed()):
         screen.say("  Use it with: ", (f"jupyter lab   or   jupyter console --kernel {target.name}", "cyan"))
     else:
-        place_of_path = directory.parent
-        screen.say("  Jupyter does not look there: ", (f"export JUPYTER_PATH={place_of_path}", "cyan"), " makes it.")
+        screen.say("  Jupyter will look there after: ", (f"export JUPYTER_PATH={directory.parent}", "cyan"))
     return 0
 
 

@@ -14,8 +14,10 @@ import click
 from kernel_sandbox.channels import Ask
 from kernel_sandbox.cli.cell_view import format_seconds
 from kernel_sandbox.cli.console import Screen
-from kernel_sandbox.policy import SandboxSpec, format_size
+from kernel_sandbox.policy import Limits, SandboxSpec, format_size
 from kernel_sandbox.sync import Session
+
+_limit = f"{Limits().cell_timeout:g}"
 
 
 def start_options(command: Callable[..., Any]) -> Callable[..., Any]:
@@ -46,7 +48,7 @@ def start_options(command: Callable[..., Any]) -> Callable[..., Any]:
             metavar="SECONDS",
             type=click.FloatRange(min=0),
             callback=_read_timeout,
-            help="How long a cell may run before it is interrupted; 0 is for ever.",
+            help=f"How long a cell may run before it is interrupted; 0 is for ever.  [default: {_limit}; in repl, 0]",
         ),
     ]
     for decorator in reversed(decorators):

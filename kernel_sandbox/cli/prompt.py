@@ -50,6 +50,8 @@ class Prompt:
             try:
                 return self._read_cell(label)
             except EOFError:
+                if self.interactive:
+                    print()
                 return None
             except KeyboardInterrupt:
                 print()

@@ -95,7 +95,7 @@ class Questions:
     """Brings the questions of a cell to the thread that shows its events: only one may hold the terminal."""
 
     def __init__(self) -> None:
-        self.queue: queue.SimpleQueue[Event | Question | None] = queue.SimpleQueue()
+        self.queue: queue.SimpleQueue[Event | Question | SandboxError | None] = queue.SimpleQueue()
 
     async def ask(self, text: str, password: bool) -> str:
         """Be the session's input handler."""
@@ -111,6 +111,8 @@ class Questions:
             try:
                 for event in stream:
                     self.queue.put(event)
+            except SandboxError as exc:  # the transcript cannot be written any more
+                self.queue.put(exc)
             finally:
                 self.queue.put(None)
 
@@ -157,7 +159,7 @@ class Repl:
         if path is not None:
             self._screen.say_where(path)
         elif self._prompt.interactive and self._number > 1:
-            self._screen.say(("Nothing was kept: :save FILE.ipynb, or --save, keeps the cells.", "dim"))
+            self._screen.say(("No notebook was kept: :save FILE.ipynb, or --save, makes one.", "dim"))
 
     def _run_cell(self, source: str) -> None:
         stream = self._session.stream(source)
@@ -165,7 +167,7 @@ class Repl:
         self._pictures.start_cell(self._number)
         with (
             Interrupts(self._session.interrupt, again=stream.close) as interrupts,
-            CellView(self._screen, self._pictures, one_line(source, 60)) as view,
+            CellView(self._screen, self._pictures, one_line(source, 60), interrupts) as view,
         ):
             self._show_events(view, interrupts)
         if stream.execution is not None:
@@ -185,6 +187,8 @@ class Repl:
                 return
             if isinstance(item, Question):
                 question = item
+            elif isinstance(item, SandboxError):
+                show_error(str(item))
             else:
                 view.take(item)
 

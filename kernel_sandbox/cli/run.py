@@ -73,11 +73,18 @@ def run(
         raise click.UsageError("--save would write over the notebook while it runs: give another name.")
     check_uploads(data)
     screen = Screen()
-    with opened_session(screen, engine, spec, data=data, save=save) as session:
-        directory = output_dir or (save.with_name(f"{save.stem}_files") if save else None)
-        replay = Replay(screen, session, PictureFolder(directory), keep_going)
-        replay.run(cells)
-        return replay.conclude(save)
+    pictures = PictureFolder(output_dir or (save.with_name(f"{save.stem}_files") if save else None))
+    replay = None
+    try:
+        with opened_session(screen, engine, spec, data=data, save=save) as session:
+            replay = Replay(screen, session, pictures, keep_going)
+            replay.run(cells)
+            return replay.conclude(save)
+    except KeyboardInterrupt:
+        screen.say(("■ ", "bold yellow"), "Ended. The sandbox is gone.")
+        if replay is not None and save is not None:
+            screen.say_where(save)
+        return INTERRUPTED
 
 
 @dataclass
@@ -104,7 +111,7 @@ class Replay:
                 if ended or interrupts.count or cell.kind != "code":
                     self._keep(cell, silent=ended)
                     continue
-                execution = self._run_cell(cell)
+                execution = self._run_cell(cell, interrupts)
                 ended = interrupts.count > 0 or self._has_failed(cell, execution)
             self.interrupted = interrupts.count > 0
         self.session.transcript.autosave()
@@ -116,14 +123,14 @@ class Replay:
             self.screen.say()
             self.screen.say((heading.lstrip("# "), "bold"))
 
-    def _run_cell(self, cell: Cell) -> Execution:
+    def _run_cell(self, cell: Cell, interrupts: Interrupts) -> Execution:
         self.ran += 1
         number = f"{self.ran}/{self.total}"
         show_code(self.screen, number, cell.source)
         self.pictures.start_cell(self.ran)
-        first_line = one_line(cell.source, 60)
-        stream = self.session.stream(cell.source)
-        with CellView(self.screen, self.pictures, f"{number}  {first_line}") as view:
+        first_line = one_line(cell.source, min(60, max(self.screen.width - 24, 10)))
+        stream = self.session.stream(cell.source, metadata=cell.metadata)
+        with CellView(self.screen, self.pictures, f"{number}  {first_line}", interrupts) as view:
             for event in stream:
                 view.take(event)
         execution = stream.execution
@@ -171,7 +178,7 @@ class Replay:
         if save is not None:
             self.screen.say_where(save)
         else:
-            self.screen.say(("Nothing was kept: --save OUT.ipynb keeps the cells and what they showed.", "dim"))
+            self.screen.say(("No notebook was kept: --save OUT.ipynb makes one.", "dim"))
         return INTERRUPTED if self.interrupted else FAILED if self.failures else 0
 
 
@@ -181,11 +188,12 @@ def show_code(screen: Screen, number: str, source: str) -> None:
         screen.say(f"[{number}] {one_line(source, 100)}")
         return
     lines = visible(source).strip("\n").split("\n")
-    code = Syntax("", "python", theme="ansi_dark", background_color="default").highlight("\n".join(lines[:CODE_LINES]))
+    shown = lines if len(lines) <= CODE_LINES + 1 else lines[:CODE_LINES]
+    code = Syntax("", "python", theme="ansi_dark", background_color="default").highlight("\n".join(shown))
     screen.say()
-    for place, line in enumerate(code.split("\n")[: len(lines[:CODE_LINES])]):
+    for place, line in enumerate(code.split("\n")[: len(shown)]):
         head = number if place == 0 else " " * len(number)
         line.truncate(max(screen.width - len(number) - 3, 10), overflow="ellipsis")
         screen.console.print(Text.assemble((head, "bold cyan"), (" │ ", "dim"), line))
-    if len(lines) > CODE_LINES:
+    if len(shown) < len(lines):
         screen.say((f"{' ' * len(number)} │ … {len(lines) - CODE_LINES} more lines", "dim"))

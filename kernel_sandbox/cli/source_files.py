@@ -11,7 +11,7 @@ import click
 from kernel_sandbox.transcript import Cell, Transcript, split_percent_script
 
 EXPECTED = "raises-exception"
-"""The tag of a cell that may fail, as nbclient and papermill have it."""
+"""The tag of a cell that may fail, as nbclient has it."""
 
 
 def read_cells(path: Path) -> Sequence[Cell]:

@@ -15,7 +15,7 @@ from typing import Literal
 
 from kernel_sandbox.policy import SandboxSpec
 
-SOCKETS_INSIDE = "/run/kernel-sandbox"
+SOCKETS_INSIDE = "/opt/kernel-sandbox/run"
 """Where a kernel's socket directories are inside: the run directory's k/ (ipc), or a tmpfs (forward)."""
 
 

@@ -118,13 +118,20 @@ class DockerSandbox(Sandbox):
         if self._writer is not None:
             self._writer.close()
         try:
+            await self._remove()
+        except EngineError:
+            # Its own end removes it at this moment (engines say so in several ways): only when that is over is
+            # nothing left.
+            with contextlib.suppress(EngineError):
+                await call(self._client.api.wait, self.id, timeout=10, condition="removed")
+            await self._remove()
+
+    async def _remove(self) -> None:
+        try:
             await call(self._client.api.remove_container, self.id, force=True)
         except EngineError as exc:
             if not is_gone(exc):
                 raise
-            # Its own end removes it at this moment; nothing is left only when that is over.
-            with contextlib.suppress(EngineError):
-                await call(self._client.api.wait, self.id, timeout=10, condition="removed")
 
 
 class DockerEngine(Engine):
@@ -141,7 +148,9 @@ class DockerEngine(Engine):
     async def facts(self) -> dict[str, Any]:
         """What the engine says of itself (docker info), asked once."""
         if self._facts is None:
-            self._facts = dict(await call((await self.client()).info))
+            client = await self.client()
+            names = [part.get("Name", "") for part in (await call(client.version)).get("Components") or []]
+            self._facts = dict(await call(client.info)) | {"IsPodman": any("Podman" in name for name in names)}
         return self._facts
 
     async def supports_ipc(self, spec: SandboxSpec) -> bool:
@@ -163,6 +172,7 @@ class DockerEngine(Engine):
         # Named beforehand, so that a start that is cancelled at any point knows what to remove.
         name = f"kernel-sandbox-{session_id}-{secrets.token_hex(4)}"
         sandbox = DockerSandbox(client, name, image["Id"])
+        sandbox.weakened = ("Podman sets no inode limits on tmpfs",) if facts.get("IsPodman") else ()
         sandbox.preload = tuple((image["Config"].get("Labels") or {}).get(f"{LABEL}.preload", "").split())
         try:
             with _start_errors(spec):
@@ -262,12 +272,17 @@ def _profile(
     mapped = any(name in option for option in security for name in ("rootless", "userns"))
     low, high = MAPPED_USER_RANGE if mapped else USER_RANGE
     user = low + secrets.randbelow(high - low)
-    binds = [f"{mount.source}:{mount.target}:ro" for mount in spec.mounts]
-    tmpfs = {place: _tmpfs(size, limits.inodes, user) for place, size in limits.tmpfs_sizes.items()}
+    # As mounts and not as binds: for a source that is missing, a bind would make a directory on the host.
+    mounts: list[dict[str, Any]] = [
+        {"Type": "bind", "Source": str(mount.source), "Target": mount.target, "ReadOnly": True} for mount in spec.mounts
+    ]
+    # Podman knows neither an inode limit nor an owner for a tmpfs; mode 1777 lets the sandbox's user write there.
+    tmpfs_options = _podman_tmpfs if facts.get("IsPodman") else _tmpfs
+    tmpfs = {place: tmpfs_options(size, limits.inodes, user) for place, size in limits.tmpfs_sizes.items()}
     if shared is not None:
-        binds.append(f"{shared}:{SOCKETS_INSIDE}:rw")
+        mounts.append({"Type": "bind", "Source": str(shared), "Target": SOCKETS_INSIDE})
     else:
-        tmpfs[SOCKETS_INSIDE] = _tmpfs(1024 * 1024, 100, user)
+        tmpfs[SOCKETS_INSIDE] = tmpfs_options(1024 * 1024, 100, user)
     config = host_config(
         network_mode="none",
         cap_drop=["ALL"],
@@ -278,13 +293,13 @@ def _profile(
         log_config={"Type": "none"},
         restart_policy={"Name": "no"},
         runtime=spec.runtime,
-        binds=binds,
+        mounts=mounts,
         tmpfs=tmpfs,
         mem_limit=limits.memory_bytes,
         memswap_limit=limits.memory_bytes,
         nano_cpus=int(min(limits.cpus, facts.get("NCPU") or limits.cpus) * 1e9),
         pids_limit=limits.pids,
-        ulimits=_ulimits(limits),
+        ulimits=_ulimits(limits, facts),
     )
     return {"host_config": config, "user": f"{user}:{user}", "environment": {"HOME": HOME_DIRECTORY}}
 
@@ -293,10 +308,16 @@ def _tmpfs(size: int, inodes: int, user: int) -> str:
     return f"rw,nosuid,nodev,noexec,size={size},nr_inodes={inodes},mode=0700,uid={user},gid={user}"
 
 
-def _ulimits(limits: Limits) -> list[dict[str, Any]]:
+def _podman_tmpfs(size: int, inodes: int, user: int) -> str:
+    return f"rw,nosuid,nodev,noexec,size={size},mode=1777,notmpcopyup"
+
+
+def _ulimits(limits: Limits, facts: dict[str, Any]) -> list[dict[str, Any]]:
     largest = max(limits.tmpfs_sizes.values())
     values = {"core": 0, "nofile": limits.open_files, "fsize": largest, "memlock": 65536}
     values |= {"msgqueue": 0, "sigpending": 1024}
+    if facts.get("IsPodman"):
+        values["nproc"] = 4096  # its own default is above what a process without capabilities may set
     return [{"Name": name, "Soft": value, "Hard": value} for name, value in values.items()]
 
 

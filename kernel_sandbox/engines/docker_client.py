@@ -63,9 +63,8 @@ def _root_cause(exc: BaseException) -> str:
 
 
 def is_gone(exc: EngineError) -> bool:
-    """Whether an engine's refusal says that the container is not there, or is going already."""
-    cause = exc.__cause__
-    return isinstance(cause, docker.errors.APIError) and cause.status_code in (404, 409)
+    """Whether an engine's refusal says that the container is not there."""
+    return isinstance(exc.__cause__, docker.errors.NotFound)
 
 
 def registry_answers(client: docker.DockerClient, image: str, patience: float) -> bool:

@@ -28,8 +28,11 @@ ZYGOTE_PATIENCE = 10.0
 
 def copy_skeleton() -> None:
     """Give the home directory what the image prepared for it (matplotlib's font list, for one)."""
-    if os.path.isdir(HOME_SKELETON):
-        shutil.copytree(HOME_SKELETON, HOME, dirs_exist_ok=True)
+    try:
+        if os.path.isdir(HOME_SKELETON):
+            shutil.copytree(HOME_SKELETON, HOME, dirs_exist_ok=True)
+    except (OSError, shutil.Error):
+        pass  # some engines give the home to another owner, whose times and modes cannot be set; the files are there
 
 
 def _empty(place: str) -> None:

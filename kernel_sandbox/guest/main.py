@@ -15,6 +15,7 @@ import fcntl
 import json
 import os
 import signal
+import traceback
 from typing import Any
 
 from kernel_sandbox.guest import zygote
@@ -37,19 +38,27 @@ def run() -> None:
     from kernel_sandbox.guest import kernels
 
     kernels.copy_skeleton()
+    status = 1
     try:
         asyncio.run(Guest(kernels.Kernels(*zygote_process)).serve())
+        status = 0
+    except Exception:
+        traceback.print_exc()  # on standard error, which only the host reads
+        raise
     finally:
         kernels.kill_everything()
-        os._exit(0)
+        os._exit(status)
 
 
 def _take_standard_streams() -> None:
-    """Move the host's stream to descriptors that no child inherits, and leave /dev/null in their place."""
+    """Move the host's stream to descriptors that no child inherits, and leave /dev/null in their place.
+
+    Standard error stays PID 1's own, for its last words; its children get /dev/null for all three.
+    """
     for standard, link in ((0, LINK_IN), (1, LINK_OUT)):
         os.dup2(standard, link, inheritable=False)
     null = os.open("/dev/null", os.O_RDWR)
-    for standard in (0, 1, 2):
+    for standard in (0, 1):
         os.dup2(null, standard)
     os.close(null)
     for link in (LINK_IN, LINK_OUT):
