@@ -22,6 +22,8 @@ INPUT_DIRECTORY = "/mnt/input"
 """Below it, `Mount`s appear, read-only."""
 HOME_DIRECTORY = "/home/sandbox"
 
+SMALLEST_MEMORY = 128 * 1024**2
+"""A kernel and PID 1 take half of this before the first cell."""
 _SHARES = {"data_size": 4, "tmp_size": 8, "home_size": 32, "shm_size": 32}
 """What part of the memory each file system gets: together less than half, so that a kernel has room beside them."""
 _UNITS = {"": 1, "k": 1024, "m": 1024**2, "g": 1024**3, "t": 1024**4}
@@ -99,6 +101,8 @@ class Limits:
                 _require_positive(name, value)
         if self.on_output_limit not in ("truncate", "interrupt"):
             raise PolicyError(f"on_output_limit is 'truncate' or 'interrupt', not {self.on_output_limit!r}.")
+        if self.memory_bytes < SMALLEST_MEMORY:
+            raise PolicyError(f"memory={format_size(self.memory_bytes)}: give at least {format_size(SMALLEST_MEMORY)}.")
         _require_room(self)
 
     @property
@@ -197,8 +201,10 @@ class SandboxSpec:
 
     def to_config(self) -> dict[str, Any]:
         """Write the spec as JSON values, for a kernelspec; only what differs from the defaults."""
-        config: dict[str, Any] = _differences(self, skip=("limits", "mounts"))
-        limits = _differences(self.limits)
+        config: dict[str, Any] = _differences(self, SandboxSpec(), skip=("limits", "mounts"))
+        limits = _differences(self.limits, Limits(memory=self.limits.memory))
+        if self.limits.memory != Limits().memory:
+            limits = {"memory": self.limits.memory, **limits}
         mounts = [{"source": str(m.source), "name": m.name} for m in self.mounts]
         return config | ({"limits": limits} if limits else {}) | ({"mounts": mounts} if mounts else {})
 
@@ -214,7 +220,8 @@ class SandboxSpec:
             raise PolicyError(f"The sandbox configuration is not understood: {exc}") from exc
 
 
-def _differences(value: Limits | SandboxSpec, skip: tuple[str, ...] = ()) -> dict[str, Any]:
-    default = type(value)()
+def _differences(
+    value: Limits | SandboxSpec, default: Limits | SandboxSpec, skip: tuple[str, ...] = ()
+) -> dict[str, Any]:
     names = [f.name for f in dataclasses.fields(value) if f.name not in skip]
     return {name: getattr(value, name) for name in names if getattr(value, name) != getattr(default, name)}

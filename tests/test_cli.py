@@ -124,7 +124,7 @@ def test_command_alone_shows_the_help_and_fails(cli: Cli) -> None:
         (["run", "good.py", "--save", "out.txt"], "let it end in .ipynb"),
         (["run", "good.py", "--save", "absent/out.ipynb"], "create it first"),
         (["run", "good.py", "--memory", "lots"], "is not a size"),
-        (["run", "good.py", "--memory", "10m"], "leave no memory"),
+        (["run", "good.py", "--memory", "10m"], "at least 128 MB"),
         (["run", "good.py", "--cpus", "0"], "--cpus"),
         (["run", "good.py", "--engine", "nope"], "--engine"),
         (["run", "good.py", "--mount", "a b:c d"], "cannot be a name"),

@@ -39,8 +39,16 @@ def run(request: dict[str, Any]) -> int:
     _refuse_exit(app.shell)
     _explain_input(app.kernel)
     _send_tables(app.shell, int(request["table_rows"]))
+    # Told from the loop's first round: by then the kernel has announced that it starts, and a client that connects
+    # now gets iopub's welcome before anything else.
+    asyncio.get_event_loop().call_soon(_tell_ready, request["sockets"])
     app.start()
     return 0
+
+
+def _tell_ready(sockets: str) -> None:
+    with open(os.path.join(sockets, "ready"), "w"):
+        pass
 
 
 def _become_ordinary(request: dict[str, Any]) -> None:

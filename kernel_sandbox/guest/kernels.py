@@ -71,6 +71,8 @@ class Kernel:
         self.name = name
         self.pid = pid
         self.sockets = sockets
+        self.signs = {f"s-{port}" for port in range(1, 6)}
+        """The files in `sockets` that say it is ready."""
         self.oom_kills = oom_kills()
         self.exit_code: int | None = None
 
@@ -101,25 +103,29 @@ class Kernels:
         self.exits.clear()  # process ids come round again: only what ends from here on can be this kernel
         # The image's own environment, as PID 1 got it, and what the host says on top.
         environment = {**os.environ, **request["env"]}
-        kernel.pid = self.launch({**request, "env": environment, "connection_file": connection_file})
+        self.launch(kernel, {**request, "env": environment, "connection_file": connection_file})
         self.kernels[kernel.name] = kernel
         if kernel.pid in self.exits:
             self.record_exit(kernel, self.exits.pop(kernel.pid))
-        await self.sockets_bound(kernel)
+        await self.ready(kernel)
         await files.answer(channel, ok=True, pid=kernel.pid)
 
-    def launch(self, request: dict[str, Any]) -> int:
+    def launch(self, kernel: Kernel, request: dict[str, Any]) -> None:
         """Fork a kernel from the zygote, or start the command of a kernelspec where the image has no ipykernel."""
         if request["kernelspec"] == "python3":
             answer = self.ask_zygote(request)
             if answer.get("pid"):
-                return int(answer["pid"])
+                kernel.pid = int(answer["pid"])
+                kernel.signs.add("ready")  # kernel.py's own sign, later than the sockets
+                return
         argv = _kernelspec_command(request["kernelspec"], request["connection_file"])
         null = [(os.POSIX_SPAWN_OPEN, descriptor, "/dev/null", os.O_RDWR, 0) for descriptor in (0, 1, 2)]
         os.chdir(request["workdir"])
+        mask = os.umask(0)  # its sockets must be connectable for the host's user, who is another one
         try:
-            return os.posix_spawnp(argv[0], argv, request["env"], file_actions=null, setsid=True)
+            kernel.pid = os.posix_spawnp(argv[0], argv, request["env"], file_actions=null, setsid=True)
         finally:
+            os.umask(mask)
             os.chdir("/")
 
     def ask_zygote(self, request: dict[str, Any]) -> dict[str, Any]:
@@ -144,11 +150,10 @@ class Kernels:
             pass
         self._set_zygote(*zygote.start())
 
-    async def sockets_bound(self, kernel: Kernel) -> None:
-        """Wait until the kernel has bound its five sockets. Raises RuntimeError when it exits before."""
-        names = {f"s-{port}" for port in range(1, 6)}
+    async def ready(self, kernel: Kernel) -> None:
+        """Wait until all signs of the kernel are in its directory. Raises RuntimeError when it exits before."""
         while kernel.exit_code is None:
-            if names <= set(os.listdir(kernel.sockets)):
+            if kernel.signs <= set(os.listdir(kernel.sockets)):
                 return
             await asyncio.sleep(0.002)
         raise RuntimeError(f"the kernel exited with status {kernel.exit_code} before it was ready")
