@@ -1,10 +1,13 @@
 from __future__ import annotations
 
+import contextlib
+import hashlib
 import json
 import os
 import stat
 import subprocess
 import sys
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Literal
 
@@ -81,37 +84,85 @@ def test_ipc_is_refused_where_sockets_cannot_be_shared() -> None:
 
 
 RELAY = """
-import asyncio
+import asyncio, ssl, sys
 async def join(reader, writer):
     inner_reader, inner_writer = await asyncio.open_unix_connection("/var/run/docker.sock")
     async def carry(source, sink):
-        while chunk := await source.read(65536):
-            sink.write(chunk)
-        sink.write_eof()
+        try:
+            while chunk := await source.read(65536):
+                sink.write(chunk)
+                await sink.drain()
+        finally:
+            if sink.can_write_eof(): sink.write_eof()
+            else: sink.close()
     await asyncio.gather(carry(reader, inner_writer), carry(inner_reader, writer), return_exceptions=True)
     writer.close()
     inner_writer.close()
 async def main():
-    server = await asyncio.start_server(join, "127.0.0.1", 0)
+    tls = None
+    if len(sys.argv) > 1:
+        tls = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+        tls.load_cert_chain(sys.argv[1] + "/cert.pem", sys.argv[1] + "/key.pem")
+    server = await asyncio.start_server(join, "127.0.0.1", 0, ssl=tls)
     print(server.sockets[0].getsockname()[1], flush=True)
     await server.serve_forever()
 asyncio.run(main())
 """
 
 
-def test_engine_over_tcp_is_reached_by_forwarding(engine: str, monkeypatch: pytest.MonkeyPatch) -> None:
+@contextlib.contextmanager
+def relay(*arguments: str) -> Iterator[str]:
     """A remote engine: here the local one behind a TCP port, with which no file system is shared."""
-    with subprocess.Popen([sys.executable, "-c", RELAY], stdout=subprocess.PIPE, text=True) as relay:
-        assert relay.stdout is not None
-        monkeypatch.setenv("DOCKER_HOST", f"tcp://127.0.0.1:{relay.stdout.readline().strip()}")
-        get_engine.cache_clear()
+    get_engine.cache_clear()
+    with subprocess.Popen([sys.executable, "-c", RELAY, *arguments], stdout=subprocess.PIPE, text=True) as process:
+        assert process.stdout is not None
         try:
-            with Session(engine=engine, image="python") as session:
-                assert session.execute("1 + 1").text == "2"
-                assert session.transcript.metadata["kernel_sandbox"]["transport"] == "forward"
+            yield f"tcp://127.0.0.1:{process.stdout.readline().strip()}"
         finally:
             get_engine.cache_clear()
-            relay.terminate()
+            process.terminate()
+
+
+def check_forwarded(engine: str) -> None:
+    with Session(engine=engine, image="python") as session:
+        assert session.execute("1 + 1").text == "2"
+        content = os.urandom(3_000_000)
+        session.files.write("large", content)
+        assert session.files.read("large") == content
+        assert session.transcript.metadata["kernel_sandbox"]["transport"] == "forward"
+
+
+def test_engine_over_tcp_is_reached_by_forwarding(engine: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    with relay() as address:
+        monkeypatch.setenv("DOCKER_HOST", address)
+        check_forwarded(engine)
+
+
+def test_engine_over_tls_is_reached_by_forwarding(engine: str, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    make = ["openssl", "req", "-x509", "-newkey", "rsa:2048", "-nodes", "-days", "1", "-subj", "/CN=127.0.0.1"]
+    make += ["-addext", "subjectAltName=IP:127.0.0.1", "-keyout", "key.pem", "-out", "cert.pem"]
+    subprocess.run(make, cwd=tmp_path, check=True, capture_output=True)
+    (tmp_path / "ca.pem").write_bytes((tmp_path / "cert.pem").read_bytes())
+    with relay(str(tmp_path)) as address:
+        monkeypatch.setenv("DOCKER_HOST", address)
+        monkeypatch.setenv("DOCKER_TLS_VERIFY", "1")
+        monkeypatch.setenv("DOCKER_CERT_PATH", str(tmp_path))
+        check_forwarded(engine)
+
+
+def test_engine_of_a_docker_context_is_used(engine: str, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    with relay() as address:
+        folder = tmp_path / "contexts" / "meta" / hashlib.sha256(b"elsewhere").hexdigest()
+        folder.mkdir(parents=True)
+        endpoint = {"Host": address, "SkipTLSVerify": False}
+        (folder / "meta.json").write_text(
+            json.dumps({"Name": "elsewhere", "Metadata": {}, "Endpoints": {"docker": endpoint}})
+        )
+        (tmp_path / "config.json").write_text(json.dumps({"currentContext": "elsewhere"}))
+        monkeypatch.setenv("DOCKER_CONFIG", str(tmp_path))
+        monkeypatch.setenv("DOCKER_CONTEXT", "elsewhere")
+        monkeypatch.delenv("DOCKER_HOST", raising=False)
+        check_forwarded(engine)
 
 
 def test_hostile_sockets_put_in_place_are_never_connected_to(session: Session) -> None:

@@ -13,7 +13,6 @@ import secrets
 import socket
 import struct
 import sys
-import threading
 from collections.abc import Callable, Iterator
 from dataclasses import asdict
 from datetime import UTC, datetime
@@ -22,6 +21,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 
 import anyio.to_thread
 
+from kernel_sandbox.engines.attached import plain_socket
 from kernel_sandbox.engines.base import SOCKETS_INSIDE, Engine, Finding, Sandbox, SandboxInfo
 from kernel_sandbox.engines.docker_client import connect, is_gone, translated_errors
 from kernel_sandbox.errors import EngineError, ImageNotFound, SandboxLost
@@ -72,7 +72,7 @@ class DockerSandbox(Sandbox):
         """Take over the connection of the attach call; before the start, so that nothing is missed."""
         params = {"stdin": 1, "stdout": 1, "stderr": 1, "stream": 1}
         attached = await call(self._client.api.attach_socket, self.id, params)
-        raw = _plain_socket(attached)
+        raw = plain_socket(attached)
         raw.setblocking(False)
         opening = asyncio.open_unix_connection if raw.family == socket.AF_UNIX else asyncio.open_connection
         self._reader, self._writer = await opening(sock=raw, limit=CHUNK)
@@ -234,33 +234,6 @@ class DockerEngine(Engine):
         except EngineError as exc:
             return [Finding("Docker engine", "problem", str(exc), "systemctl start docker")]
         return _findings(facts)
-
-
-def _plain_socket(attached: Any) -> socket.socket:
-    """Return the attached connection as a plain socket of our own.
-
-    The unix and TCP connections are one already (behind a SocketIO). TLS and SSH wrap theirs; two threads then
-    carry the bytes to and from one end of a socket pair.
-    """
-    inner = getattr(attached, "_sock", attached)
-    if type(inner) is socket.socket:
-        plain = inner.dup()
-        attached.close()
-        inner.close()
-        return plain
-    ours, theirs = socket.socketpair()
-
-    def carry(read: Callable[[int], bytes], write: Callable[[bytes], Any]) -> None:
-        with contextlib.suppress(OSError, ValueError):
-            while chunk := read(CHUNK):
-                write(chunk)
-        for end in (theirs, inner):
-            with contextlib.suppress(OSError):
-                end.shutdown(socket.SHUT_RDWR)
-
-    for read, write in ((inner.recv, theirs.sendall), (theirs.recv, inner.sendall)):
-        threading.Thread(target=carry, args=(read, write), name="kernel-sandbox-attach", daemon=True).start()
-    return ours
 
 
 def _profile(

@@ -1,0 +1,75 @@
+"""The connection of an attach call, as a plain socket that an event loop can take over.
+
+docker-py gives back whatever carries its HTTP: a unix or TCP socket, which is one already; a TLS socket; or an SSH
+channel. For the latter two a thread or two carry the bytes to and from one end of a socket pair.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import select
+import socket
+import ssl
+import threading
+from collections.abc import Callable
+from typing import Any
+
+CHUNK = 256 * 1024
+
+
+def plain_socket(attached: Any) -> socket.socket:
+    """Return a plain socket that carries what `attached` does; `attached` is used up."""
+    inner = getattr(attached, "_sock", attached)
+    if type(inner) is socket.socket:
+        plain = inner.dup()
+        attached.close()
+        inner.close()
+        return plain
+    ours, theirs = socket.socketpair()
+    if isinstance(inner, ssl.SSLSocket):
+        _in_thread(_carry_tls, inner, theirs)
+    else:
+        _in_thread(_carry, inner.recv, theirs.sendall, theirs)
+        _in_thread(_carry, theirs.recv, inner.sendall, inner)
+    return ours
+
+
+def _in_thread(function: Callable[..., None], *args: Any) -> None:
+    threading.Thread(target=function, args=args, name="kernel-sandbox-attach", daemon=True).start()
+
+
+def _carry(read: Callable[[int], bytes], write: Callable[[bytes], Any], sink: Any) -> None:
+    with contextlib.suppress(OSError, ValueError):
+        while chunk := read(CHUNK):
+            write(chunk)
+    with contextlib.suppress(OSError):
+        sink.close()
+
+
+def _carry_tls(tls: ssl.SSLSocket, plain: socket.socket) -> None:
+    """Carry both ways in one thread: OpenSSL does not allow a read and a write of one connection at the same time."""
+    tls.setblocking(False)
+    with contextlib.suppress(OSError, ValueError), tls, plain:
+        while True:
+            readable = [tls] if tls.pending() else select.select([tls, plain], [], [])[0]
+            if tls in readable:
+                with contextlib.suppress(ssl.SSLWantReadError, ssl.SSLWantWriteError):
+                    chunk = tls.recv(CHUNK)
+                    if not chunk:
+                        return
+                    plain.sendall(chunk)
+            if plain in readable:
+                chunk = plain.recv(CHUNK)
+                if not chunk:
+                    return
+                _send_tls(tls, memoryview(chunk))
+
+
+def _send_tls(tls: ssl.SSLSocket, data: memoryview) -> None:
+    while data:
+        try:
+            data = data[tls.send(data) :]
+        except ssl.SSLWantWriteError:
+            select.select([], [tls], [])
+        except ssl.SSLWantReadError:
+            select.select([tls], [], [])
