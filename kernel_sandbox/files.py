@@ -205,9 +205,8 @@ class AsyncSandboxFiles:
 async def _send_all(channel: Channel, pieces: Iterator[bytes]) -> None:
     """Send a file's bytes, but stop where the guest has answered already: it only does to refuse."""
     for piece in pieces:
-        if channel.has_input:
+        if not await channel.send(piece, unless_answered=True):
             return
-        await channel.send(piece)
     await channel.send_eof()
 
 

@@ -49,13 +49,12 @@ class Channel:
         """Seconds without any progress after which a wait on this channel fails; None waits for ever."""
 
     @property
-    def has_input(self) -> bool:
-        """Whether `receive` would return at once."""
-        return bool(self._chunks) or self._received_end or self._failure is not None
+    def _has_input(self) -> bool:
+        return bool(self._chunks) or self._received_end
 
     async def at_end(self) -> bool:
         """Wait until something has arrived; tell whether it is the end. Raises MuxError as `receive` does."""
-        await self._until(lambda: bool(self._chunks) or self._received_end)
+        await self._until(lambda: self._has_input)
         return not self._chunks
 
     async def receive(self) -> bytes:
@@ -63,7 +62,7 @@ class Channel:
 
         Raises MuxError when the channel was reset or the stream is gone.
         """
-        await self._until(lambda: bool(self._chunks) or self._received_end)
+        await self._until(lambda: self._has_input)
         if not self._chunks:
             return b""
         chunk = self._chunks.popleft()
@@ -94,15 +93,22 @@ class Channel:
             self._consumed -= len(rest)
         return head
 
-    async def send(self, data: bytes) -> None:
-        """Send bytes; waits while the peer's window is full. Raises MuxError as `receive` does."""
+    async def send(self, data: bytes, *, unless_answered: bool = False) -> bool:
+        """Send bytes; waits while the peer's window is full. Raises MuxError as `receive` does.
+
+        With `unless_answered` it stops as soon as the peer has sent something, and returns False: a peer that
+        refuses a large file answers before the end, and takes no more of it.
+        """
         view = memoryview(data)
         while view:
-            await self._until(lambda: self._credit > 0)
+            await self._until(lambda: self._credit > 0 or (unless_answered and self._has_input))
+            if unless_answered and self._has_input:
+                return False
             piece = view[: min(self._credit, MAX_FRAME)]
             self._credit -= len(piece)
             view = view[len(piece) :]
             await self._mux.send_frame(self._number, DATA, bytes(piece))
+        return True
 
     async def send_eof(self) -> None:
         """End this side's direction."""

@@ -74,6 +74,18 @@ async def test_channel_that_nobody_reads_stops_its_sender_and_no_other() -> None
     await pair.close()
 
 
+async def test_sender_stops_when_the_peer_refuses_the_rest() -> None:
+    async def refuse(channel: Channel, payload: bytes) -> None:
+        await channel.receive()
+        await channel.send(b"no room")
+
+    pair = Pair(refuse)
+    channel = await pair.host.open(b"")
+    assert await asyncio.wait_for(channel.send(bytes(3 * WINDOW), unless_answered=True), 5) is False
+    assert await channel.receive() == b"no room"
+    await pair.close()
+
+
 async def test_channel_line_leaves_what_follows() -> None:
     pair = Pair(echo)
     channel = await pair.host.open(b'{"ok": true}\nrest')

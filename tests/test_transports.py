@@ -146,6 +146,8 @@ def test_engine_over_tls_is_reached_by_forwarding(engine: str, monkeypatch: pyte
     with relay(str(tmp_path)) as address:
         monkeypatch.setenv("DOCKER_HOST", address)
         monkeypatch.setenv("DOCKER_TLS_VERIFY", "1")
+        for name in ("REQUESTS_CA_BUNDLE", "CURL_CA_BUNDLE"):  # requests would take them over the engine's own
+            monkeypatch.delenv(name, raising=False)
         monkeypatch.setenv("DOCKER_CERT_PATH", str(tmp_path))
         check_forwarded(engine)
 
