@@ -46,10 +46,23 @@ def _carry(read: Callable[[int], bytes], write: Callable[[bytes], Any], sink: An
         sink.close()
 
 
+class _Response:
+    """The HTTP response that docker-py hangs on a TLS socket; the socket is only closed together with it."""
+
+    def __init__(self, tls: ssl.SSLSocket) -> None:
+        self._tls = tls
+
+    def close(self) -> None:
+        response = getattr(self._tls, "_response", None)
+        if response is not None:
+            response.close()
+        self._tls.close()
+
+
 def _carry_tls(tls: ssl.SSLSocket, plain: socket.socket) -> None:
     """Carry both ways in one thread: OpenSSL does not allow a read and a write of one connection at the same time."""
     tls.setblocking(False)
-    with contextlib.suppress(OSError, ValueError), tls, plain:
+    with contextlib.suppress(OSError, ValueError), contextlib.closing(_Response(tls)), plain:
         while True:
             readable = [tls] if tls.pending() else select.select([tls, plain], [], [])[0]
             if tls in readable:
