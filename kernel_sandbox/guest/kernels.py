@@ -11,7 +11,6 @@ import os
 import shutil
 import signal
 import socket
-import stat
 import sys
 from typing import Any
 
@@ -19,6 +18,7 @@ from kernel_sandbox import mux
 from kernel_sandbox.guest import files, zygote
 
 HOME = "/home/sandbox"
+SOCKETS = "/opt/kernel-sandbox/run"
 FRESH_PLACES = (HOME, "/tmp", "/dev/shm")
 """What a restart empties."""
 HOME_SKELETON = "/opt/kernel-sandbox/home"
@@ -48,9 +48,11 @@ def _empty(place: str) -> None:
     with os.scandir(place) as entries:
         for entry in list(entries):
             if entry.is_dir(follow_symlinks=False):
-                shutil.rmtree(entry.path, onerror=retry)
+                # The name of the argument changed in Python 3.12.
+                handler: dict[str, Any] = {"onexc" if sys.version_info >= (3, 12) else "onerror": retry}
+                shutil.rmtree(entry.path, **handler)
             else:
-                os.unlink(entry.path)
+                retry(os.unlink, entry.path, None)
 
 
 def oom_kills() -> int:
@@ -169,8 +171,9 @@ class Kernels:
             for place in FRESH_PLACES:
                 _empty(place)
             copy_skeleton()
-        if kernel is not None and stat.S_ISDIR(os.lstat(kernel.sockets).st_mode):
-            shutil.rmtree(kernel.sockets, ignore_errors=True)
+            # Where the host made the socket directories, they are its own to remove; nothing here can write there.
+            for name in os.listdir(SOCKETS):
+                shutil.rmtree(os.path.join(SOCKETS, name), ignore_errors=True)
         await files.answer(channel, ok=True)
 
     async def sweep(self) -> None:
