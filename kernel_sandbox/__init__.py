@@ -21,10 +21,13 @@ if TYPE_CHECKING:
     from kernel_sandbox.errors import EngineUnavailable as EngineUnavailable
     from kernel_sandbox.errors import FileError as FileError
     from kernel_sandbox.errors import FileNameRefused as FileNameRefused
+    from kernel_sandbox.errors import HostFileRefused as HostFileRefused
     from kernel_sandbox.errors import ImageNotFound as ImageNotFound
     from kernel_sandbox.errors import KernelDied as KernelDied
     from kernel_sandbox.errors import KernelError as KernelError
     from kernel_sandbox.errors import KernelNotReady as KernelNotReady
+    from kernel_sandbox.errors import ModelError as ModelError
+    from kernel_sandbox.errors import ModelNotConfigured as ModelNotConfigured
     from kernel_sandbox.errors import OutOfMemory as OutOfMemory
     from kernel_sandbox.errors import PolicyError as PolicyError
     from kernel_sandbox.errors import ProtocolViolation as ProtocolViolation
@@ -55,9 +58,9 @@ if TYPE_CHECKING:
 _ROOMS = {
     "cell": "CellStream",
     "errors": (
-        "CellError CellTimeout EngineError EngineUnavailable FileError FileNameRefused ImageNotFound "
-        "KernelDied KernelError KernelNotReady OutOfMemory PolicyError ProtocolViolation SandboxError "
-        "SandboxFileNotFound SandboxFull SandboxLost SessionClosed TranscriptError"
+        "CellError CellTimeout EngineError EngineUnavailable FileError FileNameRefused HostFileRefused ImageNotFound "
+        "KernelDied KernelError KernelNotReady ModelError ModelNotConfigured OutOfMemory PolicyError ProtocolViolation "
+        "SandboxError SandboxFileNotFound SandboxFull SandboxLost SessionClosed TranscriptError"
     ),
     "files": "AsyncSandboxFiles FileInfo",
     "outputs": "ClearOutput DisplayData DisplayUpdate ErrorOutput ExecuteResult Execution Output StreamOutput",

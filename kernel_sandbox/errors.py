@@ -17,6 +17,9 @@
     │   ├── FileNameRefused           a name outside /mnt/data, with `..`, or not a regular file
     │   ├── SandboxFileNotFound       no such file inside
     │   └── SandboxFull               /mnt/data has no room left
+    ├── HostFileRefused               an agent asked for a file of the host that it may not read
+    ├── ModelError                    a language model failed, or its answer cannot be used
+    │   └── ModelNotConfigured        no key, or requests to models are switched off
     ├── TranscriptError               a notebook that cannot be read or written
     └── SessionClosed                 the session was closed, or never opened
 
@@ -107,6 +110,23 @@ class SandboxFileNotFound(FileError):
 
 class SandboxFull(FileError):
     """/mnt/data has no room left."""
+
+
+class HostFileRefused(SandboxError):
+    """An agent asked for a file of the host that it may not read, or that is not there."""
+
+
+class ModelError(SandboxError):
+    """A language model failed, or its answer cannot be used."""
+
+    def __init__(self, message: str, *, status_code: int | None = None) -> None:
+        super().__init__(message)
+        self.status_code = status_code
+        """The HTTP status, where a server answered with one."""
+
+
+class ModelNotConfigured(ModelError):
+    """No request can be made: there is no key, or requests to models are switched off."""
 
 
 class TranscriptError(SandboxError):

@@ -80,12 +80,17 @@ def make_rows(seed=SEED):
     return [make_row(rng, n % 24, rain) for n, rain in enumerate(make_rain(rng, ROWS))]
 
 
-def main():
-    path = sys.argv[1] if len(sys.argv) > 1 else "traffic_accidents.csv"
+def write_csv(path):
+    """Write all rows as CSV, under their columns' names."""
     with open(path, "w", newline="", encoding="utf-8") as file:
         writer = csv.writer(file, lineterminator="\n")
         writer.writerow(COLUMNS)
         writer.writerows(make_rows())
+
+
+def main():
+    path = sys.argv[1] if len(sys.argv) > 1 else "traffic_accidents.csv"
+    write_csv(path)
     print(f"{path}: {ROWS} rows of synthetic traffic data ({len(COLUMNS)} columns), none of them measured")
 
 

@@ -24,6 +24,7 @@ LAYERS = [
     ["recorder"],
     ["session"],
     ["sync"],
+    ["agents"],
     ["doctor"],
     ["cli"],
 ]
@@ -35,7 +36,15 @@ DOORS = {
     "zmq": {"channels.py"},
     "nbformat": {"transcript/reading.py"},
     "pandas": {"outputs/tables.py"},
+    "openai": {"agents/models.py"},
 }
+
+INSIDE = ("guest/", "agents/preview.py", "agents/offline/cells/")
+"""What runs in the sandbox: read as text, and imported by nobody on the host."""
+
+
+def runs_inside(path: Path) -> bool:
+    return str(path.relative_to(PACKAGE)).startswith(INSIDE)
 
 
 def room(path: Path) -> str:
@@ -79,12 +88,19 @@ def test_guest_is_imported_by_nobody_and_needs_only_the_standard_library() -> No
             assert others <= {FIRST_PARTY}, path
 
 
+def test_code_for_the_sandbox_is_imported_by_nobody() -> None:
+    names = {str(path.relative_to(PACKAGE).with_suffix("")).replace("/", ".") for path in MODULES if runs_inside(path)}
+    for path in MODULES:
+        if not runs_inside(path):
+            assert not {name.removeprefix(f"{FIRST_PARTY}.") for name in imports(path)} & names, path
+
+
 @pytest.mark.parametrize("dependency", DOORS)
 def test_dependency_has_one_door(dependency: str) -> None:
     users = {
         str(path.relative_to(PACKAGE))
         for path in MODULES
-        if room(path) != "guest" and any(name.split(".")[0] == dependency for name in imports(path))
+        if not runs_inside(path) and any(name.split(".")[0] == dependency for name in imports(path))
     }
     assert users == DOORS[dependency]
 

@@ -19,6 +19,8 @@ from kernel_sandbox.errors import SandboxError
 COMMANDS = {
     "run": ("run:run", "Run a script or a notebook in a fresh sandbox."),
     "repl": ("repl:repl", "Type cells at a prompt, with a sandbox behind it."),
+    "ask": ("ask:ask", "Ask about files: an agent answers with code that it runs."),
+    "demo": ("demo:demo", "See it work: a question about made-up data, answered by code."),
     "image": ("image:image", "Build and list the images that sandboxes start from."),
     "kernelspec": ("kernelspec:kernelspec", "Install the sandboxed kernel for JupyterLab, nbclient and papermill."),
     "ps": ("sandboxes:ps", "List the sandboxes that there are."),
@@ -63,6 +65,7 @@ def cli() -> None:
       kernel-sandbox image build datascience       build the image, once
       kernel-sandbox repl                          type Python in a sandbox
       kernel-sandbox run analysis.py --data sales.csv --save analysis.ipynb
+      kernel-sandbox ask "Which city sold most?" --data sales.csv
       kernel-sandbox kernelspec install            use it from JupyterLab
 
     \b

@@ -1,0 +1,67 @@
+"""Agents that answer questions about files by writing cells, and what they are made of.
+
+    from kernel_sandbox.agents import FileAccessAgent, PythonExecAgent
+
+    file_agent, code_agent = FileAccessAgent(), PythonExecAgent()
+    code_agent.add_context(file_agent.task("Use the file traffic_accidents.csv"))
+    print(code_agent.task("Which factors contribute most to accidents?"))
+
+Modules, each above those before it:
+
+    messages        ChatMessages, ToolCall                     arguments     a tool call's JSON, checked
+    completions     Completion, Usage                          typed_tools   @tool
+    models          LanguageModelInterface and OpenAI's        listings      what a cell did to the files
+    scripted        ScriptedModel, for tests                   reading       what a model reads of a cell
+    events          what a live display is shown               loop          model, tools, model, ... answer
+    tools           ToolInterface, ToolManager                 agent         BaseAgent
+    default_session the session that agents share              preview       runs inside the sandbox
+    python_exec     the agent that writes cells                file_access   the agent that brings files
+"""
+
+from __future__ import annotations
+
+from kernel_sandbox.agents.agent import BaseAgent
+from kernel_sandbox.agents.completions import Completion, Usage
+from kernel_sandbox.agents.default_session import close_default_session
+from kernel_sandbox.agents.events import AgentEvent, CellFinished, CellOutput, TextDelta, ToolCallStarted, ToolResult
+from kernel_sandbox.agents.file_access import FileAccessAgent, FileAccessTool
+from kernel_sandbox.agents.listings import FileChanges
+from kernel_sandbox.agents.loop import TaskSummary
+from kernel_sandbox.agents.messages import ChatMessages, ToolCall
+from kernel_sandbox.agents.models import LanguageModelInterface, OpenAILanguageModel
+from kernel_sandbox.agents.python_exec import ListFilesTool, PythonExecAgent, PythonExecTool
+from kernel_sandbox.agents.reading import ReadingLimits
+from kernel_sandbox.agents.scripted import ModelRequest, ScriptedModel
+from kernel_sandbox.agents.tools import ToolInterface, ToolManager
+from kernel_sandbox.agents.typed_tools import TypedTool, tool
+
+__all__ = [
+    "AgentEvent",
+    "BaseAgent",
+    "CellFinished",
+    "CellOutput",
+    "ChatMessages",
+    "Completion",
+    "FileAccessAgent",
+    "FileAccessTool",
+    "FileChanges",
+    "LanguageModelInterface",
+    "ListFilesTool",
+    "ModelRequest",
+    "OpenAILanguageModel",
+    "PythonExecAgent",
+    "PythonExecTool",
+    "ReadingLimits",
+    "ScriptedModel",
+    "TaskSummary",
+    "TextDelta",
+    "ToolCall",
+    "ToolCallStarted",
+    "ToolInterface",
+    "ToolManager",
+    "ToolResult",
+    "TypedTool",
+    "Usage",
+    "close_default_session",
+    "tool",
+]

@@ -1,0 +1,193 @@
+"""What the model reads of a cell. Not what is stored: the transcript keeps every output as it was.
+
+Pure. The outputs are the sandbox's: they may be huge, and may try to look like something else. So text is capped per
+line and in total, what has no shape on paper is spelled out, and each cut says how to see the rest.
+"""
+
+from __future__ import annotations
+
+import base64
+import binascii
+import itertools
+import re
+import struct
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from kernel_sandbox.outputs import ErrorOutput, Execution, Output, StreamOutput
+from kernel_sandbox.policy import format_size
+
+# ECMA-48 section 5.4 (control sequences) and section 8.3.89 (operating system commands, which carry links).
+_ANSI = re.compile(r"\x1b\[[0-?]*[ -/]*[@-~]|\x1b\][^\x07\x1b]*(?:\x07|\x1b\\)")
+# C0 and C1 but tab and newline; what reorders, hides or joins (bidi marks, zero width, tags, variation selectors).
+# The joiners U+200C and U+200D stay: Persian and emoji are written with them.
+_INVISIBLE = re.compile(
+    "[\x00-\x08\x0b-\x1f\x7f-\x9f\u00ad\u061c\u180e\u200b\u200e\u200f\u2028-\u202e\u2060-\u206f\ufeff\ufff9-\ufffb"
+    "\U000e0000-\U000e0fff]"
+)
+_FENCE = re.compile(r"[ \t]{0,3}(`{3,}|~{3,})[ \t]*([\w.+#-]*)[ \t]*")
+_OBJECT = re.compile(r"<IPython\.core\.display\.\w+ object>")
+_USER_FRAME = re.compile(r"\s*(?:Cell\b|File (?:/mnt/|/tmp/|/home/sandbox/|~|\.|<))")
+_FRAME = re.compile(r"\s*File \S+")
+_HEADER = re.compile(r"-{20,}|\S+ +Traceback \(most recent call last\)")
+SEE_THE_REST = "print less at a time (a slice, .head(), .describe()), or write it to a file and print parts of it"
+
+
+@dataclass(frozen=True, slots=True)
+class ReadingLimits:
+    """How much of one cell a model reads, in characters."""
+
+    line: int = 2_000
+    total: int = 20_000
+
+
+DEFAULT_LIMITS = ReadingLimits()
+
+
+def read_execution(execution: Execution, limits: ReadingLimits = DEFAULT_LIMITS, notes: Sequence[str] = ()) -> str:
+    """Write down one cell for the model: its outputs in order, then `notes`, which are never cut."""
+    parts = [part for output in execution.outputs if (part := read_output(output).rstrip("\n"))]
+    text = clip("\n".join(parts), limits)
+    if not text:
+        text = "[The cell ran and showed nothing.]" if execution.status == "ok" else _failure(execution)
+    return "\n".join([text, *(note for note in notes if note)])
+
+
+def _failure(execution: Execution) -> str:
+    error = execution.error
+    return f"[The cell ended as {execution.status!r}.]" if error is None else read_traceback(error)
+
+
+def read_output(output: Output) -> str:
+    """Write one output as text, without caps."""
+    if isinstance(output, StreamOutput):
+        text = visible(_last_states(_ANSI.sub("", output.text)))
+        return f"[stderr]\n{text}" if output.name == "stderr" and text.strip() else text
+    if isinstance(output, ErrorOutput):
+        return read_traceback(output)
+    return read_bundle(output.data)
+
+
+def read_bundle(data: Mapping[str, Any]) -> str:
+    """Write a MIME bundle as text: a picture as one line that describes it, a table as pandas prints it."""
+    text = str(data.get("text/plain", ""))
+    if _OBJECT.fullmatch(text):  # the object's name says nothing; what it holds is beside it
+        text = str(data.get("text/markdown", data.get("text/latex", text)))
+    pictures = [_picture(kind, value) for kind, value in data.items() if kind.startswith("image/")]
+    if pictures:
+        return f"[{visible(text) or 'picture'}: {pictures[0]}. It is shown to the user; you cannot see it.]"
+    return visible(_ANSI.sub("", text))
+
+
+def _picture(kind: str, value: Any) -> str:
+    if kind == "image/svg+xml":
+        return f"{kind}, {format_size(len(str(value)))}"
+    try:
+        content = base64.b64decode("".join(str(value).split()), validate=True)
+    except (binascii.Error, ValueError):
+        return f"{kind} that cannot be read"
+    # PNG, section 11.2.1: width and height are the first two fields of the first chunk.
+    is_png = len(content) >= 24 and content.startswith(b"\x89PNG\r\n\x1a\n")
+    measures = "{}×{} pixels, ".format(*struct.unpack(">II", content[16:24])) if is_png else ""
+    return f"{kind}, {measures}{format_size(len(content))}"
+
+
+def read_traceback(error: ErrorOutput) -> str:
+    """Write an error with the user's own frames; of the library's, only the place where it was raised."""
+    parts = [visible(_ANSI.sub("", part)).strip("\n") for part in error.traceback]
+    kept = list(_without_library([part for part in parts if not _HEADER.fullmatch(part)]))
+    if not kept:
+        return visible(f"{error.ename}: {error.evalue}")
+    return "\n".join(["Traceback (most recent call last):", *kept] if len(kept) > 1 else kept)
+
+
+def _without_library(parts: list[str]) -> Iterator[str]:
+    """Leave out runs of library frames, and repeats of the user's: a recursion has thousands."""
+    for kind, run in itertools.groupby(parts, _kind_of_part):
+        frames = list(run)
+        if kind == "library" and len(frames) > 1:
+            yield f"[… {_count(len(frames) - 1, 'frame')} inside libraries …]"
+        if kind == "library":
+            yield frames[-1].split("\n", 1)[0]
+        else:
+            yield from _without_repeats(frames)
+
+
+def _kind_of_part(part: str) -> str:
+    if _USER_FRAME.match(part):
+        return "user"
+    return "library" if _FRAME.match(part) else "other"
+
+
+def _without_repeats(parts: list[str]) -> Iterator[str]:
+    for part, repeats in itertools.groupby(parts):
+        count = len(list(repeats))
+        yield part
+        if count > 1:
+            yield f"[… the same {_count(count - 1, 'more time')} …]"
+
+
+def _count(number: int, what: str) -> str:
+    return f"{number:,} {what}{'' if number == 1 else 's'}"
+
+
+def visible(text: str) -> str:
+    """Spell out control characters and those that hide or reorder text; tabs and newlines stay."""
+    return _INVISIBLE.sub(_escape, text)
+
+
+def _escape(match: re.Match[str]) -> str:
+    code = ord(match[0])
+    return f"\\x{code:02x}" if code < 0x100 else f"\\u{code:04x}" if code < 0x10000 else f"\\U{code:08x}"
+
+
+def _last_states(text: str) -> str:
+    """Show each line as a terminal would after its carriage returns: a progress bar at its end."""
+    if "\r" not in text:
+        return text
+    lines = text.replace("\r\n", "\n").split("\n")
+    return "\n".join(next((part for part in reversed(line.split("\r")) if part), "") for line in lines)
+
+
+def clip(text: str, limits: ReadingLimits = DEFAULT_LIMITS, rest: str = SEE_THE_REST) -> str:
+    """Cap every line and the whole, keeping head and tail; markers say how much was cut, and how to see the rest."""
+    if len(text) > limits.line:
+        text = "\n".join(_clip_line(line, limits.line) for line in text.split("\n"))
+    if len(text) <= limits.total:
+        return text
+    head = text[: limits.total * 2 // 3]
+    tail = text[-(limits.total // 3) :]
+    if "\n" in head[len(head) // 2 :]:
+        head = head[: head.rindex("\n")]
+    if "\n" in tail[: len(tail) // 2]:
+        tail = tail[tail.index("\n") + 1 :]
+    cut = len(text) - len(head) - len(tail)
+    return f"{head}\n[… {cut:,} of {len(text):,} characters cut here. To see the rest, {rest} …]\n{tail}"
+
+
+def _clip_line(line: str, limit: int) -> str:
+    if len(line) <= limit:
+        return line
+    head, tail = limit * 3 // 4, limit // 4
+    return f"{line[:head]}[… {len(line) - head - tail:,} characters of this line cut …]{line[-tail:]}"
+
+
+def unfence(code: str) -> str:
+    """Take Markdown's fences from around code, where it is fenced as a whole; all else is left as it is."""
+    lines = code.split("\n")
+    filled = [number for number, line in enumerate(lines) if line.strip()]
+    opening = _FENCE.fullmatch(lines[filled[0]].rstrip("\r")) if filled else None
+    if opening is None:
+        return code
+    body = lines[filled[0] + 1 :]
+    closings = [number for number, line in enumerate(body) if _closes(line, opening[1])]
+    if closings and not any(line.strip() for line in body[closings[-1] + 1 :]):
+        return "\n".join(body[: closings[-1]])
+    return "\n".join(body[: closings[0]] if closings else body)
+
+
+def _closes(line: str, opening: str) -> bool:
+    """Tell whether a line closes a fence (CommonMark 0.31, section 4.5): as long, the same, and bare."""
+    closing = _FENCE.fullmatch(line.rstrip("\r"))
+    return bool(closing and not closing[2] and closing[1][0] == opening[0] and len(closing[1]) >= len(opening))

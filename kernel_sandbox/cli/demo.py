@@ -1,0 +1,51 @@
+"""`kernel-sandbox demo`: the main job in one command, on traffic data that it makes up."""
+
+from __future__ import annotations
+
+import runpy
+from pathlib import Path
+
+import click
+
+from kernel_sandbox.cli.ask import ask
+from kernel_sandbox.cli.console import Screen
+
+QUESTION = "What factors contribute the most to accident frequency?"
+DATA = Path("traffic_accidents.csv")
+NOTEBOOK = Path("traffic_demo.ipynb")
+
+
+@click.command(short_help="See it work: a question about made-up data, answered by code.")
+@click.option("--yes", is_flag=True, help=f"Do not ask before {DATA} and {NOTEBOOK} are written here.")
+@click.option("--model", metavar="NAME", help="As for `ask`.")
+@click.pass_context
+def demo(ctx: click.Context, *, yes: bool, model: str | None) -> int:
+    """Make up traffic data and have a question about it answered in a sandbox.
+
+    Writes the data and a notebook into this directory. With OPENAI_API_KEY o3-mini answers, else the built-in
+    rule-based analyst.
+
+    \b
+    Exit status:
+      0     answered
+      1     no answer came, or you said no
+      2     a usage error, or no sandbox or model could be had
+    """
+    there = [str(path) for path in (DATA, NOTEBOOK) if path.exists()]
+    question = f"Write {DATA} and {NOTEBOOK} here{', over ' + ' and '.join(there) if there else ''}?"
+    if not yes and not click.confirm(question, default=True):
+        return 1
+    runpy.run_path(str(_generator()))["write_csv"](DATA)
+    screen = Screen()
+    screen.say(("Synthetic data: ", "dim"), str(DATA))
+    screen.say(("Question: ", "dim"), (QUESTION, "bold"))
+    arguments = [QUESTION, "--data", str(DATA), "--save", str(NOTEBOOK), *(["--model", model] if model else [])]
+    with ask.make_context("ask", arguments, parent=ctx) as context:
+        return int(ask.invoke(context))
+
+
+def _generator() -> Path:
+    """Find the generator: in an installed package, else in the checkout."""
+    package = Path(__file__).parents[1]
+    packaged = package / "_notebooks" / "make_traffic_data.py"
+    return packaged if packaged.exists() else package.parent / "notebooks" / "make_traffic_data.py"

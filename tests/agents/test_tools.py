@@ -1,0 +1,137 @@
+from __future__ import annotations
+
+import json
+from typing import Any, Literal
+
+import pytest
+
+from kernel_sandbox.agents import ChatMessages, ScriptedModel, ToolCall, ToolInterface, ToolManager, tool
+from kernel_sandbox.agents.arguments import ArgumentsRefused, parse_arguments
+
+pytestmark = pytest.mark.anyio
+
+
+@tool
+def check_weather(zipcode: str, days: int = 1, unit: Literal["C", "F"] = "C", tags: list[str] | None = None) -> str:
+    """Tell the weather.
+
+    Args:
+        zipcode: Five digits,
+            as text.
+        days: How many.
+    """
+    return f"{zipcode}: {days} days of sun in {unit} {tags}"
+
+
+@tool
+async def wait_for(value: dict[str, Any]) -> dict[str, Any]:
+    """Give it back."""
+    return value
+
+
+class Broken(ToolInterface):
+    def get_definition(self) -> dict[str, Any]:
+        return {"function": {"name": "broken", "description": "", "parameters": {"type": "object", "properties": {}}}}
+
+    def run(self, arguments: dict[str, Any]) -> str:
+        raise ZeroDivisionError("as always")
+
+
+def manager(*tools: ToolInterface, model: ScriptedModel | None = None) -> ToolManager:
+    made = ToolManager(language_model_interface=model)
+    for one in tools:
+        made.register_tool(one)
+    return made
+
+
+def test_tool_takes_its_schema_from_signature_and_docstring() -> None:
+    function = check_weather.get_definition()["function"]
+    properties = function["parameters"]["properties"]
+    assert (function["name"], function["description"]) == ("check_weather", "Tell the weather.")
+    assert properties["zipcode"] == {"type": "string", "description": "Five digits, as text."}
+    assert properties["days"] == {"type": "integer", "description": "How many."}
+    assert properties["unit"] == {"enum": ["C", "F"]}
+    assert properties["tags"]["anyOf"] == [{"type": "array", "items": {"type": "string"}}, {"type": "null"}]
+    assert function["parameters"]["required"] == ["zipcode"]
+    assert check_weather("1").startswith("1: 1 days")
+
+
+def test_tool_refuses_what_json_cannot_carry() -> None:
+    with pytest.raises(TypeError, match="'path'"):
+        tool(lambda path: path)
+    with pytest.raises(TypeError, match="bytes"):
+
+        @tool
+        def save(data: bytes) -> None:
+            """Save."""
+
+
+async def test_tools_run_sync_and_async() -> None:
+    tools = manager(check_weather, wait_for)
+    assert await tools.answer(ToolCall("1", "check_weather", '{"zipcode": "8000", "days": 2}')) == (
+        "8000: 2 days of sun in C None"
+    )
+    assert json.loads(await tools.answer(ToolCall("2", "wait_for", '{"value": {"a": 1}}'))) == {"a": 1}
+
+
+def test_async_tool_runs_from_sync_code() -> None:
+    assert wait_for.run({"value": {}}) == "{}"
+
+
+def test_tool_names_are_taken_once() -> None:
+    with pytest.raises(ValueError, match="already"):
+        manager(check_weather, check_weather)
+
+
+def test_definitions_have_their_type() -> None:
+    assert [d["type"] for d in manager(check_weather, wait_for).get_tool_definitions()] == ["function", "function"]
+
+
+@pytest.mark.parametrize(
+    ("name", "arguments", "said"),
+    [
+        ("check_weather", '{"zipcode": ', "not valid JSON"),
+        ("check_weather", "[1]", "not a JSON object"),
+        ("check_weather", "", "'zipcode' is missing"),
+        ("check_weather", '{"zipcode": 8000}', "'zipcode' must be of type string, not integer"),
+        ("check_weather", '{"zipcode": "1", "days": true}', "'days' must be of type integer, not boolean"),
+        ("check_weather", '{"zipcode": "1", "unit": "K"}', "'unit' must be one of"),
+        ("check_weather", '{"zipcode": "1", "tags": [1]}', "'tags'[0] must be of type string"),
+        ("check_weather", '{"zipcode": "1", "zip": "2"}', "'zip' is not an argument"),
+        ("forecast", "{}", "no tool named 'forecast'. The tools are: check_weather, broken."),
+        ("broken", "{}", "ZeroDivisionError: as always"),
+    ],
+)
+async def test_what_goes_wrong_is_the_result(name: str, arguments: str, said: str) -> None:
+    result = await manager(check_weather, Broken()).answer(ToolCall("1", name, arguments))
+    assert result.startswith("[Error]")
+    assert said in result
+
+
+def test_arguments_too_deep_are_refused() -> None:
+    with pytest.raises(ArgumentsRefused):
+        parse_arguments('{"a":' * 100_000, {})
+
+
+async def test_long_results_are_cut() -> None:
+    @tool
+    def flood() -> str:
+        """Flood."""
+        return "x" * 1_000_000
+
+    assert len(await manager(flood).answer(ToolCall("1", "flood", "{}"))) < 51_000
+
+
+def test_call_sequence_has_the_cookbooks_signature() -> None:
+    model = ScriptedModel(["Sunny."])
+    messages = ChatMessages("p")
+    response = {"choices": [{"message": _asks()}]}
+    answer = manager(check_weather, model=model).handle_tool_call_sequence(response, False, messages, "gpt-4o", "low")
+    assert answer == "Sunny."
+    assert [m["role"] for m in messages.get_messages()] == ["developer", "assistant", "tool", "assistant"]
+    assert (model.requests[0].model, model.requests[0].reasoning_effort) == ("gpt-4o", "low")
+
+
+def _asks() -> dict[str, Any]:
+    function = {"name": "check_weather", "arguments": '{"zipcode": "1"}'}
+    return {"role": "assistant", "content": None, "tool_calls": [{"id": "c1", "function": function}]}
