@@ -153,6 +153,13 @@ def test_restart_finds_pandas_imported(science: Session) -> None:
     assert float(science.execute(timed).text) < 0.2
 
 
+def test_figures_still_come_after_a_restart(science: Session) -> None:
+    plot = "import matplotlib.pyplot as plt; plt.plot([1, 2]); plt.show()"
+    for _ in range(3):
+        science.restart()
+        assert [kind for kind, _ in science.execute(plot).images] == ["image/png"]
+
+
 def test_random_numbers_differ_between_kernels(science: Session) -> None:
     draw = "import numpy, random; (numpy.random.rand(), random.random())"
     first = science.execute(draw).text

@@ -70,6 +70,9 @@ def _serve(control: socket.socket) -> None:
         control.send(json.dumps({"pid": _fork_kernel(request, control)}).encode())
         if not forked:
             forked, waiting = True, request["preload"]
+            # Libraries read their settings when they are imported: matplotlib its backend, OpenBLAS its threads.
+            os.environ.clear()
+            os.environ.update(request["env"])
 
 
 def _import(name: str) -> str | None:
