@@ -152,8 +152,7 @@ def _is_outside(text: str) -> bool:
 
 
 _ROOTS = frozenset(
-    ("bin", "boot", "dev", "etc", "home", "lib", "lib64", "media", "mnt", "opt", "proc", "root", "run", "sbin")
-    + ("srv", "sys", "usr", "var")
+    "bin boot dev etc home lib lib64 media mnt opt proc root run sbin srv sys usr var".split()  # noqa: SIM905
 )
 
 

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import argparse
 import asyncio
+import json
 import os
 import statistics
 import tempfile
@@ -20,10 +21,13 @@ from pathlib import Path
 from jupyter_client.manager import AsyncKernelManager
 
 from kernel_sandbox import AsyncSession, Limits
+from kernel_sandbox.agents import PythonExecAgent, ScriptedModel
+from kernel_sandbox.agents.events import AgentEvent, CellFinished
 
 LINES = "for i in range(200_000): print(i)"
 DISPLAY = "from IPython.display import display; display({'image/png': 'A' * 27_000_000, 'text/plain': ''}, raw=True)"
 GOALS = {"start to ready": 1.0, "warm trivial cell": 1.05, "restart": 0.4}
+TURNS = 20
 SETTLING = 4.0
 """Seconds in which a zygote has imported its modules."""
 LIMITS = Limits(output_bytes="64m", session_output_bytes="2g")
@@ -160,9 +164,31 @@ async def measure_files(rounds: int) -> list[Row]:
     return [upload, download]
 
 
+async def measure_loop(rounds: int) -> Row:
+    """What an agent's turn costs apart from the model and the cell: listings, reading, the conversation."""
+    overhead = Row("agent loop, a turn")
+    arguments = {"name": "execute_python_code", "arguments": json.dumps({"python_code": "pass"})}
+    call = {"role": "assistant", "tool_calls": [{"id": "1", "function": arguments}]}
+    async with AsyncSession(engine="docker", image="python") as session:
+        for _ in range(rounds):
+            cells: list[float] = []
+
+            def note(event: AgentEvent, cells: list[float] = cells) -> None:
+                if isinstance(event, CellFinished):
+                    cells.append(event.execution.duration)
+
+            model = ScriptedModel([*[call] * TURNS, "done"])
+            agent = PythonExecAgent(language_model_interface=model, session=session, max_turns=99, on_event=note)
+            await agent.atask("go")
+            assert agent.last_task is not None
+            assert len(cells) == TURNS
+            overhead.ours.append((agent.last_task.seconds - agent.last_task.model_seconds - sum(cells)) / TURNS)
+    return overhead
+
+
 async def main(rounds: int, cells: int) -> int:
     rows = await measure(rounds, cells)
-    rows += [await measure_memory(min(rounds, 3)), *await measure_files(rounds)]
+    rows += [await measure_memory(min(rounds, 3)), *await measure_files(rounds), await measure_loop(rounds)]
     print(f"\n{'median of ' + str(rounds) + ' rounds':<26}{'bare local':>12}{'sandbox':>12} {'':<5}{'ratio':>8}")
     for row in rows:
         print(row.line())

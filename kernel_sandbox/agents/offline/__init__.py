@@ -2,7 +2,8 @@
 
     analyst         OfflineAnalyst: a conversation in, a Completion out
     plans           which cells a question needs, one after the other, and the answer from their numbers
-    factors, groups the longer plans
+    factors, groups, relations   the longer plans, by kind of question
+    steps           running a cell in a plan: a simpler try, lost variables, giving up honestly
     wording         numbers and sentences
     questions       what kind of question, and which phrases name its columns
     columns         which column a phrase means

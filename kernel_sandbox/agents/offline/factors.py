@@ -102,6 +102,7 @@ def _word(scene: Scene, target: str, findings: Findings) -> str:
         numbered(f"{one_line(factor)}: {_measures(values)}" for factor, values in ranked[:8]),
         "\n".join([_of_regression(findings), _of_forest(findings), _of_target(name, findings.clean)]).strip(),
         _of_copies(name, ranked),
+        _of_opposites(ranked[:8]),
         how_many(used),
         NOT_A_CAUSE + " Factors that go together share their weight in the regression in an arbitrary way.",
         closing(scene),
@@ -165,3 +166,14 @@ def _of_copies(name: str, ranked: list[tuple[str, list[float]]]) -> str:
     if not copies:
         return ""
     return f"{', '.join(copies)} and {name} are nearly the same thing: perhaps one was calculated from the other."
+
+
+def _of_opposites(ranked: list[tuple[str, list[float]]]) -> str:
+    """Name the factors whose sign changes when the others are held fixed: reading one measure alone misleads."""
+    turned = [one_line(factor) for factor, (r, _, beta, _) in ranked if r * beta < 0 and min(abs(r), abs(beta)) >= 0.1]
+    if not turned:
+        return ""
+    return (
+        f"Correlation and regression disagree in sign on {', '.join(turned)}: taken alone, it goes with the target one "
+        "way, and with the other factors held fixed, the other way."
+    )

@@ -79,6 +79,8 @@ def _find_target(scene: Scene, group: Column) -> Column | None:
         return column
     if scene.means_rows(phrase):
         return None
+    if column is not None:
+        return column  # `as_number` says what it is instead of a number
     raise scene.unknown(phrase)
 
 
@@ -146,6 +148,8 @@ def group_lines(compared: Outcome) -> str:
 
 def of_share(compared: Outcome, group: str, target: str) -> str:
     """Word how much the grouping explains."""
+    if compared.count("groups") > compared.count("used") / 2:
+        return "Nearly each row is a group of its own, so this says nothing about the groups in general."
     return (
         f"Which {one_line(group)} it is accounts for {share(compared.number('share'))} of the variance of "
         f"{one_line(target)} ({compared.count('used'):,} rows used, {compared.count('left_out'):,} left out)."

@@ -57,8 +57,13 @@ _PATTERNS: tuple[tuple[QuestionKind, str], ...] = (
     ("factors", rf"\b{_WHAT}\b.*?\b{_ACT}{_TAIL}(?P<target>.+)$"),
     ("factors", rf"\b{_WHAT}\s+(?:for|of|behind)\s+(?P<target>.+)$"),
     ("factors", rf"^(?:what|which)\b.*\bimportant\b.*?\b{_WHAT}\s+(?:in|to)\s+(?P<target>.+)$"),
+    ("factors", rf"\b{_WHAT}\b.*\bimportant\s+(?:for|in|to|of)\s+(?P<target>.+)$"),
     ("factors", rf"^what\s+(?:most\s+)?(?:strongly\s+)?{_ACT}{_TAIL}(?P<target>.+)$"),
     ("factors", r"^what\s+(?:does|do)\s+(?P<target>.+?)\s+depend\s+on"),
+    (
+        "relation",
+        r"\b(?:is|are)\s+(?P<by>.+?)\s+and\s+(?P<target>.+?)\s+(?:cor)?(?:related|connected|linked|associated)$",
+    ),
     ("relation", rf"\b{_LINK}s?\s+between\s+(?P<by>.+?)\s+and\s+(?P<target>.+)$"),
     ("relation", rf"\b{_LINK}s?\s+of\s+(?P<by>.+?)\s+(?:on|with|to|and)\s+(?P<target>.+)$"),
     ("relation", rf"^how\b.*?\b(?:does|do|did|is|are)\s+(?P<target>.+?)\s+{_VARY}\s+(?P<by>.+)$"),
@@ -74,12 +79,14 @@ _PATTERNS: tuple[tuple[QuestionKind, str], ...] = (
     ),
     (
         "groups",
-        rf"^(?:list |give me )?(?P<most>{_MOST})\s+(?:\d+\s+)?(?P<by>.+?)\s+(?:by|in|with (?:the )?most)\s+(?P<target>.+)$",
+        rf"^(?:list |give me )?(?:the )?(?P<most>{_MOST})\s+(?:\d+\s+)?(?P<by>.+?)"
+        r"\s+(?:by|in|with (?:the )?most)\s+(?P<target>.+)$",
     ),
     (
         "groups",
         rf"^(?:what is |compare )?(?:the )?{_AMOUNT}\s+(?P<target>.+?)\s+{_EACH}\s+(?P<by>.+)$",
     ),
+    ("groups", r"^(?:rank|sort|order)\s+(?:the\s+)?(?P<by>.+?)\s+by\s+(?P<target>.+)$"),
     ("groups", rf"^how many\s+(?P<target>.+?)\s+{_EACH}\s+(?P<by>.+)$"),
     ("groups", rf"^(?P<target>[^,;]{{1,60}}?)\s+{_EACH}\s+(?P<by>[^,;]{{1,60}})$"),
 )

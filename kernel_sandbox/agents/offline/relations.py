@@ -48,8 +48,8 @@ def _relate_numbers(scene: Scene, factor: str, target: str) -> Plan:
     way = "higher" if slope > 0 else "lower" if slope < 0 else "unchanged"
     curved = abs(abs(spearman) - abs(pearson)) > 0.1
     return answer(
-        f"Higher {other} goes with {way} {name}. The relation is {strength(pearson)} (Pearson {signed(pearson)}, Spearman "
-        f"{signed(spearman)}; {pearson * pearson:.1%} of the variance, {found.count('used'):,} rows).",
+        f"Higher {other} goes with {way} {name}. The relation is {strength(pearson)} (Pearson {signed(pearson)}, "
+        f"Spearman {signed(spearman)}; {pearson * pearson:.1%} of the variance, {found.count('used'):,} rows).",
         f"Along the line of best fit, one more of {other} goes with {num(slope)} more of {name}."
         + (" Pearson and Spearman differ, so the relation is not a straight line, or has outliers." if curved else ""),
         f"Mean of {name} by {other}:\n"
@@ -63,10 +63,12 @@ def _relate_numbers(scene: Scene, factor: str, target: str) -> Plan:
 def _relate_groups(scene: Scene, factor: Column, target: str) -> Plan:
     if factor.kind == "date":
         group = yield from date_part(scene, factor, part_of(scene.question.by) or "month")
-    elif factor.kind in ("category", "text"):
+    elif factor.kind == "category" or (factor.kind == "text" and factor.unique < scene.table.rows / 2):
         group = factor.name
     else:
-        raise scene.stop(f"{one_line(factor.name)} tells rows apart (it is an identifier): it can influence nothing.")
+        raise scene.stop(
+            f"{one_line(factor.name)} is different in nearly each row (kind: {factor.kind}): nothing can be compared."
+        )
     compared = yield from _group_figure(scene, group, target, 10)
     name, other = one_line(target), one_line(group)
     return answer(

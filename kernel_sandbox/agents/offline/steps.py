@@ -107,7 +107,11 @@ def as_number(scene: Scene, column: Column) -> Generator[NotebookCell, Outcome, 
         return column.name
     name = one_line(column.name)
     if column.kind != "category" or column.unique > 2:
-        what = {"category": f"has {column.unique} categories", "date": "holds dates"}.get(column.kind, "is no number")
+        what = {
+            "category": f"has {column.unique} categories",
+            "date": "holds dates",
+            "identifier": "numbers the rows",
+        }.get(column.kind, "is no number")
         raise scene.stop(
             f"{name} {what}, so there is nothing to calculate with. I can explain and compare numbers, and columns "
             f"with two values; try “which {name} have the most …” or “plot {name}”."

@@ -76,10 +76,11 @@ def column_list(table: Table) -> str:
 
 def about_table(table: Table) -> str:
     """Say what was looked at, and what was not."""
-    others = ", ".join(table.others)
+    others, known = ", ".join(table.others), len(table.columns)
     return " ".join(
         [
             f"Source: {table.file}, {table.rows:,} rows, {table.all_columns} columns.",
+            f"It is wide: I know its first {known} columns only." if known < table.all_columns else "",
             "Lines that did not fit the table were left out." if table.roughly else "",
             f"I looked at this file only; name another in the question to have it analysed ({others})."
             if others

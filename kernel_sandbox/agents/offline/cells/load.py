@@ -42,13 +42,13 @@ readers |= {".jsonl": read_lines, ".ndjson": read_lines, ".xlsx": pd.read_excel,
 
 
 def report(step, rows=(), **facts):
-    """Print a step's numbers as JSON, in lines short enough to be read as a whole."""
+    """Print a step's numbers as JSON, in lines short and few enough to be read as a whole."""
     lines = [[]]
     for row in rows:
         if lines[-1] and len(json.dumps([*lines[-1], row], default=float)) > 1500:
             lines.append([])
         lines[-1].append(row)
-    for line in lines:
+    for line in lines[:8]:
         print("ANALYST", json.dumps({"step": step, "rows": line, **facts}, default=float))
         facts = {}
 

@@ -48,7 +48,7 @@ def kind_of(name, values):
     unique = known.nunique()
     coded = not CODE_WORDS.isdisjoint(re.sub(r"(?<=[a-z])(?=[A-Z])", " ", name).replace("_", " ").lower().split())
     if pd.api.types.is_numeric_dtype(values):
-        counts_up = len(known) >= 10 and known.diff().dropna().eq(1).all()
+        counts_up = (coded or name == df.columns[0]) and len(known) >= 10 and known.diff().dropna().eq(1).all()
         if coded or counts_up:
             return "identifier" if counts_up or unique > len(known) / 2 else "category"
         return "number"
@@ -60,5 +60,5 @@ def kind_of(name, values):
 df = df.apply(tidy)
 kinds = {column: kind_of(column, df[column]) for column in df.columns}
 profile = pd.DataFrame({"kind": kinds, "missing": df.isna().sum(), "unique": df.nunique()}).reindex(df.columns)
-display(profile)
+display(profile.head(30))
 report("profile", profile.head(most_columns).reset_index().values.tolist(), table_columns=len(profile))
