@@ -68,7 +68,7 @@ class Gate:
         self._dial = dial
         self._listeners: dict[int, socket.socket] = {}
         self._joined: set[_End] = set()
-        self._joining: set[asyncio.Task[None]] = set()
+        self._joining: dict[asyncio.Task[None], socket.socket] = {}
         self._paths: list[Path] = []
 
     def listen_unix(self, address: str) -> None:
@@ -103,8 +103,14 @@ class Gate:
             return  # it went away again, or no descriptor is free: the client's libzmq tries again by itself
         client.setblocking(False)
         task = asyncio.get_running_loop().create_task(self._join(client, port))
-        self._joining.add(task)
-        task.add_done_callback(self._joining.discard)
+        self._joining[task] = client
+        task.add_done_callback(self._join_ended)
+
+    def _join_ended(self, task: asyncio.Task[None]) -> None:
+        """Close a client that was not joined, also where the task was cancelled before its first step."""
+        client = self._joining.pop(task)
+        if task.cancelled() or task.exception() is not None:
+            client.close()
 
     async def _join(self, client: socket.socket, port: int) -> None:
         """Dial, then move bytes both ways. What the client sends meanwhile waits in its socket."""
@@ -114,13 +120,11 @@ class Gate:
             inside = await self._dial(port)
             await loop.create_connection(lambda: inner, sock=inside)
             await loop.connect_accepted_socket(lambda: outer, client)
-        except BaseException as exc:
-            client.close()
+        except BaseException:
+            # An OSError says that no kernel is there (any more): the client's libzmq tries again.
             if inner.transport is not None:
                 inner.transport.abort()
-            if not isinstance(exc, OSError):  # no kernel there (any more): the client's libzmq tries again
-                raise
-            return
+            raise
         self._joined = {end for end in self._joined if end.transport is not None} | {outer}
         outer.join(inner)
         inner.join(outer)
