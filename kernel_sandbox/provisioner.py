@@ -129,9 +129,6 @@ class SandboxProvisioner(KernelProvisionerBase):
             live, self.live = self.live, None
             await on_reactor(live.aclose)
 
-    async def shutdown_requested(self, restart: bool = False) -> None:
-        pass
-
     def get_shutdown_wait_time(self, recommended: float = 5.0) -> float:
         return min(recommended, SHUTDOWN_WAIT)
 
