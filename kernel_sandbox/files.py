@@ -122,16 +122,17 @@ class AsyncSandboxFiles:
         except OSError as exc:
             raise FileError(f"{source} cannot be read: {exc.strerror or exc}.") from exc
 
-    async def download(self, name: str, path: str | Path) -> Path:
+    async def download(self, name: str, path: str | Path, *, limit: int | None = None) -> Path:
         """Copy a file out to `path` on the host (into it under the file's own name, if it is a directory).
 
-        The host sees the old file or the whole new one, never a part. Raises FileError where it cannot write.
+        The host sees the old file or the whole new one, never a part. Raises FileError where it cannot write, and
+        for a file of more than `limit` bytes.
         """
         target = Path(path).expanduser()
         if target.is_dir():
             target = target / _own_name(name)
         try:
-            await on_reactor(self._download, name, target)
+            await on_reactor(self._download, name, target, limit)
         except OSError as exc:
             raise FileError(f"{target} cannot be written: {exc.strerror or exc}.") from exc
         return target
@@ -177,8 +178,10 @@ class AsyncSandboxFiles:
                 raise FileError(f"{name!r} has {format_size(size)}: too large to read at once, use download().")
             return [piece async for piece in pieces]
 
-    async def _download(self, name: str, target: Path) -> None:
-        async with self._reading(name) as (_, pieces):
+    async def _download(self, name: str, target: Path, limit: int | None) -> None:
+        async with self._reading(name) as (size, pieces):
+            if limit is not None and size > limit:
+                raise FileError(f"{name!r} has {format_size(size)}, more than the limit of {format_size(limit)}.")
             descriptor, temporary = tempfile.mkstemp(prefix=".download-", dir=target.parent)
             try:
                 with os.fdopen(descriptor, "wb") as file:

@@ -20,7 +20,16 @@ from kernel_sandbox.mux import Channel, Mux, MuxError
 LINE_LIMIT = 16 * 1024
 PATIENCE = 30.0
 """Seconds without progress after which an operation is given up: PID 1 always answers, unless it was frozen."""
-SOURCES = ("mux", "guest.boot", "guest.main", "guest.zygote", "guest.kernels", "guest.kernel", "guest.files")
+SOURCES = (
+    "mux",
+    "guest.boot",
+    "guest.main",
+    "guest.archive",
+    "guest.zygote",
+    "guest.kernels",
+    "guest.kernel",
+    "guest.files",
+)
 
 
 class GuestRefused(Exception):

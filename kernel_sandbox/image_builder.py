@@ -1,7 +1,7 @@
 """One image build in the engine: the context goes in, each step is reported, and what is left over is removed.
 
-It speaks the classic builder's protocol, which every Docker engine has without buildx. `images.build` decides what is
-built from what; here is only the build itself.
+It speaks the classic builder's protocol, which every Docker engine has without buildx. `docker_images.build` decides
+what is built from what; here is only the build itself.
 """
 
 from __future__ import annotations
@@ -55,7 +55,7 @@ def run_build(
 
     No step has a network. Raises EngineError with the last lines of a step that fails. Whatever the end, Ctrl-C
     included, the engine keeps no container of the build and no untagged image, with one exception: an engine does
-    not break a COPY off, and keeps its image when Ctrl-C came during one (`images.build` removes it the next time).
+    not break a COPY off, and keeps its image when Ctrl-C came during one (the next `docker_images.build` removes it).
     """
     log = BuildLog(report)
     try:

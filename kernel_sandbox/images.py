@@ -1,81 +1,20 @@
-"""The images that this package knows how to build: their names, their state in an engine, and the build.
+"""The images that this package knows how to make: their names, their folders, their locks.
 
-Each is a folder with a Dockerfile and a lock. The engines ask for names and references; `kernel-sandbox image` builds
-and lists. Downloads are in wheels.py, the base without a registry in debian_root.py, the engine's work in
-image_builder.py.
+Each is a folder with a Dockerfile and a lock. docker_images.py builds it as a container image, environments.py as a
+directory for bubblewrap; both from the same packages.
 """
 
 from __future__ import annotations
 
-import contextlib
 import hashlib
-import time
-from dataclasses import dataclass
-from datetime import datetime
+import re
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Literal
 
-from kernel_sandbox import debian_root, wheels
-from kernel_sandbox.engines.docker_client import registry_answers, translated_errors
-from kernel_sandbox.errors import EngineError, EngineUnavailable, ImageNotFound
-from kernel_sandbox.image_builder import build_context, remove_untagged, run_build
-from kernel_sandbox.policy import format_size
-from kernel_sandbox.progress import Progress, Report
+from kernel_sandbox.errors import ImageNotFound
 
-if TYPE_CHECKING:
-    import docker
-
-__all__ = [
-    "BuiltImage",
-    "ImageInfo",
-    "Progress",
-    "Report",
-    "build",
-    "image_names",
-    "list_images",
-    "lock_digest",
-    "reference",
-]
-
-PYTHON_BASE = ("python", "3.11-slim-bookworm")
-"""Repository and tag of the official slim Python image."""
 LABEL = "org.kernel-sandbox"
-REGISTRY_PATIENCE = 15.0
-"""Seconds in which a registry must have said something, before it counts as out of reach."""
-
-Base = Literal["python", "debian"]
-
-
-@dataclass(frozen=True, slots=True)
-class BuiltImage:
-    """What `build` left in the engine."""
-
-    name: str
-    reference: str
-    id: str
-    base: str
-    """"python" (the official slim image) or "debian" (a root file system made here)."""
-    size: int
-    """Bytes, with the base."""
-    seconds: float
-    """How long it took."""
-    up_to_date: bool
-    """Whether it was there already, built from the same files and the same base; then nothing was done."""
-
-
-@dataclass(frozen=True, slots=True)
-class ImageInfo:
-    """One image as `kernel-sandbox image list` shows it."""
-
-    name: str
-    reference: str
-    built: bool
-    size: int | None = None
-    """Bytes, with the base."""
-    base: str | None = None
-    created: datetime | None = None
-    stale: bool = False
-    """Whether the image's folder has changed since the image was built."""
+ARCHIVER = Path(__file__).parent / "guest" / "archive.py"
+"""Runs in an image while it is made."""
 
 
 def images_folder() -> Path:
@@ -97,169 +36,26 @@ def reference(name: str) -> str:
 def lock_digest(name: str) -> str:
     """Return the SHA-256 of all that an image is made from, apart from its base. Raises ImageNotFound."""
     digest = hashlib.sha256()
-    for path in [*sorted(_folder(name).iterdir()), _pip_lock()]:
+    for path in [*sorted(folder(name).iterdir()), pip_lock(), ARCHIVER]:
         if path.is_file():
             content = path.read_bytes()
             digest.update(f"{path.name} {len(content)}\n".encode() + content)
     return digest.hexdigest()
 
 
-def _pip_lock() -> Path:
+def pip_lock() -> Path:
     return images_folder() / "pip.txt"
 
 
-def _folder(name: str) -> Path:
+def folder(name: str) -> Path:
     if name not in image_names():
         known = ", ".join(image_names()) or "none"
         raise ImageNotFound(f"{name!r} is no image of this package (there are: {known}). See images/README.md.")
     return images_folder() / name
 
 
-def list_images(client: docker.DockerClient) -> list[ImageInfo]:
-    """Say of every image of this package whether and how it was built."""
-    return [_info(name, _inspect(client, reference(name))) for name in image_names()]
-
-
-def _info(name: str, found: dict[str, Any] | None) -> ImageInfo:
-    if found is None:
-        return ImageInfo(name, reference(name), built=False)
-    labels = _labels(found)
-    return ImageInfo(
-        name,
-        reference(name),
-        built=True,
-        size=int(found["Size"]),
-        base=labels.get(f"{LABEL}.base"),
-        created=datetime.fromisoformat(found["Created"]),
-        stale=labels.get(f"{LABEL}.lock") != lock_digest(name),
-    )
-
-
-def _inspect(client: docker.DockerClient, image: str) -> dict[str, Any] | None:
-    with contextlib.suppress(ImageNotFound), translated_errors():
-        return dict(client.images.get(image).attrs)
-    return None
-
-
-def _labels(found: dict[str, Any]) -> dict[str, str]:
-    return dict(found["Config"].get("Labels") or {})
-
-
-def build(
-    name: str, *, base: Literal["auto", "python", "debian"] = "auto", client: docker.DockerClient, progress: Report
-) -> BuiltImage:
-    """Build an image of this package, or find it up to date.
-
-    With base "auto" the official slim Python image is pulled, and where that fails a Debian root file system is made
-    instead; `progress` hears of it. Raises ImageNotFound for an unknown name, and EngineError with what to do next.
-    """
-    started = time.monotonic()
-    lock_digest(name)  # an unknown name is refused before anything is done
-    target = reference(name)
-    _remove_predecessors(client, name)
-    found = _inspect(client, target)
-    if found is not None and _is_up_to_date(client, found, name, base):
-        progress(Progress("build", f"{target} is up to date"))
-        return _built(name, found, started, up_to_date=True)
-    _build_new(client, name, base, progress)
-    _remove_predecessors(client, name)
-    with translated_errors():
-        return _built(name, client.images.get(target).attrs, started, up_to_date=False)
-
-
-def _build_new(client: docker.DockerClient, name: str, base: str, progress: Report) -> None:
-    """Get the base and the packages, and build on them."""
-    kind, base_reference = choose_base(client, base, progress)
-    with translated_errors():
-        base_id = client.images.get(base_reference).id
-    requirements = _folder(name) / "requirements.txt"
-    packages = wheels.fetch([_pip_lock(), requirements], _architecture(client), progress)
-    files: dict[str, Path | bytes] = {f"wheels/{path.name}": path for path in packages.iterdir()}
-    files |= {"Dockerfile": _folder(name) / "Dockerfile", "requirements.txt": requirements}
-    facts = {"image": name, "lock": lock_digest(name), "base": kind, "base-id": base_id}
-    labels = {f"{LABEL}.{key}": str(value) for key, value in facts.items()}
-    with build_context(files) as context:
-        run_build(client, context, tag=reference(name), base=base_reference, labels=labels, report=progress)
-
-
-def _built(name: str, found: dict[str, Any], started: float, *, up_to_date: bool) -> BuiltImage:
-    seconds = time.monotonic() - started
-    base = _labels(found)[f"{LABEL}.base"]
-    return BuiltImage(name, reference(name), found["Id"], base, int(found["Size"]), seconds, up_to_date)
-
-
-def _remove_predecessors(client: docker.DockerClient, name: str) -> None:
-    """Remove what earlier builds left without a tag; an image that a sandbox still uses goes at the next build."""
-    with translated_errors():
-        left = client.api.images(quiet=True, filters={"dangling": True, "label": f"{LABEL}.image={name}"})
-    remove_untagged(client, left)
-
-
-def _is_up_to_date(client: docker.DockerClient, found: dict[str, Any], name: str, base: str) -> bool:
-    """Whether an image is what a build would make: the same files, a base that was asked for, no newer one at hand."""
-    labels = _labels(found)
-    kind = labels.get(f"{LABEL}.base", "")
-    references = {"python": ":".join(PYTHON_BASE), "debian": debian_root.REFERENCE}
-    if labels.get(f"{LABEL}.lock") != lock_digest(name) or kind not in references or base not in ("auto", kind):
-        return False
-    current = _inspect(client, references[kind])
-    return current is None or current["Id"] == labels.get(f"{LABEL}.base-id")
-
-
-def _architecture(client: docker.DockerClient) -> str:
-    with translated_errors():
-        name = str(client.version()["Arch"])
-    try:
-        return {"amd64": "x86_64", "arm64": "aarch64"}[name]
-    except KeyError:
-        raise EngineError(f"The engine's machine is {name}; images are made for amd64 and arm64 only.") from None
-
-
-def choose_base(
-    client: docker.DockerClient, wanted: str, report: Report, official: tuple[str, str] = PYTHON_BASE
-) -> tuple[Base, str]:
-    """Have a base image in the engine, and return its kind and reference."""
-    if wanted == "debian":
-        return "debian", debian_root.ensure(client, report)
-    try:
-        return "python", _pull(client, *official, report)
-    except EngineUnavailable:
-        raise
-    except EngineError as exc:
-        if wanted == "python":
-            raise EngineError(f"{exc} Without a registry, --base debian makes a base on this machine.") from exc
-        report(Progress("pull base", f"{exc} Building on a Debian root file system instead (--base debian)."))
-        return "debian", debian_root.ensure(client, report)
-
-
-def _pull(client: docker.DockerClient, repository: str, tag: str, report: Report) -> str:
-    """Pull an image unless it is there, and return its reference. Raises EngineError when it cannot be had."""
-    image = f"{repository}:{tag}"
-    if _inspect(client, image) is not None:
-        report(Progress("pull base", f"{image} is there"))
-        return image
-    report(Progress("pull base", image))
-    if not registry_answers(client, image, REGISTRY_PATIENCE):
-        raise EngineError(f"{image} cannot be pulled: its registry was silent for {REGISTRY_PATIENCE:.0f} s.")
-    layers: dict[str, tuple[int, int]] = {}
-    try:
-        with translated_errors():
-            for event in client.api.pull(repository, tag=tag, stream=True, decode=True):
-                _report_pull(event, layers, report)
-    except EngineUnavailable:
-        raise
-    except EngineError as exc:
-        raise EngineError(f"{image} cannot be pulled ({exc}).") from exc
-    return image
-
-
-def _report_pull(event: dict[str, Any], layers: dict[str, tuple[int, int]], report: Report) -> None:
-    """Report one event of a pull. Raises EngineError when it is the pull's failure."""
-    if "error" in event:
-        raise EngineError(str(event["error"]))
-    size = event.get("progressDetail") or {}
-    if event.get("status") != "Downloading" or not size.get("total"):
-        return
-    layers[str(event["id"])] = (int(size["current"]), int(size["total"]))
-    done, total = (sum(column) for column in zip(*layers.values(), strict=True))
-    report(Progress("pull base", f"{format_size(done)} of {format_size(total)}", done, total))
+def label_words(name: str, label: str) -> tuple[str, ...]:
+    """Return the words of a label of an image, as its Dockerfile sets it."""
+    text = (folder(name) / "Dockerfile").read_text()
+    found = re.search(rf'^LABEL {LABEL}\.{label}="([^"]*)"', text, re.MULTILINE)
+    return tuple(found[1].split()) if found else ()

@@ -50,9 +50,14 @@ def prefix_directory(prefix: str | Path = sys.prefix) -> Path:
     return Path(prefix) / "share" / "jupyter" / "kernels"
 
 
-def kernelspec_document(engine: str, spec: SandboxSpec, display_name: str = DISPLAY_NAME) -> dict[str, Any]:
+def default_directory() -> Path:
+    """Return where a kernelspec goes unless told: into the running environment if it is a virtual one."""
+    return prefix_directory() if sys.prefix != sys.base_prefix else user_directory()
+
+
+def kernelspec_document(engine: str | None, spec: SandboxSpec, display_name: str = DISPLAY_NAME) -> dict[str, Any]:
     """Write a kernelspec as JSON values. `argv` is what a Jupyter tool that knows no provisioners would run."""
-    config = {"engine": engine, **spec.to_config()}
+    config = {**({"engine": engine} if engine else {}), **spec.to_config()}
     provisioner = {"provisioner_name": PROVISIONER, "config": config}
     return {
         "argv": ["python3", "-m", "ipykernel_launcher", "-f", "{connection_file}"],
@@ -69,7 +74,7 @@ def install(
     *,
     name: str = DEFAULT_NAME,
     display_name: str = DISPLAY_NAME,
-    engine: str = "docker",
+    engine: str | None = None,
     spec: SandboxSpec | None = None,
 ) -> Path:
     """Write a kernelspec below `directory`, in the place of an earlier one of ours, and give its directory.

@@ -12,14 +12,14 @@ import math
 from concurrent.futures import Future
 from typing import Any
 
-from kernel_sandbox.engines import get_engine
 from kernel_sandbox.engines.base import Engine, Sandbox
+from kernel_sandbox.engines.choice import choose_engine
 from kernel_sandbox.errors import EngineError, PolicyError, SandboxError, SandboxLost, kernel_death
 from kernel_sandbox.gate import Gate
 from kernel_sandbox.guest_link import GuestLink, boot_bytes, guest_command, kernel_name
 from kernel_sandbox.mux import MuxError
 from kernel_sandbox.policy import HOME_DIRECTORY, SandboxSpec, format_size
-from kernel_sandbox.run_directory import RunDirectory, remove_stale_directories
+from kernel_sandbox.run_directory import InsideSockets, RunDirectory, remove_stale_directories
 from kernel_sandbox.transports import ForwardTransport, IpcTransport, Transport
 
 CHANNELS = ("shell", "iopub", "stdin", "control", "hb")
@@ -32,9 +32,9 @@ _collected: set[str] = set()
 class LiveSandbox:
     """One sandbox, and one kernel after the other in it. `open` starts it, `aclose` ends it."""
 
-    def __init__(self, spec: SandboxSpec, engine: str, session_id: str) -> None:
+    def __init__(self, spec: SandboxSpec, engine: str | None, session_id: str) -> None:
         self.spec = spec
-        self.engine: Engine = get_engine(engine)
+        self._wanted_engine = engine
         self.session_id = session_id
         self.generation = 0
         self.death: Future[SandboxError] = Future()
@@ -46,6 +46,9 @@ class LiveSandbox:
 
     async def open(self) -> None:
         """Start the sandbox; no kernel yet. Raises EngineError and its kin; then nothing is left."""
+        choice = await choose_engine(self._wanted_engine, self.spec)
+        self.engine: Engine = choice.engine
+        self.engine_reason = choice.reason
         ipc = await self._choose_ipc()
         self.directory = RunDirectory()
         try:
@@ -60,10 +63,16 @@ class LiveSandbox:
             self.directory.remove()
             raise
         self.link = GuestLink(self.sandbox)
-        self.transport: Transport = IpcTransport(self.directory) if ipc else ForwardTransport(self.link)
+        self.transport = self._transport(ipc=ipc)
         self.gate = Gate(self.transport.dial)
         loop = asyncio.get_running_loop()
         self._tasks = [loop.create_task(task) for task in (self._serve(), self._watch(), self._collect())]
+
+    def _transport(self, *, ipc: bool) -> Transport:
+        if not ipc:
+            return ForwardTransport(self.link)
+        sockets = self.sandbox.sockets
+        return IpcTransport(self.directory if sockets is None else InsideSockets(sockets))
 
     async def _choose_ipc(self) -> bool:
         if self.spec.transport == "forward":
@@ -92,6 +101,7 @@ class LiveSandbox:
             "kernelspec": self.spec.kernel,
             "table_rows": self.spec.limits.table_rows,
             "preload": self.sandbox.preload,
+            "preload_later": self.sandbox.preload_later,
         }
         await self.link.start_kernel(self.generation, request, self.spec.limits.start_timeout)
         self.transport.secure(self.generation)

@@ -16,7 +16,10 @@ class Progress:
     """One line of what happens right now."""
     done: int | None = None
     total: int | None = None
-    """How much of the stage there is (bytes, packages or steps), where that is known."""
+    """How much of the stage there is (bytes, packages or steps), where that is known.
+
+    `done` without a `total` marks a moment that is worth showing only where the next one takes its place.
+    """
 
 
 Report = Callable[[Progress], None]

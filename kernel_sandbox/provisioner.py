@@ -30,7 +30,7 @@ _default = SandboxSpec()
 class SandboxProvisioner(KernelProvisionerBase):
     """Runs a kernel in a sandbox. Its traits are the fields of SandboxSpec."""
 
-    engine = Unicode("docker", config=True, help="What starts the sandbox.")
+    engine = Unicode(None, allow_none=True, config=True, help="What starts the sandbox; chosen where not given.")
     session_id = Unicode("", help="The session that the sandbox belongs to; made up where none is given.")
     image = Unicode(_default.image, config=True, help="A folder of images/, or any image that the engine has.")
     kernel = Unicode(_default.kernel, config=True, help="The kernelspec inside the image.")

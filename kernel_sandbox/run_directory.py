@@ -45,7 +45,11 @@ class Owner:
 
     @classmethod
     def current(cls) -> Owner:
-        pid = os.getpid()
+        return cls.of(os.getpid())
+
+    @classmethod
+    def of(cls, pid: int) -> Owner:
+        """Describe a process of this machine as the one that has this id now."""
         boot = _read("/proc/sys/kernel/random/boot_id")
         return cls(pid, _start_time(pid) or "", _pid_namespace(), boot, _read("/etc/machine-id"))
 
@@ -88,8 +92,19 @@ def _start_time(pid: int) -> str | None:
 def base_directory() -> Path:
     """Return the private directory of this user that holds all run directories; make it when it is not there.
 
-    Raises EngineError where the place belongs to somebody else.
+    Raises EngineError where the place belongs to somebody else, or cannot be written.
     """
+    with _explained():
+        base = _base()
+        with contextlib.suppress(FileExistsError):
+            base.mkdir(mode=0o700)
+        status = base.lstat()
+    if not stat.S_ISDIR(status.st_mode) or status.st_uid != os.getuid() or status.st_mode & 0o077:
+        raise EngineError(f"{base} is not a private directory of this user: remove it, or set XDG_RUNTIME_DIR.")
+    return base
+
+
+def _base() -> Path:
     runtime = os.environ.get("XDG_RUNTIME_DIR")
     longest = "/12345678/k/1234567/s-5"
     base = Path(runtime, "kernel-sandbox") if runtime else None
@@ -97,24 +112,36 @@ def base_directory() -> Path:
         base = Path(tempfile.gettempdir(), f"kernel-sandbox-{os.getuid()}")
     if len(f"{base}{longest}") > SOCKET_PATH_LIMIT:
         base = Path(f"/tmp/kernel-sandbox-{os.getuid()}")
-    with contextlib.suppress(FileExistsError):
-        base.mkdir(mode=0o700)
-    status = base.lstat()
-    if not stat.S_ISDIR(status.st_mode) or status.st_uid != os.getuid() or status.st_mode & 0o077:
-        raise EngineError(f"{base} is not a private directory of this user: remove it, or set XDG_RUNTIME_DIR.")
     return base
 
 
+@contextlib.contextmanager
+def _explained() -> Iterator[None]:
+    """Say what to do where the place cannot be written."""
+    try:
+        yield
+    except OSError as exc:
+        raise EngineError(
+            f"A session keeps its sockets in a temporary directory, and cannot write there ({exc.strerror or exc}): "
+            "make room in /tmp, or set XDG_RUNTIME_DIR or TMPDIR to a directory of yours."
+        ) from exc
+
+
 class RunDirectory:
-    """One session's directory. The constructor makes it; `remove` takes it away."""
+    """One session's directory. The constructor makes it, or raises EngineError; `remove` takes it away."""
 
     def __init__(self) -> None:
         self.path = base_directory() / secrets.token_hex(4)
-        self.path.mkdir(mode=0o700)
-        (self.path / "owner.json").write_text(json.dumps(asdict(Owner.current())))
         self.shared = self.path / "k"
-        self.shared.mkdir()
-        self.shared.chmod(0o755)
+        try:
+            with _explained():
+                self.path.mkdir(mode=0o700)
+                (self.path / "owner.json").write_text(json.dumps(asdict(Owner.current())))
+                self.shared.mkdir()
+                self.shared.chmod(0o755)
+        except EngineError:
+            self.remove()
+            raise
 
     @property
     def connection_file(self) -> Path:
@@ -136,15 +163,59 @@ class RunDirectory:
 
         Must run before the first cell. Raises ProtocolViolation when an entry is not what a kernel binds.
         """
-        directory = os.open(self.shared / str(generation), os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW)
-        try:
+        with _opened(self.shared / str(generation)) as directory:
             os.fchmod(directory, 0o755)
             return {port: _pin(directory, f"s-{port}") for port in PORTS}
-        finally:
-            os.close(directory)
+
+    def close(self) -> None:
+        """Do nothing: `remove` is for the end of the session."""
 
     def remove(self) -> None:
         shutil.rmtree(self.path, ignore_errors=True)
+
+
+class InsideSockets:
+    """The socket directories where they are inside a sandbox, as far as the host can look in.
+
+    The directory is held open from before the first cell: a path into a sandbox could lead anywhere later. Where a
+    sandbox runs as its owner's user it could undo the lock, and all rests on the pinned descriptors.
+    """
+
+    def __init__(self, path: Path) -> None:
+        self._directory = os.open(path, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+
+    def open_for_kernel(self, generation: int) -> None:
+        """Make the directory for the next kernel, and remove the last one's: the file system there is small."""
+        last = str(generation - 1)
+        with contextlib.suppress(OSError), _opened(last, self._directory) as directory:
+            for name in (*(f"s-{port}" for port in PORTS), "ready"):
+                with contextlib.suppress(FileNotFoundError):
+                    os.unlink(name, dir_fd=directory)
+            os.rmdir(last, dir_fd=self._directory)
+        os.mkdir(str(generation), dir_fd=self._directory)
+        with _opened(str(generation), self._directory) as directory:
+            os.fchmod(directory, 0o777)
+
+    def lock(self, generation: int) -> dict[int, int]:
+        """Make a kernel's directory unwritable and pin its sockets. See RunDirectory."""
+        with _opened(str(generation), self._directory) as directory:
+            os.fchmod(directory, 0o755)
+            return {port: _pin(directory, f"s-{port}") for port in PORTS}
+
+    def close(self) -> None:
+        """Let go of the directory, which would keep the sandbox's file system alive."""
+        directory, self._directory = self._directory, -1
+        if directory >= 0:
+            os.close(directory)
+
+
+@contextlib.contextmanager
+def _opened(path: Path | str, parent: int | None = None) -> Iterator[int]:
+    directory = os.open(path, os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC, dir_fd=parent)
+    try:
+        yield directory
+    finally:
+        os.close(directory)
 
 
 def _pin(directory: int, name: str) -> int:

@@ -49,7 +49,9 @@ SETTLE_LIMIT = 0.3
 class AsyncSession:
     """A stateful IPython kernel in a locked-down sandbox. Use it as an async context manager.
 
-    `engine` starts the sandbox, everything else about it is a SandboxSpec, given as `spec` or field by field.
+    `engine` is "docker", "bubblewrap", or None: what KERNEL_SANDBOX_ENGINE names, else Docker where it answers and has
+    the image, else bubblewrap. Once open, `engine` and `engine_reason` tell which it is and why, and `weakened` what it
+    cannot hold of its promises on this host. Everything else is a SandboxSpec, given as `spec` or field by field.
     `transcript` names an .ipynb file that is saved after every cell (or is a Transcript to go on with).
     `input_handler` answers input(): it gets the prompt (the sandbox's words, not yours) and whether a password is
     asked for; without one, input() is refused.
@@ -60,7 +62,7 @@ class AsyncSession:
     def __init__(
         self,
         *,
-        engine: str = "docker",
+        engine: str | None = None,
         image: str | None = None,
         limits: Limits | None = None,
         mounts: Sequence[Mount] = (),
@@ -77,7 +79,8 @@ class AsyncSession:
         if spec is not None and fields:
             raise PolicyError(f"Give either spec or {', '.join(fields)}, not both.")
         self.spec = spec or SandboxSpec(**fields)  # type: ignore[arg-type]
-        self.engine = engine
+        self.engine, self.engine_reason = engine or "", ""
+        self.weakened: tuple[str, ...] = ()
         self.id = new_session_id()
         if not isinstance(transcript, Transcript):
             transcript = Transcript(path=Path(transcript).expanduser() if transcript else None)
@@ -111,7 +114,7 @@ class AsyncSession:
         if self._manager is not None or self._closed:
             raise SessionClosed("A session opens once: make a new one.")
         self._manager = AsyncKernelManager(context=shared_context())
-        config = {"engine": self.engine, "session_id": self.id, **self.spec.to_config()}
+        config = {"engine": self.engine or None, "session_id": self.id, **self.spec.to_config()}
         self._manager._kernel_spec = KernelSpec(  # the property looks for files; this spec lives in memory
             argv=[],
             display_name="Python (sandbox)",
@@ -149,7 +152,9 @@ class AsyncSession:
         channels.open()
         self.kernel_info = await channels.handshake(self.spec.limits.start_timeout)
         self._death = None
-        self._in_background(self._watch_death(self._live()))
+        live = self._live()
+        self.engine, self.engine_reason, self.weakened = live.engine.name, live.engine_reason, live.sandbox.weakened
+        self._in_background(self._watch_death(live))
         self._recorder.describe(self.kernel_info, self._provenance())
 
     def _live(self) -> LiveSandbox:
@@ -170,11 +175,11 @@ class AsyncSession:
         sandbox = {"image": self.spec.image, "image_digest": live.sandbox.image, "network": self.spec.network}
         return {
             "session": self.id,
-            "engine": live.engine.name,
+            "engine": self.engine,
             "transport": live.transport.name,
             **sandbox,
             "limits": {name: getattr(self.spec.limits, name) for name in Limits.__dataclass_fields__},
-            "weakened": list(live.sandbox.weakened),
+            "weakened": list(self.weakened),
         }
 
     @property

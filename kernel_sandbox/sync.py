@@ -41,8 +41,11 @@ class SandboxFiles:
     def upload(self, path: str | Path, name: str | None = None) -> FileInfo:
         return call_reactor(self._files.upload, path, name)
 
-    def download(self, name: str, path: str | Path) -> Path:
-        return call_reactor(self._files.download, name, path)
+    def download(self, name: str, path: str | Path, *, limit: int | None = None) -> Path:
+        async def download() -> Path:
+            return await self._files.download(name, path, limit=limit)
+
+        return call_reactor(download)
 
     def delete(self, name: str) -> None:
         call_reactor(self._files.delete, name)
@@ -131,6 +134,14 @@ class Session:
     @property
     def engine(self) -> str:
         return self._session.engine
+
+    @property
+    def engine_reason(self) -> str:
+        return self._session.engine_reason
+
+    @property
+    def weakened(self) -> tuple[str, ...]:
+        return self._session.weakened
 
     @property
     def spec(self) -> SandboxSpec:

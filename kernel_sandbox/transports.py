@@ -15,7 +15,7 @@ from abc import ABC, abstractmethod
 
 from kernel_sandbox.guest_link import GuestLink, kernel_name
 from kernel_sandbox.mux import Channel, MuxError
-from kernel_sandbox.run_directory import RunDirectory
+from kernel_sandbox.run_directory import InsideSockets, RunDirectory
 
 CHUNK = 256 * 1024
 
@@ -45,7 +45,7 @@ class Transport(ABC):
 class IpcTransport(Transport):
     name = "ipc"
 
-    def __init__(self, directory: RunDirectory) -> None:
+    def __init__(self, directory: RunDirectory | InsideSockets) -> None:
         self._directory = directory
         self._pinned: dict[int, int] = {}
 
@@ -53,7 +53,7 @@ class IpcTransport(Transport):
         self._directory.open_for_kernel(generation)
 
     def secure(self, generation: int) -> None:
-        self.close()
+        self._release()
         self._pinned = self._directory.lock(generation)
 
     async def dial(self, port: int) -> socket.socket:
@@ -69,10 +69,14 @@ class IpcTransport(Transport):
             raise
         return inside
 
-    def close(self) -> None:
+    def _release(self) -> None:
         for descriptor in self._pinned.values():
             os.close(descriptor)
         self._pinned = {}
+
+    def close(self) -> None:
+        self._release()
+        self._directory.close()
 
 
 class ForwardTransport(Transport):

@@ -8,8 +8,9 @@ from collections.abc import Iterator
 import pytest
 
 from kernel_sandbox import EngineError, Session
-from kernel_sandbox.engines import NAMES
-from kernel_sandbox.engines.docker_client import connect
+from kernel_sandbox.engines import NAMES, get_engine
+from kernel_sandbox.policy import SandboxSpec
+from kernel_sandbox.reactor import portal
 
 
 @pytest.fixture
@@ -21,7 +22,8 @@ def anyio_backend() -> str:
 def missing(engine: str) -> str:
     """Why an engine cannot be used here, or an empty string."""
     try:
-        connect().ping()
+        for image in ("python", "datascience"):
+            portal().call(get_engine(engine).check, SandboxSpec(image=image))
     except EngineError as exc:
         return f"{engine}: {exc}"
     return ""
@@ -33,6 +35,13 @@ def engine(request: pytest.FixtureRequest) -> str:
     if reason := missing(request.param):
         pytest.skip(reason)
     return str(request.param)
+
+
+@pytest.fixture
+def docker() -> None:
+    """For what only Docker has: remote engines, contexts, labels."""
+    if reason := missing("docker"):
+        pytest.skip(reason)
 
 
 @pytest.fixture

@@ -16,16 +16,18 @@ FIRST_PARTY = "kernel_sandbox"
 LAYERS = [
     ["errors", "policy", "outputs", "transcript", "mux"],
     ["run_directory", "reactor", "progress"],
-    ["engines", "images", "image_builder", "debian_root", "wheels", "kernelspec"],
+    ["wheels", "images", "environment_files", "environments"],
+    ["engines", "docker_images", "image_builder", "debian_root", "kernelspec", "system_packages"],
+    ["engine_images", "survey"],
     ["guest_link", "gate"],
     ["transports", "files", "channels"],
     ["live"],
     ["provisioner", "cell"],
     ["recorder"],
     ["session"],
-    ["sync"],
+    ["sync", "artifacts"],
     ["agents"],
-    ["doctor"],
+    ["doctor", "doctor_host", "setup_steps"],
     ["cli"],
 ]
 LEVEL = {room: level for level, rooms in enumerate(LAYERS) for room in rooms}

@@ -71,7 +71,7 @@ def saved(path: Path) -> Any:
 def test_help_names_every_command_and_needs_little(cli: Cli) -> None:
     shown = cli("--help")
     assert shown.returncode == 0
-    for name in ("run", "repl", "image", "kernelspec", "ps", "gc", "doctor", "Exit status"):
+    for name in ("setup", "run", "repl", "image", "kernelspec", "ps", "gc", "doctor", "Exit status"):
         assert name in shown.stdout
     heavy = "{'rich', 'docker', 'nbformat', 'pandas', 'pygments'} & set(sys.modules)"
     source = f"import sys; import kernel_sandbox.cli; sys.exit(bool({heavy}))"
@@ -81,8 +81,11 @@ def test_help_names_every_command_and_needs_little(cli: Cli) -> None:
 @pytest.mark.parametrize(
     "command",
     [
+        "setup",
         "run",
         "repl",
+        "ask",
+        "demo",
         "image build",
         "image list",
         "kernelspec install",
@@ -90,6 +93,7 @@ def test_help_names_every_command_and_needs_little(cli: Cli) -> None:
         "kernelspec remove",
         "ps",
         "gc",
+        "doctor",
     ],
 )
 def test_help_reads_like_a_manual_page(cli: Cli, command: str) -> None:
@@ -248,7 +252,7 @@ def test_run_makes_hostile_output_visible(cli: Cli, tmp_path: Path) -> None:
     [
         (["--image", "no-such-image"], {}, "docker pull no-such-image"),
         (["--image", "python", "--runtime", "no-such"], {}, "no runtime 'no-such'"),
-        (["--image", "python"], {"DOCKER_HOST": "unix:///no/such/socket"}, "systemctl start docker"),
+        (["--engine", "docker"], {"DOCKER_HOST": "unix:///no/such/socket"}, "systemctl start docker"),
     ],
 )
 def test_run_without_a_sandbox_says_what_mends_it(
@@ -430,28 +434,47 @@ def test_repl_interrupts_a_question_that_nobody_answers(cli: Cli) -> None:
 # The other commands
 
 
-@pytest.mark.usefixtures("docker")
-def test_image_list_and_build_show_the_images(cli: Cli) -> None:
+def test_image_list_shows_both_engines(cli: Cli, engine: str) -> None:
     listed = cli("image", "list")
     assert listed.returncode == 0
-    assert re.search(r"^python +built +\d+ MB", listed.stdout, re.MULTILINE)
-    built = cli("image", "build", "python")
+    assert re.search(rf"^{engine} +python +(built|out of date) +\d+ MB", listed.stdout, re.MULTILINE)
+    assert " \n" not in listed.stdout
+    only = cli("image", "list", "--engine", engine)
+    assert {line.split()[0] for line in only.stdout.splitlines()[1:3]} == {engine}
+
+
+def test_image_build_finds_an_image_up_to_date(cli: Cli, engine: str) -> None:
+    cli("image", "build", "python", "--engine", engine)
+    started = time.monotonic()
+    built = cli("image", "build", "python", "--engine", engine)
     assert built.returncode == 0, built.stderr
-    assert "✓ kernel-sandbox/python:latest" in built.stdout
+    assert re.search(r"^✓ \S*python\S* is up to date  \d+ MB, base ", built.stdout, re.MULTILINE)
+    assert time.monotonic() - started < 10
+
+
+def test_engine_that_does_not_answer_is_a_line_unless_it_was_named(cli: Cli) -> None:
+    nowhere = {"DOCKER_HOST": "unix:///no/such/socket"}
+    listed = cli("image", "list", **nowhere)
+    assert listed.returncode == 0
+    assert re.search(r"^docker: No Docker engine answers", listed.stdout, re.MULTILINE)
+    for command in (["image", "list"], ["image", "build", "python"], ["ps"], ["gc"]):
+        assert cli(*command, "--engine", "docker", **nowhere).returncode == 2
+    for command in (["ps"], ["gc"]):
+        assert cli(*command, **nowhere).returncode == 0
 
 
 def test_ps_names_sandboxes_and_their_owners(cli: Cli, session: Session) -> None:
     session.execute("1")
     (mine,) = [found for found in json.loads(cli("ps", "--json").stdout) if found["session"] == session.id]
     assert mine["image"] == "python"
+    assert mine["engine"] == session.engine
     assert mine["owner_pid"] == os.getpid()
     assert mine["owner_alive"] is True
     table = cli("ps").stdout
-    assert session.id in table
+    assert re.search(rf"^{session.id} +{session.engine} +python ", table, re.MULTILINE)
     assert f"pid {os.getpid()}" in table
 
 
-@pytest.mark.usefixtures("docker")
 def test_gc_removes_the_run_directory_of_a_dead_owner(cli: Cli, tmp_path: Path) -> None:
     stale = tmp_path / "kernel-sandbox" / "0badcafe"
     stale.mkdir(parents=True)
@@ -466,34 +489,15 @@ def test_gc_removes_the_run_directory_of_a_dead_owner(cli: Cli, tmp_path: Path) 
     assert not stale.exists()
 
 
-@pytest.mark.usefixtures("docker")
-def test_doctor_judges_and_gives_the_mending_command(cli: Cli, tmp_path: Path) -> None:
-    bad = tmp_path / "empty.pem"
-    bad.write_text("nothing")
-    checked = cli("doctor", "--json", SSL_CERT_FILE=str(bad))
-    assert checked.returncode == 2
-    findings = json.loads(checked.stdout)
-    assert {"Docker engine", "Image python", "Python", "Run directory"} <= {found["subject"] for found in findings}
-    (wrong,) = [found for found in findings if found["verdict"] == "problem"]
-    assert wrong["subject"] == "Certificates"
-    assert wrong["remedy"].startswith("unset SSL_CERT_FILE")
-
-
-def test_doctor_without_an_engine_says_how_to_start_one(cli: Cli) -> None:
-    checked = cli("doctor", DOCKER_HOST="unix:///no/such/socket")
-    assert checked.returncode == 2
-    assert "✗  Docker engine" in checked.stdout
-    assert "systemctl start docker" in checked.stdout
-
-
 def test_kernelspec_is_installed_listed_and_removed(cli: Cli, tmp_path: Path) -> None:
     where = tmp_path / "share" / "jupyter"
     options = ["--prefix", str(tmp_path), "--name", "small", "--display-name", "Small", "--image", "python"]
+    options += ["--engine", "bubblewrap"]
     done = cli("kernelspec", "install", *options, "--memory", "1g", JUPYTER_PATH=str(where))
     assert done.returncode == 0, done.stderr
     spec = KernelSpecManager(kernel_dirs=[str(where / "kernels")]).get_kernel_spec("small")
     assert (spec.display_name, spec.language, spec.interrupt_mode) == ("Small", "python", "message")
-    config = {"engine": "docker", "image": "python", "limits": {"memory": 2**30}}
+    config = {"engine": "bubblewrap", "image": "python", "limits": {"memory": 2**30}}
     provisioner = {"provisioner_name": "kernel-sandbox", "config": config}
     assert spec.metadata == {"debugger": False, "kernel_provisioner": provisioner}
     assert (where / "kernels" / "small" / "logo-svg.svg").read_text().startswith("<svg")

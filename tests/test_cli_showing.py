@@ -1,11 +1,8 @@
-"""What the command line makes of bundles: tables, pictures, and where pictures are kept. No sandbox needed."""
+"""What the command line makes of tables, long lines and half-typed cells. No sandbox needed."""
 
 from __future__ import annotations
 
-import base64
 import io
-import struct
-from pathlib import Path
 from typing import Any
 
 import pytest
@@ -15,7 +12,6 @@ from rich.console import Console
 from rich.text import Text
 
 from kernel_sandbox.cli.console import fold
-from kernel_sandbox.cli.pictures import PictureFolder, picture_of
 from kernel_sandbox.cli.prompt import is_complete
 from kernel_sandbox.cli.tables import fitting_table, read_table
 
@@ -24,11 +20,6 @@ json_values = st.recursive(
     lambda inner: st.lists(inner, max_size=4) | st.dictionaries(st.text(max_size=3), inner, max_size=4),
     max_leaves=20,
 )
-PNG = b"\x89PNG\r\n\x1a\n" + struct.pack(">I4sII", 13, b"IHDR", 640, 480) + b"\x08\x06"
-GIF = b"GIF89a" + struct.pack("<HH", 3, 2) + b"\0\0"
-JPEG = b"\xff\xd8\xff\xe0\x00\x04ab\xff\xc0\x00\x0b\x08" + struct.pack(">HH", 20, 30) + b"\x01"
-WEBP = b"RIFF\0\0\0\0WEBPVP8X\x0a\0\0\0\0\0\0\0" + (99).to_bytes(3, "little") + (49).to_bytes(3, "little")
-SVG = b'<?xml version="1.0"?><svg xmlns="http://www.w3.org/2000/svg" width="12pt" height="7" viewBox="0 0 1 1"/>'
 
 
 def table(*rows: dict[str, Any], key: list[str] | None = None) -> dict[str, Any]:
@@ -82,49 +73,6 @@ def test_table_is_drawn_only_where_it_fits() -> None:
     assert fitting_table(resource, Console(width=60, file=io.StringIO())) is not None
     assert fitting_table(resource, Console(width=30, file=io.StringIO())) is None
     assert read_table(table(*({"x": n} for n in range(100)))) is None
-
-
-@pytest.mark.parametrize(
-    ("kind", "data", "size"),
-    [
-        ("image/png", PNG, (640, 480)),
-        ("image/gif", GIF, (3, 2)),
-        ("image/jpeg", JPEG, (30, 20)),
-        ("image/webp", WEBP, (100, 50)),
-    ],
-)
-def test_picture_has_the_size_that_its_bytes_say(kind: str, data: bytes, size: tuple[int, int]) -> None:
-    picture = picture_of({"text/plain": "x", kind: base64.b64encode(data).decode()})
-    assert picture is not None
-    assert (picture.kind, picture.data, (picture.width, picture.height)) == (kind, data, size)
-    assert picture_of({kind: base64.b64encode(b"no picture at all, but long enough").decode()}) is None
-    assert picture_of({kind: "é"}) is None
-
-
-def test_picture_may_be_svg_text() -> None:
-    picture = picture_of({"image/svg+xml": SVG.decode()})
-    assert picture is not None
-    assert (picture.width, picture.height) == (12, 7)
-
-
-@given(st.binary(max_size=60), st.sampled_from([PNG, GIF, JPEG, WEBP]), st.integers(0, 40))
-def test_picture_of_any_bytes_raises_nothing(tail: bytes, head: bytes, kept: int) -> None:
-    encoded = base64.b64encode(head[:kept] + tail).decode()
-    for kind in ("image/png", "image/gif", "image/jpeg", "image/webp"):
-        picture_of({kind: encoded})
-
-
-def test_pictures_are_named_by_cell_and_replaced_by_updates(tmp_path: Path) -> None:
-    folder = PictureFolder(tmp_path / "figures")
-    picture = picture_of({"image/gif": base64.b64encode(GIF).decode()})
-    assert picture is not None
-    folder.start_cell(3)
-    paths = [folder.keep(picture), folder.keep(picture, "live"), folder.keep(picture)]
-    folder.start_cell(12)
-    paths += [folder.keep(picture, "live"), folder.keep(picture)]
-    names = [path.name for path in paths if path is not None]
-    assert names == ["cell-03-1.gif", "cell-03-2.gif", "cell-03-3.gif", "cell-03-2.gif", "cell-12-1.gif"]
-    assert PictureFolder(None).keep(picture) is None
 
 
 @given(st.text(alphabet="ab c日", max_size=80), st.integers(2, 20))

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from kernel_sandbox import images, wheels
+from kernel_sandbox import docker_images, images, wheels
 from kernel_sandbox.debian_root import REFERENCE, debian_mirror, parse_sources
 from kernel_sandbox.engines.docker_client import connect, registry_answers, translated_errors
 from kernel_sandbox.errors import EngineError, ImageNotFound
@@ -48,7 +48,7 @@ def science(client: docker.DockerClient) -> str:
 
 def built(client: docker.DockerClient, name: str) -> str:
     """The reference of an image that the engine has, or a skip that says how it gets it."""
-    info = next(info for info in images.list_images(client) if info.name == name)
+    info = next(info for info in docker_images.list_images(client) if info.name == name)
     if not info.built:
         pytest.skip(f"the engine has no {info.reference}: kernel-sandbox image build {name}")
     return info.reference
@@ -101,7 +101,7 @@ def test_reference_names_ours_and_leaves_others() -> None:
 
 
 def test_list_says_what_is_built(client: docker.DockerClient, image: str) -> None:
-    info = next(info for info in images.list_images(client) if info.reference == image)
+    info = next(info for info in docker_images.list_images(client) if info.reference == image)
     assert info.built
     assert info.base in ("python", "debian")
     assert 10**8 < (info.size or 0) < 10**9
@@ -171,10 +171,10 @@ def test_datascience_home_has_the_font_list(client: docker.DockerClient, science
 
 def test_second_build_does_nothing(client: docker.DockerClient, monkeypatch: pytest.MonkeyPatch) -> None:
     built(client, "python")
-    images.build("python", client=client, progress=ignore)
+    docker_images.build("python", client=client, progress=ignore)
     monkeypatch.setenv("PIP_NO_INDEX", "1")
     moments: list[Progress] = []
-    again = images.build("python", client=client, progress=moments.append)
+    again = docker_images.build("python", client=client, progress=moments.append)
     assert again.up_to_date
     assert again.seconds < 2
     assert [moment.detail for moment in moments] == ["kernel-sandbox/python:latest is up to date"]
@@ -276,11 +276,11 @@ def test_registry_that_is_silent_is_not_waited_for(client: docker.DockerClient) 
 def test_base_falls_back_to_debian_and_says_so(client: docker.DockerClient) -> None:
     closed = ("127.0.0.1:1/python", "none")
     with pytest.raises(EngineError, match="--base debian"):
-        images.choose_base(client, "python", ignore, closed)
+        docker_images.choose_base(client, "python", ignore, closed)
     if not client.images.list(REFERENCE):
         pytest.skip(f"the engine has no {REFERENCE}: kernel-sandbox image build python --base debian")
     moments: list[Progress] = []
-    assert images.choose_base(client, "auto", moments.append, closed) == ("debian", REFERENCE)
+    assert docker_images.choose_base(client, "auto", moments.append, closed) == ("debian", REFERENCE)
     assert any("cannot be pulled" in moment.detail and "Debian" in moment.detail for moment in moments)
 
 

@@ -10,16 +10,17 @@ from typing import Any
 import pytest
 
 from kernel_sandbox import Session
+from kernel_sandbox.engines import NAMES
 
 from .conftest import missing
 
 
-@pytest.fixture(scope="module")
-def inside() -> Iterator[Session]:
-    if reason := missing("docker"):
+@pytest.fixture(scope="module", params=NAMES)
+def inside(request: pytest.FixtureRequest) -> Iterator[Session]:
+    if reason := missing(request.param):
         pytest.skip(reason)
     os.environ["CANARY_KEY"] = "canary-4711"
-    with Session(engine="docker", image="python") as opened:
+    with Session(engine=request.param, image="python") as opened:
         yield opened
     del os.environ["CANARY_KEY"]
 
@@ -30,7 +31,7 @@ def ask(session: Session, source: str) -> Any:
 
 
 def test_sandbox_has_no_interface_but_loopback(inside: Session) -> None:
-    assert ask(inside, "print(json.dumps(os.listdir('/sys/class/net')))") == ["lo"]
+    assert ask(inside, "print(json.dumps(socket.if_nameindex()))") == [[1, "lo"]]
     reach = "s = socket.socket(); s.settimeout(2)\nprint(json.dumps(s.connect_ex(('192.0.2.1', 80))))"
     assert ask(inside, reach) == 101  # ENETUNREACH
 
@@ -51,7 +52,7 @@ def test_kernel_has_no_capability_and_can_gain_none(inside: Session) -> None:
 
 
 def test_two_sessions_have_two_users(inside: Session) -> None:
-    with Session(engine="docker", image="python") as other:
+    with Session(engine=inside.engine, image="python") as other:
         assert ask(inside, "print(os.getuid())") != ask(other, "print(os.getuid())")
 
 
@@ -117,6 +118,17 @@ for pid in pids: os.kill(pid, signal.SIGKILL); os.waitpid(pid, 0)
 print(json.dumps(len(pids)))
 """
     assert 50 < ask(inside, bomb) < 128
+
+
+def test_neither_devices_nor_fifos_can_be_made(inside: Session) -> None:
+    attempts = """
+refused = []
+for kind in (0o010000, 0o020000, 0o060000):
+    try: os.mknod('/mnt/data/node', kind | 0o600, os.makedev(1, 3))
+    except OSError as exc: refused.append(exc.errno)
+print(json.dumps(refused))
+"""
+    assert ask(inside, attempts) == [1] * 3  # EPERM
 
 
 def test_sockets_cannot_be_replaced_after_the_start(inside: Session) -> None:

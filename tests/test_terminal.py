@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from kernel_sandbox.cli.terminal import LineBuffer, one_line, plain, visible
+from kernel_sandbox.cli.terminal import LineBuffer, one_line, plain, visible, visible_source
 
 FRAGMENTS = [
     "\x1b",
@@ -73,6 +73,12 @@ def test_plain_has_no_escape_at_all(text: str) -> None:
 )
 def test_visible_shows_what_was_there(written: str, shown: str) -> None:
     assert visible(written) == shown
+
+
+@given(hostile)
+def test_source_is_shown_without_any_colour(text: str) -> None:
+    assert "\x1b" not in visible_source(text)
+    assert visible_source(text) == visible(text) or "\x1b" in text
 
 
 @given(st.lists(st.text(alphabet="ab\r\n", max_size=5), max_size=20))

@@ -16,6 +16,7 @@ import pytest
 from kernel_sandbox import PolicyError, SandboxSpec, Session
 from kernel_sandbox.engines import get_engine
 from kernel_sandbox.engines.docker_client import connect
+from kernel_sandbox.run_directory import base_directory
 
 Transport = Literal["ipc", "forward"]
 both = pytest.mark.parametrize("transport", ["ipc", "forward"])
@@ -123,8 +124,8 @@ def relay(*arguments: str) -> Iterator[str]:
             process.terminate()
 
 
-def check_forwarded(engine: str) -> None:
-    with Session(engine=engine, image="python") as session:
+def check_forwarded() -> None:
+    with Session(engine="docker", image="python") as session:
         assert session.execute("1 + 1").text == "2"
         content = os.urandom(3_000_000)
         session.files.write("large", content)
@@ -132,13 +133,15 @@ def check_forwarded(engine: str) -> None:
         assert session.transcript.metadata["kernel_sandbox"]["transport"] == "forward"
 
 
-def test_engine_over_tcp_is_reached_by_forwarding(engine: str, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_engine_over_tcp_is_reached_by_forwarding(docker: None, monkeypatch: pytest.MonkeyPatch) -> None:
     with relay() as address:
         monkeypatch.setenv("DOCKER_HOST", address)
-        check_forwarded(engine)
+        check_forwarded()
 
 
-def test_engine_over_tls_is_reached_by_forwarding(engine: str, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+def test_engine_over_tls_is_reached_by_forwarding(
+    docker: None, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
     make = ["openssl", "req", "-x509", "-newkey", "rsa:2048", "-nodes", "-days", "1", "-subj", "/CN=127.0.0.1"]
     make += ["-addext", "subjectAltName=IP:127.0.0.1", "-keyout", "key.pem", "-out", "cert.pem"]
     subprocess.run(make, cwd=tmp_path, check=True, capture_output=True)
@@ -149,10 +152,10 @@ def test_engine_over_tls_is_reached_by_forwarding(engine: str, monkeypatch: pyte
         for name in ("REQUESTS_CA_BUNDLE", "CURL_CA_BUNDLE"):  # requests would take them over the engine's own
             monkeypatch.delenv(name, raising=False)
         monkeypatch.setenv("DOCKER_CERT_PATH", str(tmp_path))
-        check_forwarded(engine)
+        check_forwarded()
 
 
-def test_engine_of_a_docker_context_is_used(engine: str, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+def test_engine_of_a_docker_context_is_used(docker: None, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     with relay() as address:
         folder = tmp_path / "contexts" / "meta" / hashlib.sha256(b"elsewhere").hexdigest()
         folder.mkdir(parents=True)
@@ -164,12 +167,21 @@ def test_engine_of_a_docker_context_is_used(engine: str, monkeypatch: pytest.Mon
         monkeypatch.setenv("DOCKER_CONFIG", str(tmp_path))
         monkeypatch.setenv("DOCKER_CONTEXT", "elsewhere")
         monkeypatch.delenv("DOCKER_HOST", raising=False)
-        check_forwarded(engine)
+        check_forwarded()
+
+
+def sockets_directory(session: Session) -> Path:
+    """Where the host reaches the sockets of the first kernel."""
+    if session.engine == "docker":
+        return session.connection_file.parent / "k" / "1"
+    records = (json.loads(path.read_text()) for path in base_directory().glob("bubblewrap/*.json"))
+    (first_pid,) = (record["first_pid"] for record in records if record["session"] == session.id)
+    return Path(f"/proc/{first_pid}/root/opt/kernel-sandbox/run/1")
 
 
 def test_hostile_sockets_put_in_place_are_never_connected_to(session: Session) -> None:
     """After the start the sandbox cannot write where its sockets are, and the host goes by its pinned descriptors."""
-    directory = session.connection_file.parent / "k" / "1"
+    directory = sockets_directory(session)
     assert stat.S_IMODE(directory.stat().st_mode) == 0o755
     assert directory.stat().st_uid == os.getuid()
     # Even a replacement that should not be possible changes nothing: the descriptor is what counts.
@@ -186,7 +198,12 @@ def test_hostile_sockets_put_in_place_are_never_connected_to(session: Session) -
         client.stop_channels()
 
 
-def test_containers_carry_their_owner(session: Session) -> None:
+def test_containers_carry_their_owner(docker: None) -> None:
+    with Session(engine="docker", image="python") as session:
+        check_owner(session)
+
+
+def check_owner(session: Session) -> None:
     (container,) = connect().containers.list(filters={"label": f"org.kernel-sandbox.session={session.id}"})
     owner = json.loads(container.labels["org.kernel-sandbox.owner"])
     assert owner["pid"] == os.getpid()

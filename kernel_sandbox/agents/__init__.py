@@ -8,14 +8,15 @@
 
 Modules, each above those before it:
 
-    messages        ChatMessages, ToolCall                     arguments     a tool call's JSON, checked
-    completions     Completion, Usage                          typed_tools   @tool
-    models          LanguageModelInterface and OpenAI's        listings      what a cell did to the files
-    scripted        ScriptedModel, for tests                   reading       what a model reads of a cell
-    events          what a live display is shown               loop          model, tools, model, ... answer
-    tools           ToolInterface, ToolManager                 agent         BaseAgent
+    vision          which models see pictures, and which       messages      ChatMessages, ToolCall, ToolAnswer
+    arguments       a tool call's JSON, checked                completions   Completion, Usage
+    models          LanguageModelInterface and OpenAI's        scripted      ScriptedModel, for tests
+    reading         what a model reads of a cell               listings      what a cell did to the files
+    events          what a live display is shown               cell_pictures the pictures of a cell, saved and told
+    loop            model, tools, model, ... answer            tools         ToolInterface, ToolManager
+    typed_tools     @tool                                      agent         BaseAgent
     default_session the session that agents share              preview       runs inside the sandbox
-    python_exec     the agent that writes cells                file_access   the agent that brings files
+    file_access     the agent that brings files                python_exec   the agent that writes cells
 """
 
 from __future__ import annotations
@@ -23,11 +24,19 @@ from __future__ import annotations
 from kernel_sandbox.agents.agent import BaseAgent
 from kernel_sandbox.agents.completions import Completion, Usage
 from kernel_sandbox.agents.default_session import close_default_session
-from kernel_sandbox.agents.events import AgentEvent, CellFinished, CellOutput, TextDelta, ToolCallStarted, ToolResult
+from kernel_sandbox.agents.events import (
+    AgentEvent,
+    CellFinished,
+    CellOutput,
+    ModelAnswered,
+    TextDelta,
+    ToolCallStarted,
+    ToolResult,
+)
 from kernel_sandbox.agents.file_access import FileAccessAgent, FileAccessTool
 from kernel_sandbox.agents.listings import FileChanges
 from kernel_sandbox.agents.loop import TaskSummary
-from kernel_sandbox.agents.messages import ChatMessages, ToolCall
+from kernel_sandbox.agents.messages import ChatMessages, ToolAnswer, ToolCall
 from kernel_sandbox.agents.models import LanguageModelInterface, OpenAILanguageModel
 from kernel_sandbox.agents.python_exec import ListFilesTool, PythonExecAgent, PythonExecTool
 from kernel_sandbox.agents.reading import ReadingLimits
@@ -47,6 +56,7 @@ __all__ = [
     "FileChanges",
     "LanguageModelInterface",
     "ListFilesTool",
+    "ModelAnswered",
     "ModelRequest",
     "OpenAILanguageModel",
     "PythonExecAgent",
@@ -55,6 +65,7 @@ __all__ = [
     "ScriptedModel",
     "TaskSummary",
     "TextDelta",
+    "ToolAnswer",
     "ToolCall",
     "ToolCallStarted",
     "ToolInterface",

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
 
+from kernel_sandbox.agents.completions import Completion, Usage
 from kernel_sandbox.agents.listings import FileChanges
 from kernel_sandbox.agents.messages import ToolCall
+from kernel_sandbox.artifacts import Saved
 from kernel_sandbox.outputs import Event, Execution
 
 
@@ -15,6 +17,15 @@ class TextDelta:
     """A piece of the model's text, as it streams in."""
 
     text: str
+
+
+@dataclass(frozen=True, slots=True)
+class ModelAnswered:
+    """The model has answered one request: its text is complete, and its tool calls are known."""
+
+    completion: Completion
+    usage: Usage
+    """Of all requests of the task so far."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -29,6 +40,8 @@ class CellOutput:
     """An output of the cell that runs. It is the sandbox's: hostile text."""
 
     output: Event
+    saved: Saved | None = None
+    """Where its picture is on the host, for an agent with `artifacts`."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -38,6 +51,8 @@ class CellFinished:
     execution: Execution
     files: FileChanges
     """What it did under /mnt/data."""
+    saved: Mapping[str, Saved] = field(default_factory=dict)
+    """What became of its new and changed files, by name, for an agent with `artifacts`."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -48,6 +63,6 @@ class ToolResult:
     content: str
 
 
-AgentEvent = TextDelta | ToolCallStarted | CellOutput | CellFinished | ToolResult
+AgentEvent = TextDelta | ModelAnswered | ToolCallStarted | CellOutput | CellFinished | ToolResult
 OnEvent = Callable[[AgentEvent], None]
 """Called in an event loop's thread (the reactor's, for sync names): it must be quick, and must not wait for one."""

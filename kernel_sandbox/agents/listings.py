@@ -1,11 +1,12 @@
-"""What a cell did to the files under /mnt/data: two listings compared, and said in words. Pure."""
+"""What a cell did to the files under /mnt/data, and which of them were saved, said in words. Pure."""
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
 from kernel_sandbox.agents.reading import visible
+from kernel_sandbox.artifacts import Saved
 from kernel_sandbox.files import FileInfo
 from kernel_sandbox.policy import DATA_DIRECTORY, format_size
 
@@ -24,8 +25,8 @@ class FileChanges:
     def __str__(self) -> str:
         """Name them, one kind per line; an empty text where nothing changed."""
         kinds = {"New files": self.new, "Changed files": self.changed, "Deleted files": self.deleted}
-        lines = (f"[{kind} under {DATA_DIRECTORY}: {_names(files)}]" for kind, files in kinds.items() if files)
-        return "\n".join(lines)
+        named = {kind: _joined([_with_size(info) for info in files]) for kind, files in kinds.items() if files}
+        return "\n".join(f"[{kind} under {DATA_DIRECTORY}: {names}]" for kind, names in named.items())
 
 
 def compare_listings(before: Iterable[FileInfo], after: Iterable[FileInfo]) -> FileChanges:
@@ -41,17 +42,42 @@ def compare_listings(before: Iterable[FileInfo], after: Iterable[FileInfo]) -> F
 
 def describe_listing(files: Sequence[FileInfo]) -> str:
     """Say what is there, one file per line."""
-    lines = [f"{_name(info)}\t{format_size(info.size)}" for info in files if info.kind == "file"]
+    lines = [f"{shown_name(info.name)}\t{format_size(info.size)}" for info in files if info.kind == "file"]
     if not lines:
         return f"There are no files under {DATA_DIRECTORY}."
     more = [f"… and {len(lines) - 200} more"] if len(lines) > 200 else []
     return "\n".join([f"Files under {DATA_DIRECTORY}:", *lines[:200], *more])
 
 
-def _names(files: Sequence[FileInfo]) -> str:
-    more = [f"and {len(files) - NAMED} more"] if len(files) > NAMED else []
-    return ", ".join([f"{_name(info)} ({format_size(info.size)})" for info in files[:NAMED]] + more)
+def describe_saved(saved: Mapping[str, Saved]) -> str:
+    """Say which files the user has got, and under which names; then those that could not be saved, and why."""
+    names = [_saved_name(name, one.path.name) for name, one in saved.items() if one.path is not None]
+    lines = [f"Saved for the user: {_joined(names)}"] if names else []
+    return "\n".join(f"[{line}]" for line in [*lines, *unsaved_lines(saved)])
 
 
-def _name(info: FileInfo) -> str:
-    return visible(info.name).replace("\n", "\\n")[:300]
+def unsaved_lines(saved: Mapping[str, Saved]) -> list[str]:
+    """Name the files that could not be saved: one line for each reason."""
+    reasons: dict[str, list[str]] = {}
+    for name, one in saved.items():
+        if one.path is None:
+            reasons.setdefault(one.problem, []).append(shown_name(name))
+    return [f"Not saved for the user ({reason}): {_joined(names)}" for reason, names in reasons.items()]
+
+
+def _saved_name(name: str, kept: str) -> str:
+    return kept if name == kept else f"{shown_name(name)} as {kept}"
+
+
+def _joined(names: Sequence[str]) -> str:
+    more = [f"and {len(names) - NAMED} more"] if len(names) > NAMED else []
+    return ", ".join([*names[:NAMED], *more])
+
+
+def _with_size(info: FileInfo) -> str:
+    return f"{shown_name(info.name)} ({format_size(info.size)})"
+
+
+def shown_name(name: str) -> str:
+    """Write a name that a cell chose on one line."""
+    return visible(name).replace("\n", "\\n")[:300]

@@ -6,18 +6,26 @@ its result: a server refuses a conversation where one is missing.
 
 from __future__ import annotations
 
+import asyncio
 import time
 from dataclasses import dataclass
 from typing import Any, Literal, Protocol
 
 from kernel_sandbox.agents.completions import Completion, Usage
-from kernel_sandbox.agents.events import OnEvent, TextDelta, ToolCallStarted, ToolResult
-from kernel_sandbox.agents.messages import ChatMessages, ToolCall
+from kernel_sandbox.agents.events import ModelAnswered, OnEvent, TextDelta, ToolCallStarted, ToolResult
+from kernel_sandbox.agents.messages import ChatMessages, ToolAnswer, ToolCall
 from kernel_sandbox.agents.models import LanguageModelInterface
+from kernel_sandbox.errors import ModelError
+from kernel_sandbox.outputs import Picture
 
 MAX_TURNS = 25
 """Requests to the model in one task; a question about a file takes 3 to 8."""
 INTERRUPTED = "interrupted: this tool call was stopped by the user, or never started. What it did before stands."
+GIVEN_UP = "[The user gave this question up before it was answered.]"
+"""What the assistant is noted to have said: a question without an answer would be answered with the next one."""
+
+REFUSALS = (400, 404, 413, 415, 422)
+"""HTTP statuses of servers that do not take a picture, or any."""
 
 Ending = Literal["answer", "tool_result", "max_turns", "failed"]
 
@@ -28,7 +36,7 @@ class Tools(Protocol):
     def get_tool_definitions(self) -> list[dict[str, Any]]:
         """Return the definitions, as a request has them."""
 
-    async def answer(self, call: ToolCall) -> str:
+    async def answer(self, call: ToolCall) -> ToolAnswer:
         """Run one tool call. Failures are text, never exceptions."""
 
 
@@ -87,6 +95,13 @@ class TaskLoop:
 
     async def run(self, first: Completion | None = None) -> str:
         """Return the model's answer. `first` is an answer that has come already. Raises ModelError."""
+        try:
+            return await self._run(first)
+        except asyncio.CancelledError:
+            self._messages.add_assistant_message(GIVEN_UP)
+            raise
+
+    async def _run(self, first: Completion | None) -> str:
         completion = first or await self._ask()
         while completion.tool_calls and self._options.tools_enabled:
             if self._options.return_first_result:
@@ -99,6 +114,16 @@ class TaskLoop:
         return self._end("answer", _whole(completion))
 
     async def _ask(self) -> Completion:
+        try:
+            return await self._request()
+        except ModelError as exc:
+            # Not every server takes pictures; and a hostile cell can show bytes that only begin like one, which would
+            # have every later request refused too.
+            if exc.status_code not in REFUSALS or not self._messages.leave_out_pictures():
+                raise
+        return await self._request()
+
+    async def _request(self) -> Completion:
         self._turns += 1
         on_text = (lambda text: self._emit(TextDelta(text))) if self._on_event else None
         tools = self._tools.get_tool_definitions() if self._options.tools_enabled else []
@@ -109,28 +134,34 @@ class TaskLoop:
         finally:
             self._model_seconds += time.perf_counter() - started
         self._usage += completion.usage
+        self._emit(ModelAnswered(completion, self._usage))
         return completion
 
     async def _answer_all(self, calls: tuple[ToolCall, ...]) -> None:
+        pictures: list[tuple[str, Picture]] = []
         try:
-            for call in calls:
-                self._messages.add_tool_result(call.id, await self._answer(call))
+            for number, call in enumerate(calls, 1):
+                answer = await self._answer(call)
+                self._messages.add_tool_result(call.id, answer.text)
+                caption = f"Tool call {number} ({call.name[:100]}), picture"
+                pictures += [(f"{caption} {place}:", picture) for place, picture in enumerate(answer.pictures, 1)]
         finally:
             self._messages.answer_open_calls(INTERRUPTED)
+            self._messages.add_pictures(pictures)
 
-    async def _answer(self, call: ToolCall) -> str:
+    async def _answer(self, call: ToolCall) -> ToolAnswer:
         self._emit(ToolCallStarted(call))
         started = time.perf_counter()
         try:
-            content = await self._tools.answer(call)
+            answer = await self._tools.answer(call)
         finally:
             self._tool_seconds += time.perf_counter() - started
-        self._emit(ToolResult(call, content))
-        return content
+        self._emit(ToolResult(call, answer.text))
+        return answer
 
     async def _first_result(self, call: ToolCall) -> str:
         """As in the cookbook: the raw result is what the assistant said, and the call is not in the history."""
-        return self._end("tool_result", await self._answer(call))
+        return self._end("tool_result", (await self._answer(call)).text)
 
     def _end(self, ended: Ending, answer: str) -> str:
         self._ended = ended
@@ -144,7 +175,7 @@ class TaskLoop:
             f"to use tools. Ask it to go on, or raise max_turns.]{said}"
         )
 
-    def _emit(self, event: TextDelta | ToolCallStarted | ToolResult) -> None:
+    def _emit(self, event: TextDelta | ModelAnswered | ToolCallStarted | ToolResult) -> None:
         if self._on_event is not None:
             self._on_event(event)
 

@@ -9,6 +9,7 @@ from __future__ import annotations
 import functools
 import inspect
 import logging
+import math
 import os
 from abc import ABC, abstractmethod
 from collections.abc import AsyncIterator, Callable, Mapping, Sequence
@@ -25,6 +26,8 @@ ALLOW_MODEL_REQUESTS = True
 """False makes every request to a real model raise ModelNotConfigured: set it so in tests."""
 TIMEOUT = 600.0
 """Seconds without a byte from the server; a reasoning model thinks for minutes before it sends one."""
+MAX_RETRIES = 2
+"""Further tries of a request that a server refused for now, or that did not reach it."""
 
 OnText = Callable[[str], None]
 
@@ -68,9 +71,10 @@ class OpenAILanguageModel(LanguageModelInterface):
     """Asks OpenAI, or any server that speaks its Chat Completions.
 
     The key is `api_key`, or OPENAI_API_KEY when the first request is made; `base_url` is by default OPENAI_BASE_URL,
-    then OpenAI itself. A server with its own base URL may need no key. `role` is what the developer's messages are
-    sent as: "system" for servers that do not know "developer". `openai_client` may be sync or async, and is used as
-    it is: base_url, timeout and max_retries are its own.
+    then OpenAI itself. A server with its own base URL may need no key. `timeout`, in seconds without a byte from the
+    server, is by default OPENAI_TIMEOUT, then 600; `max_retries` is OPENAI_MAX_RETRIES, then 2. `role` is what the
+    developer's messages are sent as: "system" for servers that do not know "developer". `openai_client` may be sync
+    or async, and is used as it is: base_url, timeout and max_retries are its own.
     """
 
     def __init__(
@@ -80,8 +84,8 @@ class OpenAILanguageModel(LanguageModelInterface):
         logger: logging.Logger | None = None,
         *,
         base_url: str | None = None,
-        timeout: float = TIMEOUT,
-        max_retries: int = 2,
+        timeout: float | None = None,
+        max_retries: int | None = None,
         role: Literal["developer", "system"] = "developer",
     ) -> None:
         self.logger = logger or logging.getLogger(__name__)
@@ -172,7 +176,10 @@ class OpenAILanguageModel(LanguageModelInterface):
             from openai import AsyncOpenAI
 
             self._client = AsyncOpenAI(
-                api_key=self._key(), base_url=self._base_url, timeout=self._timeout, max_retries=self._max_retries
+                api_key=self._key(),
+                base_url=self._base_url,
+                timeout=_timeout() if self._timeout is None else self._timeout,
+                max_retries=_max_retries() if self._max_retries is None else self._max_retries,
             )
         return self._client
 
@@ -195,6 +202,24 @@ class OpenAILanguageModel(LanguageModelInterface):
     def close(self) -> None:
         """Do the same from sync code."""
         call_reactor(self.aclose)
+
+
+def _timeout() -> float:
+    text = os.environ.get("OPENAI_TIMEOUT", "").strip() or str(TIMEOUT)
+    try:
+        seconds = float(text)
+    except ValueError:
+        seconds = 0.0
+    if not 0 < seconds < math.inf:
+        raise ModelNotConfigured(f"OPENAI_TIMEOUT={text!r} is no time-out: set seconds above 0, such as 600.")
+    return seconds
+
+
+def _max_retries() -> int:
+    text = os.environ.get("OPENAI_MAX_RETRIES", "").strip() or str(MAX_RETRIES)
+    if not (text.isascii() and text.isdecimal() and len(text) <= 3):
+        raise ModelNotConfigured(f"OPENAI_MAX_RETRIES={text!r} is no number of retries: set 0 to 999.")
+    return int(text)
 
 
 def _is_async(client: Any) -> bool:

@@ -5,16 +5,21 @@ from __future__ import annotations
 import asyncio
 import logging
 from collections.abc import Awaitable, Callable
+from pathlib import Path
 from typing import Any, Protocol
 
 from kernel_sandbox.agents.agent import BaseAgent
+from kernel_sandbox.agents.cell_pictures import CellPictures
 from kernel_sandbox.agents.default_session import AnySession, with_session
 from kernel_sandbox.agents.events import AgentEvent, CellFinished, CellOutput, OnEvent
-from kernel_sandbox.agents.listings import FileChanges, compare_listings, describe_listing
+from kernel_sandbox.agents.listings import FileChanges, compare_listings, describe_listing, describe_saved
 from kernel_sandbox.agents.loop import MAX_TURNS
+from kernel_sandbox.agents.messages import ToolAnswer
 from kernel_sandbox.agents.models import LanguageModelInterface, OpenAILanguageModel
 from kernel_sandbox.agents.reading import DEFAULT_LIMITS, ReadingLimits, read_execution, unfence
 from kernel_sandbox.agents.tools import ToolInterface
+from kernel_sandbox.agents.vision import takes_pictures
+from kernel_sandbox.artifacts import Artifacts, PictureFolder, Saved
 from kernel_sandbox.errors import FileError, ProtocolViolation, SandboxError, SandboxLost, SessionClosed
 from kernel_sandbox.files import FileInfo
 from kernel_sandbox.outputs import Execution
@@ -31,7 +36,9 @@ Variables, imports and functions stay from one call to the next. The working dir
 files are there, and what you write there the user gets. The value of the last expression is shown, as is what is
 printed; print only what you need to read. There is no network and nothing can be installed.
 pandas, numpy, scipy, matplotlib, seaborn, scikit-learn and statsmodels are installed in the usual image.
-Figures are shown to the user, not to you: print the numbers that you need from them."""
+"""
+UNSEEN_FIGURES = "Figures are shown to the user, not to you: print the numbers that you need from them."
+SEEN_FIGURES = "Figures are shown to the user and to you; take exact numbers from what you print, not from a picture."
 
 PROMPT = f"""You are a careful data analyst. You answer questions about the user's files by writing Python and running
 it with the tool execute_python_code, as often as you need.
@@ -66,7 +73,9 @@ class PythonExecTool(ToolInterface):
     """`execute_python_code`: runs cells in a session, the default one where none is given.
 
     After `max_retries` cells in a row that failed, or that `check` refused, no more are run until the next task begins.
-    An AsyncSession must be used from the event loop that opened it.
+    With `images` the model is shown the cells' pictures. Into `artifacts`, a directory of the host, the pictures are
+    saved, and after each cell the files that are new or changed under /mnt/data; `Artifacts` has its bounds, and the
+    names. An AsyncSession must be used from the event loop that opened it.
     """
 
     def __init__(
@@ -77,9 +86,15 @@ class PythonExecTool(ToolInterface):
         limits: ReadingLimits = DEFAULT_LIMITS,
         on_event: OnEvent | None = None,
         check: CellCheck | None = None,
+        images: bool = False,
+        artifacts: str | Path | Artifacts | None = None,
     ) -> None:
         self._session = session
         self._check = check
+        self._images = images
+        self._artifacts = Artifacts(artifacts) if isinstance(artifacts, str | Path) else artifacts
+        self._pictures = self._artifacts.pictures if self._artifacts is not None else PictureFolder(None)
+        self._cells = 0
         self._max_retries = max_retries
         self._limits = limits
         self._on_event = on_event
@@ -95,52 +110,67 @@ class PythonExecTool(ToolInterface):
             "required": ["python_code"],
             "additionalProperties": False,
         }
-        return {"function": {"name": "execute_python_code", "description": DESCRIPTION, "parameters": parameters}}
+        description = DESCRIPTION + (SEEN_FIGURES if self._images else UNSEEN_FIGURES)
+        return {"function": {"name": "execute_python_code", "description": description, "parameters": parameters}}
 
     def begin_task(self) -> None:
         """Count failing cells anew."""
         self._failures = 0
 
     def run(self, arguments: dict[str, Any]) -> str:
-        """Run a cell, from sync code."""
-        return call_reactor(self.arun, arguments)
+        """Run a cell, from sync code, and return the text alone."""
+        return call_reactor(self.arun, arguments).text
 
-    async def arun(self, arguments: dict[str, Any]) -> str:
-        """Run a cell, and return what the model reads of it. A cancellation interrupts the cell first."""
+    async def arun(self, arguments: dict[str, Any]) -> ToolAnswer:
+        """Run a cell, and return what the model reads and sees of it. A cancellation interrupts the cell first."""
+        self._cells += 1  # those that are refused count too, as they do on the screen
         if self._failures >= self._max_retries:
-            return f"[Not run.] {self._no_more()}"
+            return ToolAnswer(f"[Not run.] {self._no_more()}")
         code = unfence(arguments["python_code"])
         verdict = await self._check(code) if self._check is not None else None
         if verdict is not None and not verdict.safe:
             self._failures += 1
-            return f"[Not run.] The cell was refused: {verdict.reason}\n{self._note_on_limit()}".rstrip()
+            return ToolAnswer(f"[Not run.] The cell was refused: {verdict.reason}\n{self._note_on_limit()}".rstrip())
 
-        async def work(session: AsyncSession) -> str:
+        async def work(session: AsyncSession) -> ToolAnswer:
             return await self._run_cell(session, code)
 
         return await with_session(self._session, work)
 
-    async def _run_cell(self, session: AsyncSession, code: str) -> str:
+    async def _run_cell(self, session: AsyncSession, code: str) -> ToolAnswer:
         notes = [self._note_on_stopped()]
+        pictures = CellPictures(self._pictures, self._cells)
         before = await _list(session)
-        execution = await self._stream(session, code)
+        execution = await self._stream(session, code, pictures)
         if execution.status == "dead":
             notes.append(await _revive(session, execution))
         after = await _list(session)
-        changes = FileChanges() if before is None or after is None else compare_listings(before, after)
+        changes = None if before is None or after is None else compare_listings(before, after)
+        told = await pictures.tell(execution.outputs, images=self._images)
+        saved = await self._save(session, changes)
         self._failures = 0 if execution.status == "ok" else self._failures + 1
         if self._failures:
             notes.append(self._note_on_failure(execution))
         if self._on_event is not None:
-            self._on_event(CellFinished(execution, changes))
-        return read_execution(execution, self._limits, [*notes, str(changes)])
+            self._on_event(CellFinished(execution, changes or FileChanges(), saved))
+        notes += [str(changes or ""), describe_saved(saved)]
+        return ToolAnswer(read_execution(execution, self._limits, notes, told.words), told.shown)
 
-    async def _stream(self, session: AsyncSession, code: str) -> Execution:
+    async def _save(self, session: AsyncSession, changes: FileChanges | None) -> dict[str, Saved]:
+        """Save what a cell wrote; None for changes that could not be told."""
+        if self._artifacts is None or not self._artifacts.files:
+            return {}
+        if changes is None:
+            return {f"the files under {DATA_DIRECTORY}": Saved(None, "they could not be listed")}
+        return await self._artifacts.save(session.files, (*changes.new, *changes.changed))
+
+    async def _stream(self, session: AsyncSession, code: str, pictures: CellPictures) -> Execution:
         stream = session.stream(code)
         try:
             async for output in stream:
+                saved = await pictures.take(output)
                 if self._on_event is not None:
-                    self._on_event(CellOutput(output))
+                    self._on_event(CellOutput(output, saved))
         except BaseException as exc:
             # Whoever ends this wants the cell to end too, and the next one must find the kernel at rest.
             await stream.aclose()
@@ -223,7 +253,9 @@ async def _revive(session: AsyncSession, execution: Execution) -> str:
 class PythonExecAgent(BaseAgent):
     """Answers questions by writing cells and running them in one session.
 
-    `check` looks at each cell before it runs; what it refuses goes back to the model with the reason.
+    `check` looks at each cell before it runs; what it refuses goes back to the model with the reason. `images` says
+    whether the model is shown the cells' pictures; None decides by its name. `artifacts` is a directory of the host for
+    the pictures and the files that cells make, see PythonExecTool; nothing is saved by default.
     """
 
     def __init__(
@@ -239,6 +271,8 @@ class PythonExecAgent(BaseAgent):
         max_turns: int = MAX_TURNS,
         on_event: OnEvent | None = None,
         check: CellCheck | None = None,
+        images: bool | None = None,
+        artifacts: str | Path | Artifacts | None = None,
     ) -> None:
         super().__init__(
             developer_prompt,
@@ -252,12 +286,21 @@ class PythonExecAgent(BaseAgent):
         self._session = session
         self._max_retries = max_retries
         self._check = check
+        self._images = takes_pictures(model_name) if images is None else images
+        self._artifacts = artifacts
         self.setup_tools()
 
     def setup_tools(self) -> None:
         """Register the tools to run a cell and to list files."""
         self.tool_manager.register_tool(
-            PythonExecTool(self._session, max_retries=self._max_retries, on_event=self._emit, check=self._check)
+            PythonExecTool(
+                self._session,
+                max_retries=self._max_retries,
+                on_event=self._emit,
+                check=self._check,
+                images=self._images,
+                artifacts=self._artifacts,
+            )
         )
         self.tool_manager.register_tool(ListFilesTool(self._session))
 

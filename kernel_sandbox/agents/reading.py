@@ -6,17 +6,14 @@ line and in total, what has no shape on paper is spelled out, and each cut says 
 
 from __future__ import annotations
 
-import base64
-import binascii
 import itertools
 import re
-import struct
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from types import MappingProxyType
 from typing import Any
 
-from kernel_sandbox.outputs import ErrorOutput, Execution, Output, StreamOutput
-from kernel_sandbox.policy import format_size
+from kernel_sandbox.outputs import ErrorOutput, Execution, Output, StreamOutput, picture_of
 
 # ECMA-48 section 5.4 (control sequences) and section 8.3.89 (operating system commands, which carry links).
 _ANSI = re.compile(r"\x1b\[[0-?]*[ -/]*[@-~]|\x1b\][^\x07\x1b]*(?:\x07|\x1b\\)")
@@ -31,6 +28,7 @@ _OBJECT = re.compile(r"<IPython\.core\.display\.\w+ object>")
 _USER_FRAME = re.compile(r"\s*(?:Cell\b|File (?:/mnt/|/tmp/|/home/sandbox/|~|\.|<))")
 _FRAME = re.compile(r"\s*File \S+")
 _HEADER = re.compile(r"-{20,}|\S+ +Traceback \(most recent call last\)")
+UNSEEN = ". It is shown to the user; you cannot see it."
 SEE_THE_REST = "print less at a time (a slice, .head(), .describe()), or write it to a file and print parts of it"
 
 
@@ -45,10 +43,18 @@ class ReadingLimits:
 DEFAULT_LIMITS = ReadingLimits()
 
 
-def read_execution(execution: Execution, limits: ReadingLimits = DEFAULT_LIMITS, notes: Sequence[str] = ()) -> str:
-    """Write down one cell for the model: its outputs in order, then `notes`, which are never cut."""
-    parts = [part for output in execution.outputs if (part := read_output(output).rstrip("\n"))]
-    text = clip("\n".join(parts), limits)
+def read_execution(
+    execution: Execution,
+    limits: ReadingLimits = DEFAULT_LIMITS,
+    notes: Sequence[str] = (),
+    pictures: Mapping[int, str] = MappingProxyType({}),
+) -> str:
+    """Write down one cell for the model: its outputs in order, then `notes`, which are never cut.
+
+    `pictures` says what became of each output's picture, by the output's place.
+    """
+    read = (read_output(output, pictures.get(place, UNSEEN)) for place, output in enumerate(execution.outputs))
+    text = clip("\n".join(part for text in read if (part := text.rstrip("\n"))), limits)
     if not text:
         text = "[The cell ran and showed nothing.]" if execution.status == "ok" else _failure(execution)
     return "\n".join([text, *(note for note in notes if note)])
@@ -59,38 +65,28 @@ def _failure(execution: Execution) -> str:
     return f"[The cell ended as {execution.status!r}.]" if error is None else read_traceback(error)
 
 
-def read_output(output: Output) -> str:
-    """Write one output as text, without caps."""
+def read_output(output: Output, picture: str = UNSEEN) -> str:
+    """Write one output as text, without caps; `picture` says what became of its picture, if it has one."""
     if isinstance(output, StreamOutput):
         text = visible(_last_states(_ANSI.sub("", output.text)))
         return f"[stderr]\n{text}" if output.name == "stderr" and text.strip() else text
     if isinstance(output, ErrorOutput):
         return read_traceback(output)
-    return read_bundle(output.data)
+    return read_bundle(output.data, picture)
 
 
-def read_bundle(data: Mapping[str, Any]) -> str:
+def read_bundle(data: Mapping[str, Any], picture: str = UNSEEN) -> str:
     """Write a MIME bundle as text: a picture as one line that describes it, a table as pandas prints it."""
     text = str(data.get("text/plain", ""))
     if _OBJECT.fullmatch(text):  # the object's name says nothing; what it holds is beside it
         text = str(data.get("text/markdown", data.get("text/latex", text)))
-    pictures = [_picture(kind, value) for kind, value in data.items() if kind.startswith("image/")]
-    if pictures:
-        return f"[{visible(text) or 'picture'}: {pictures[0]}. It is shown to the user; you cannot see it.]"
-    return visible(_ANSI.sub("", text))
-
-
-def _picture(kind: str, value: Any) -> str:
-    if kind == "image/svg+xml":
-        return f"{kind}, {format_size(len(str(value)))}"
-    try:
-        content = base64.b64decode("".join(str(value).split()), validate=True)
-    except (binascii.Error, ValueError):
-        return f"{kind} that cannot be read"
-    # PNG, section 11.2.1: width and height are the first two fields of the first chunk.
-    is_png = len(content) >= 24 and content.startswith(b"\x89PNG\r\n\x1a\n")
-    measures = "{}×{} pixels, ".format(*struct.unpack(">II", content[16:24])) if is_png else ""
-    return f"{kind}, {measures}{format_size(len(content))}"
+    kind = next((kind for kind in data if kind.startswith("image/")), None)
+    if kind is None:
+        return visible(_ANSI.sub("", text))
+    name = "" if _OBJECT.fullmatch(text) else visible(text).removeprefix("<").removesuffix(">")
+    found = picture_of(data)
+    what = f"{kind} that cannot be read." if found is None else f"{found}{picture}"
+    return f"[{name or 'picture'}: {what}]"
 
 
 def read_traceback(error: ErrorOutput) -> str:

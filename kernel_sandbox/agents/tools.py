@@ -15,7 +15,7 @@ import anyio.to_thread
 from kernel_sandbox.agents.arguments import ArgumentsRefused, parse_arguments
 from kernel_sandbox.agents.completions import as_completion
 from kernel_sandbox.agents.loop import LoopOptions, TaskLoop
-from kernel_sandbox.agents.messages import ChatMessages, ToolCall
+from kernel_sandbox.agents.messages import ChatMessages, ToolAnswer, ToolCall
 from kernel_sandbox.agents.models import LanguageModelInterface
 from kernel_sandbox.agents.reading import ReadingLimits, clip
 from kernel_sandbox.errors import SandboxError
@@ -33,10 +33,10 @@ class ToolInterface(ABC):
         """Return {"function": {"name", "description", "parameters"}}; the parameters are a JSON Schema."""
 
     @abstractmethod
-    def run(self, arguments: dict[str, Any]) -> str:
+    def run(self, arguments: dict[str, Any]) -> str | ToolAnswer:
         """Do it, and return what the model is to read. The arguments have been checked against the schema."""
 
-    async def arun(self, arguments: dict[str, Any]) -> str:
+    async def arun(self, arguments: dict[str, Any]) -> str | ToolAnswer:
         """Do it without blocking; by default `run` in a worker thread, which a cancellation leaves behind."""
         return await anyio.to_thread.run_sync(self.run, arguments, abandon_on_cancel=True)
 
@@ -74,29 +74,31 @@ class ToolManager:
         for tool in self._tools.values():
             tool.begin_task()
 
-    async def answer(self, call: ToolCall) -> str:
+    async def answer(self, call: ToolCall) -> ToolAnswer:
         """Run one tool call, and return its result; failures are text too."""
         # Names and sizes only: arguments and results hold the user's data, which has no place in a log.
         self.logger.info("tool call %s (%d characters of arguments)", call.name[:100], len(call.arguments))
         try:
-            content = await self._run(call)
+            answer = await self._run(call)
         except ArgumentsRefused as exc:
-            content = f"[Error] {call.name} was not run. {exc}"
+            answer = ToolAnswer(f"[Error] {call.name} was not run. {exc}")
         except SandboxError as exc:
-            content = f"[Error] {call.name} failed: {exc}"
+            answer = ToolAnswer(f"[Error] {call.name} failed: {exc}")
         except Exception as exc:  # noqa: BLE001 - a tool is foreign code and may raise anything; the model is told
             self.logger.warning("tool %s raised %s", call.name, type(exc).__name__)
-            content = f"[Error] {call.name} failed: {type(exc).__name__}: {exc}"
-        self.logger.info("tool result of %s (%d characters)", call.name[:100], len(content))
-        return clip(content, RESULT_LIMITS, rest="ask for less at a time") or "[The tool returned nothing.]"
+            answer = ToolAnswer(f"[Error] {call.name} failed: {type(exc).__name__}: {exc}")
+        self.logger.info("tool result of %s (%d characters)", call.name[:100], len(answer.text))
+        text = clip(answer.text, RESULT_LIMITS, rest="ask for less at a time") or "[The tool returned nothing.]"
+        return ToolAnswer(text, answer.pictures)
 
-    async def _run(self, call: ToolCall) -> str:
+    async def _run(self, call: ToolCall) -> ToolAnswer:
         tool = self._tools.get(call.name)
         if tool is None:
             known = ", ".join(self._tools) or "none"
-            return f"[Error] There is no tool named {call.name[:100]!r}. The tools are: {known}."
+            return ToolAnswer(f"[Error] There is no tool named {call.name[:100]!r}. The tools are: {known}.")
         parameters = self._definitions[call.name].get("parameters") or {}
-        return str(await tool.arun(parse_arguments(call.arguments, parameters)))
+        result = await tool.arun(parse_arguments(call.arguments, parameters))
+        return result if isinstance(result, ToolAnswer) else ToolAnswer(str(result))
 
     def handle_tool_call_sequence(
         self,

@@ -10,6 +10,7 @@ import typing
 from collections.abc import Callable, Mapping
 from typing import Any, Literal, Union, get_args, get_origin
 
+from kernel_sandbox.agents.messages import ToolAnswer
 from kernel_sandbox.agents.tools import ToolInterface
 from kernel_sandbox.reactor import call_reactor
 
@@ -24,7 +25,8 @@ def tool(function: Callable[..., Any]) -> TypedTool:
     """Make a tool of a typed function, sync or async.
 
     Its name and docstring are what the model reads; parameters may be str, int, float, bool, None, list, dict,
-    Literal and unions of these. A result that is no text is written as JSON. Raises TypeError for other signatures.
+    Literal and unions of these. A result that is neither text nor a ToolAnswer is written as JSON. Raises TypeError
+    for other signatures.
     """
     return TypedTool(function)
 
@@ -49,21 +51,21 @@ class TypedTool(ToolInterface):
         """Return the definition that the signature and the docstring make."""
         return {"function": self._definition}
 
-    def run(self, arguments: dict[str, Any]) -> str:
+    def run(self, arguments: dict[str, Any]) -> str | ToolAnswer:
         """Call the function."""
         if inspect.iscoroutinefunction(self.function):
             return call_reactor(self.arun, arguments)
-        return _as_text(self.function(**arguments))
+        return _result(self.function(**arguments))
 
-    async def arun(self, arguments: dict[str, Any]) -> str:
+    async def arun(self, arguments: dict[str, Any]) -> str | ToolAnswer:
         """Call the function; one that is not async, in a worker thread."""
         if inspect.iscoroutinefunction(self.function):
-            return _as_text(await self.function(**arguments))
+            return _result(await self.function(**arguments))
         return await super().arun(arguments)
 
 
-def _as_text(value: Any) -> str:
-    return value if isinstance(value, str) else json.dumps(value, ensure_ascii=False, default=str)
+def _result(value: Any) -> str | ToolAnswer:
+    return value if isinstance(value, str | ToolAnswer) else json.dumps(value, ensure_ascii=False, default=str)
 
 
 def _parameters(function: Callable[..., Any], documentation: str) -> dict[str, Any]:

@@ -2,12 +2,15 @@
 
     app          the command `kernel-sandbox`, its exit statuses, and how errors end it
     options      the options that describe a sandbox
-    run repl     cells from a file, and from a prompt; both begin in `opening`
+    run repl     cells from a file, and from a prompt; both begin in `opening`, and so does `ask`
+    ask demo     questions to an agent: `asking` puts them, `task_view` shows what it does; `dotenv` reads settings
     image kernelspec sandboxes doctor     the other commands
 
     source_files prompt     where cells come from
     interrupts   Ctrl-C while a cell runs
-    cell_view    one cell while it runs; `tables` and `pictures` make of bundles what can be shown
+    cell_view    one cell while it runs; `tables` makes of bundles what can be shown
+    model_view   the language model's text as it streams, and whole
+    bottom       the line at the bottom of a terminal, for both
     console      where text goes, and how lines from a sandbox are printed
     terminal     hostile text made safe to show; pure
 

@@ -17,6 +17,7 @@ import click
 from kernel_sandbox.errors import SandboxError
 
 COMMANDS = {
+    "setup": ("setup:setup", "Set up what is missing on this machine, and prove that it works."),
     "run": ("run:run", "Run a script or a notebook in a fresh sandbox."),
     "repl": ("repl:repl", "Type cells at a prompt, with a sandbox behind it."),
     "ask": ("ask:ask", "Ask about files: an agent answers with code that it runs."),
@@ -56,13 +57,14 @@ class LazyGroup(click.Group):
 def cli() -> None:
     """Run Python in a locked-down sandbox, and keep everything that it shows.
 
-    A sandbox is a container without a network, with its own files, and with limits on memory, processors and
-    processes. The cells that you send to it share their variables, as in a notebook.
+    A sandbox is a container, or a bubblewrap sandbox where no Docker answers: without a network, with its own files,
+    and with limits on memory, processors and processes. The cells that you send to it share their variables, as in a
+    notebook.
 
     \b
     Start here:
-      kernel-sandbox doctor                        is this machine ready?
-      kernel-sandbox image build datascience       build the image, once
+      kernel-sandbox setup                         make this machine ready, once
+      kernel-sandbox doctor                        what is wrong with it?
       kernel-sandbox repl                          type Python in a sandbox
       kernel-sandbox run analysis.py --data sales.csv --save analysis.ipynb
       kernel-sandbox ask "Which city sold most?" --data sales.csv

@@ -3,22 +3,26 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Sequence
 from pathlib import Path
 
 import click
 
 from kernel_sandbox.agents import FileAccessTool, LanguageModelInterface, OpenAILanguageModel, PythonExecAgent
+from kernel_sandbox.agents.markdown import safe_markdown
 from kernel_sandbox.agents.safety import SafetyCheck, Verdict, model_check, rules_check
+from kernel_sandbox.artifacts import Artifacts
 from kernel_sandbox.cli.app import FAILED
 from kernel_sandbox.cli.asking import Asking, Steps
-from kernel_sandbox.cli.console import Screen
+from kernel_sandbox.cli.console import Screen, show_error
 from kernel_sandbox.cli.dotenv import load_dotenv
 from kernel_sandbox.cli.opening import check_uploads, opened_session, start_options
 from kernel_sandbox.cli.options import sandbox_options
-from kernel_sandbox.cli.pictures import PictureFolder
 from kernel_sandbox.cli.prompt import Prompt
+from kernel_sandbox.cli.terminal import one_line
+from kernel_sandbox.errors import ModelError, ModelNotConfigured
 from kernel_sandbox.policy import SandboxSpec
-from kernel_sandbox.reactor import call_reactor
+from kernel_sandbox.reactor import call_reactor, portal
 from kernel_sandbox.sync import Session
 
 OFFLINE = "offline"
@@ -43,6 +47,11 @@ DEFAULT_MODEL = "o3-mini"
     help="Look at each cell before it runs. Advice only: the sandbox is the wall.",
 )
 @click.option("--approve", is_flag=True, help="Ask before each cell.")
+@click.option(
+    "--artifacts",
+    is_flag=True,
+    help="Keep the files that cells write too: in OUT_files, or --output-dir.",
+)
 @sandbox_options
 def ask(
     question: str | None,
@@ -54,26 +63,31 @@ def ask(
     reasoning_effort: str | None,
     safety: str,
     approve: bool,
-    engine: str,
+    artifacts: bool,
+    engine: str | None,
     spec: SandboxSpec,
 ) -> int:
     """Ask QUESTION about the files of --data. Without a question, type them one after the other.
 
     The files are copied into a sandbox without a network. The agent writes cells of Python, runs them there, reads
-    what they show, mends its errors and answers. With --save all of it is kept as a notebook: the question, the
-    cells with their outputs, the answer.
+    what they show, mends its errors and answers. With --save all of it is kept as a notebook: the question, what
+    the model says, the cells with their outputs, the answer. Figures are kept beside it, and with --artifacts the
+    files that cells write under /mnt/data: at most 100 and 256 MB. They keep their names only as far as those are
+    harmless: an unusual suffix gets .bin behind it, and no file that is there is written over.
 
-    The model is asked at OpenAI, or at OPENAI_BASE_URL, with OPENAI_API_KEY; a file .env in this directory is read
-    too. What leaves this machine is the question, previews of the files, and what cells print. Without a key the
-    built-in analyst answers, by rules: which factors contribute to X, how X influences Y, which groups are highest
-    in X, describe, plot X by Y.
+    The model is asked at OpenAI, or at OPENAI_BASE_URL, with OPENAI_API_KEY; OPENAI_TIMEOUT (600 seconds of silence)
+    and OPENAI_MAX_RETRIES (2) bound the wait. A file .env in this directory is read too. What leaves this machine is
+    the question, previews of the files, what cells print, and figures where the model takes pictures. Without a key
+    the built-in analyst answers, by rules: which factors contribute to X, how X influences Y, which groups are
+    highest in X, describe, plot X by Y.
 
     \b
     Examples:
       kernel-sandbox ask "Which city sold most?" --data sales.csv --save sales.ipynb
       kernel-sandbox ask --data sales.csv --model o3-mini --reasoning-effort high
 
-    Ctrl-C interrupts the cell that runs; pressed twice it gives up the question. "exit" ends.
+    Ctrl-C interrupts the cell that runs, and pressed again gives the question up; while the model thinks, once is
+    enough. The sandbox and its variables stay for the next question. "exit" or Ctrl-D ends.
 
     \b
     Exit status:
@@ -82,27 +96,49 @@ def ask(
       2     a usage error, or no sandbox or model could be had
     """
     check_uploads(data)
+    kept = _artifacts(save, output_dir, files=artifacts)
     load_dotenv(Path(".env"))
     name = model or (DEFAULT_MODEL if {"OPENAI_API_KEY", "OPENAI_BASE_URL"} & os.environ.keys() else OFFLINE)
     language_model = _language_model(name)
     screen, steps = Screen(), Steps()
-    pictures = PictureFolder(output_dir or (save.with_name(f"{save.stem}_files") if save else None))
     with opened_session(screen, engine, spec, data=(), save=save) as session:
         agent = PythonExecAgent(
             model_name=name,
             language_model_interface=language_model,
             reasoning_effort=reasoning_effort,
             session=session,
-            on_event=steps.queue.put,
             check=_check(safety, language_model, steps if approve else None),
+            artifacts=kept,
         )
+        portal().call(session.transcript.add_markdown, _title(data, name))
         for path in data:
             agent.add_context(_bring_in(screen, session, path))
-        asking = Asking(screen, session, agent, steps, pictures)
+        asking = Asking(screen, session, agent, steps)
         answered = asking.ask(question) if question else _converse(screen, asking)
     if save is not None:
         screen.say_where(save)
     return 0 if answered else FAILED
+
+
+def _artifacts(save: Path | None, output_dir: Path | None, *, files: bool) -> Artifacts | None:
+    """Say where pictures are kept, and files too where they are wanted. Raises click.UsageError."""
+    directory = output_dir or (save.with_name(f"{save.stem}_files") if save else None)
+    if directory is not None:
+        return Artifacts(directory, files=files)
+    if files:
+        raise click.UsageError("--artifacts needs a place: add --save OUT.ipynb, or --output-dir DIR.")
+    return None
+
+
+def _title(data: Sequence[Path], model: str) -> str:
+    """Write the head of the notebook."""
+    files = ", ".join(one_line(path.name, 100) for path in data)
+    who = "the built-in rule-based analyst" if model == OFFLINE else one_line(model, 100)
+    return safe_markdown(
+        f"# {f'Questions about {files}' if files else 'Questions'}\n\n"
+        f"Answered by {who}, with code that ran in a sandbox without a network. Each question is a heading; below it "
+        "stand the cells that were run for it, with all that they showed, and then the answer."
+    )
 
 
 def _language_model(name: str) -> LanguageModelInterface:
@@ -148,12 +184,19 @@ def _converse(screen: Screen, asking: Asking) -> bool:
     prompt = Prompt()
     screen.say(("Ask about your files; exit ends.", "dim"))
     with prompt.with_history():
-        while True:
-            try:
-                question = input("\n? " if prompt.interactive else "").strip()
-            except (EOFError, KeyboardInterrupt):
-                return True
-            if question.lower() == "exit":
-                return True
+        answered = True
+        while (question := prompt.read_question()) is not None and question.lower() != "exit":
             if question:
-                asking.ask(question)
+                answered = _try(asking, question) and answered
+    return answered or prompt.interactive
+
+
+def _try(asking: Asking, question: str) -> bool:
+    """Ask one question of several: that a server failed is no reason to lose the session."""
+    try:
+        return asking.ask(question)
+    except ModelNotConfigured:
+        raise
+    except ModelError as exc:
+        show_error(str(exc))
+        return False

@@ -7,29 +7,32 @@ plain text only. The events are hostile: all of their text goes through `Screen.
 from __future__ import annotations
 
 import contextlib
-import time
 from collections.abc import Iterator, Mapping
 from types import TracebackType
 from typing import Any, Self
 
 from rich.ansi import AnsiDecoder
 from rich.console import Console, ConsoleOptions, RenderResult
-from rich.live import Live
 from rich.padding import Padding
-from rich.spinner import Spinner
 from rich.text import Text
 
+from kernel_sandbox.artifacts import PictureFolder, Saved
+from kernel_sandbox.cli.bottom import Bottom, StatusLine
 from kernel_sandbox.cli.console import INDENT, Screen, fold
 from kernel_sandbox.cli.interrupts import Interrupts
-from kernel_sandbox.cli.pictures import Picture, PictureFolder, has_picture, picture_of
 from kernel_sandbox.cli.tables import TABLE_TYPE, fitting_table
 from kernel_sandbox.cli.terminal import LineBuffer, one_line, plain
-from kernel_sandbox.outputs import ClearOutput, DisplayUpdate, ErrorOutput, Event, StreamOutput
-from kernel_sandbox.policy import format_size
+from kernel_sandbox.outputs import (
+    ClearOutput,
+    DisplayUpdate,
+    ErrorOutput,
+    Event,
+    Picture,
+    StreamOutput,
+    has_picture,
+    picture_of,
+)
 
-PATIENCE = 0.3
-"""Seconds after which the line at the bottom appears: a quick cell would only make it flicker."""
-HINT_AFTER = 4.0
 STDERR_STYLE = "red"
 
 
@@ -41,25 +44,15 @@ class CellView:
         self._screen = screen
         self._pictures = pictures
         self._title = title
-        self._interrupts = interrupts
         self._buffers = {"stdout": LineBuffer(), "stderr": LineBuffer()}
         self._decoders = {"stdout": AnsiDecoder(), "stderr": AnsiDecoder()}
-        self._updates: dict[str, Mapping[str, Any]] = {}
-        self._live = Live(
-            self,
-            console=screen.console,
-            refresh_per_second=10,
-            transient=True,
-            redirect_stdout=False,
-            redirect_stderr=False,
-        )
-        self._started = time.monotonic()
-        self._spinner = Spinner("dots", style="cyan")
+        self._updates: dict[str, tuple[Mapping[str, Any], Saved | None]] = {}
+        self._status = StatusLine(interrupts)
+        self._bottom = Bottom(screen, self)
 
     def __enter__(self) -> Self:
-        self._started = time.monotonic()
-        if self._screen.live:
-            self._live.start()
+        self._status.restart()
+        self._bottom.start()
         return self
 
     def __exit__(
@@ -69,20 +62,19 @@ class CellView:
             self._flush()
             self._show_updates()
         finally:
-            self._live.stop()
+            self._bottom.stop()
         self._screen.flush()
 
     @contextlib.contextmanager
     def paused(self) -> Iterator[None]:
         """Take the line at the bottom away while the user is asked something."""
         self._flush()
-        self._live.stop()
+        self._bottom.stop()
         yield
-        if self._screen.live:
-            self._live.start()
+        self._bottom.start()
 
-    def take(self, event: Event) -> None:
-        """Show one event."""
+    def take(self, event: Event, saved: Saved | None = None) -> None:
+        """Show one event; `saved` says where its picture is, where somebody else has kept it already."""
         if isinstance(event, StreamOutput):
             self._take_stream(event.name, event.text)
         elif isinstance(event, ClearOutput):
@@ -90,13 +82,13 @@ class CellView:
             self._pictures.restart_cell()
         elif isinstance(event, DisplayUpdate):
             # Progress displays change many times: their last state is printed, the others pass at the bottom.
-            self._updates[event.display_id] = event.data
+            self._updates[event.display_id] = event.data, saved
         elif isinstance(event, ErrorOutput):
             self._flush()
             self._show_error(event)
         else:
             self._flush()
-            self._show_bundle(event.data, event.display_id)
+            self._show_bundle(event.data, event.display_id, saved)
         if not self._screen.live:
             self._screen.flush()
 
@@ -115,56 +107,43 @@ class CellView:
 
     def _show_updates(self) -> None:
         updates, self._updates = self._updates, {}
-        for display_id, data in updates.items():
-            self._show_bundle(data, display_id)
+        for display_id, (data, saved) in updates.items():
+            self._show_bundle(data, display_id, saved)
 
     def _show_error(self, error: ErrorOutput) -> None:
         text = "\n".join(error.traceback) or f"{error.ename}: {error.evalue}"
         self._screen.lines(text.rstrip("\n").split("\n"), "red" if "\x1b" not in text else "")
 
-    def _show_bundle(self, data: Mapping[str, Any], display_id: str | None) -> None:
+    def _show_bundle(self, data: Mapping[str, Any], display_id: str | None, saved: Saved | None) -> None:
         picture = picture_of(data)
         table = fitting_table(data.get(TABLE_TYPE), self._screen.console) if self._screen.live else None
         if picture is not None:
-            self._show_picture(picture, display_id)
+            self._show_picture(picture, saved or self._pictures.keep(picture, display_id))
         elif table is not None:
             self._screen.console.print(Padding(table, (0, 0, 0, len(INDENT))))
         else:
             if has_picture(data):
                 self._screen.lines(["[a picture that cannot be read]"], "yellow")
-            self._screen.lines(_text_of(data).split("\n"))
+            self._screen.lines(_text_of(data).split("\n") if _text_of(data) else ())
 
-    def _show_picture(self, picture: Picture, display_id: str | None) -> None:
-        measures = f"{picture.kind}, {picture.width}×{picture.height} pixels, {format_size(len(picture.data))}"
+    def _show_picture(self, picture: Picture, saved: Saved | None) -> None:
         indent = INDENT if self._screen.live else ""
-        try:
-            path = self._pictures.keep(picture, display_id)
-        except OSError as exc:
-            self._screen.say(f"{indent}▣ figure: {measures}, not saved: ", (str(exc.strerror or exc), "red"))
-            return
-        if path is not None:
-            self._screen.say(indent, ("▣ ", "magenta"), (str(path), "bold"), (f"  {measures}", "dim"))
-        else:
+        if saved is None:
             how = "not kept: --save OUT.ipynb or --output-dir DIR keeps it"
-            self._screen.say(indent, ("▣ ", "magenta"), f"figure: {measures}", (f"  ({how})", "dim"))
+            self._screen.say(indent, ("▣ ", "magenta"), f"figure: {picture}", (f"  ({how})", "dim"))
+        elif saved.path is None:
+            self._screen.say(f"{indent}▣ figure: {picture}, not saved: ", (saved.problem, "red"))
+        else:
+            self._screen.say(indent, ("▣ ", "magenta"), (str(saved.path), "bold"), (f"  {picture}", "dim"))
 
     def __rich_console__(self, console: Console, options: ConsoleOptions) -> RenderResult:
         """Draw the bottom: the lines that have not ended, the last update, and the spinner."""
         width = options.max_width - len(INDENT) - 1
         unfinished = [buffer.pending for buffer in self._buffers.values() if buffer.pending]
-        unfinished += [one_line(_text_of(data), width) for data in list(self._updates.values())[-1:]]
+        unfinished += [one_line(_text_of(data), width) for data, _ in list(self._updates.values())[-1:]]
         for line in unfinished:
             yield Text(INDENT) + next(fold(Text(plain(line[:1000]).expandtabs(8)), width))
-        elapsed = time.monotonic() - self._started
-        if elapsed >= PATIENCE:
-            yield self._status_line(console, elapsed, width)
-
-    def _status_line(self, console: Console, elapsed: float, width: int) -> Text:
-        spinner = self._spinner.render(console.get_time())
-        clock = f"{int(elapsed) // 60}:{int(elapsed) % 60:02d}"
-        hint = f"   {self._interrupts.hint}" if elapsed >= HINT_AFTER or self._interrupts.count else ""
-        title = one_line(self._title, width - len(clock) - len(hint) - 6)
-        return Text.assemble(spinner if isinstance(spinner, Text) else "", " ", title, (f"  {clock}{hint}", "dim"))
+        yield from self._status.render(console, self._title, width)
 
 
 def _text_of(data: Mapping[str, Any]) -> str:

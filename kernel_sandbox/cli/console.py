@@ -76,7 +76,13 @@ class Screen:
 
     def table(self, table: Table) -> None:
         """Print a table of ours; where no terminal limits it, as wide as it needs."""
-        self.console.print(table, width=None if self.live else 1000, crop=False)
+        if self.live:
+            self.console.print(table)
+            return
+        wide = Console(file=self.console.file, width=1000)
+        with wide.capture() as captured:
+            wide.print(table)
+        self.console.file.writelines(f"{line.rstrip()}\n" for line in captured.get().splitlines())
 
     def flush(self) -> None:
         self.console.file.flush()

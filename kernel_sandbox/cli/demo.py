@@ -2,13 +2,19 @@
 
 from __future__ import annotations
 
+import os
 import runpy
 from pathlib import Path
 
 import click
 
+from kernel_sandbox.cli.app import FAILED
 from kernel_sandbox.cli.ask import ask
 from kernel_sandbox.cli.console import Screen
+from kernel_sandbox.cli.options import engine_option
+from kernel_sandbox.cli.setup import agreed, take_steps
+from kernel_sandbox.policy import SandboxSpec
+from kernel_sandbox.setup_steps import make_plan
 
 QUESTION = "What factors contribute the most to accident frequency?"
 DATA = Path("traffic_accidents.csv")
@@ -16,14 +22,16 @@ NOTEBOOK = Path("traffic_demo.ipynb")
 
 
 @click.command(short_help="See it work: a question about made-up data, answered by code.")
-@click.option("--yes", is_flag=True, help=f"Do not ask before {DATA} and {NOTEBOOK} are written here.")
+@click.option("--yes", is_flag=True, help=f"Do not ask, before {DATA} and {NOTEBOOK} are written here or a set-up.")
 @click.option("--model", metavar="NAME", help="As for `ask`.")
+@engine_option("What starts the sandbox.  [default: docker where it answers and has the image, else bubblewrap]")
 @click.pass_context
-def demo(ctx: click.Context, *, yes: bool, model: str | None) -> int:
+def demo(ctx: click.Context, *, yes: bool, model: str | None, engine: str | None) -> int:
     """Make up traffic data and have a question about it answered in a sandbox.
 
     Writes the data and a notebook into this directory. With OPENAI_API_KEY o3-mini answers, else the built-in
-    rule-based analyst.
+    rule-based analyst. Where no sandbox can start yet, it sets up what is missing first, as `setup` does, but for the
+    kernelspec.
 
     \b
     Exit status:
@@ -31,15 +39,21 @@ def demo(ctx: click.Context, *, yes: bool, model: str | None) -> int:
       1     no answer came, or you said no
       2     a usage error, or no sandbox or model could be had
     """
+    if not os.access(".", os.W_OK):
+        raise click.UsageError("This directory cannot be written: change to one that can.")
     there = [str(path) for path in (DATA, NOTEBOOK) if path.exists()]
     question = f"Write {DATA} and {NOTEBOOK} here{', over ' + ' and '.join(there) if there else ''}?"
-    if not yes and not click.confirm(question, default=True):
-        return 1
-    runpy.run_path(str(_generator()))["write_csv"](DATA)
+    if not yes and not agreed(question):
+        return FAILED
     screen = Screen()
+    plan = make_plan(engine, SandboxSpec().image, with_kernelspec=False, refresh=False)
+    if plan.steps and not take_steps(screen, plan, yes=yes):
+        return FAILED
+    runpy.run_path(str(_generator()))["write_csv"](DATA)
     screen.say(("Synthetic data: ", "dim"), str(DATA))
     screen.say(("Question: ", "dim"), (QUESTION, "bold"))
-    arguments = [QUESTION, "--data", str(DATA), "--save", str(NOTEBOOK), *(["--model", model] if model else [])]
+    arguments = [QUESTION, "--data", str(DATA), "--save", str(NOTEBOOK)]
+    arguments += [*(["--model", model] if model else []), *(["--engine", engine] if engine else [])]
     with ask.make_context("ask", arguments, parent=ctx) as context:
         return int(ask.invoke(context))
 

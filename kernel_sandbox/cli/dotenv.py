@@ -7,15 +7,16 @@ from pathlib import Path
 
 from dotenv import dotenv_values
 
-NAMES = ("OPENAI_API_KEY", "OPENAI_BASE_URL", "OPENAI_ORGANIZATION", "OPENAI_PROJECT")
+ACCESS = ("OPENAI_API_KEY", "OPENAI_BASE_URL", "OPENAI_ORGANIZATION", "OPENAI_PROJECT")
+"""All or nothing: a key from the environment must not be sent to a server that a file in some directory names."""
+NAMES = (*ACCESS, "OPENAI_TIMEOUT", "OPENAI_MAX_RETRIES")
 """What is taken from it; a directory that somebody else filled must not set anything else."""
 
 
 def load_dotenv(path: Path) -> None:
-    """Take the settings of the file, unless the environment has a key or a server of its own.
-
-    All or nothing: a key from the environment must not be sent to a server that a file in some directory names.
-    """
-    if path.is_file() and not set(NAMES) & os.environ.keys():
-        values = dotenv_values(path, interpolate=False)
-        os.environ.update({name: str(values[name]) for name in NAMES if values.get(name)})
+    """Take the settings that the environment lacks; who is asked and with which key, only where it names neither."""
+    if not path.is_file():
+        return
+    values = dotenv_values(path, interpolate=False)
+    kept = os.environ.keys() | (ACCESS if set(ACCESS) & os.environ.keys() else ())
+    os.environ.update({name: str(values[name]) for name in NAMES if values.get(name) and name not in kept})

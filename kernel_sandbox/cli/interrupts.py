@@ -11,6 +11,9 @@ from typing import Any, Self
 
 from kernel_sandbox.errors import SandboxError
 
+Hints = tuple[str, str, str]
+"""What a user is told before the first Ctrl-C, after it, and after the second."""
+
 
 class Interrupts:
     """Takes SIGINT while it is entered. Only in the main thread (signal.signal).
@@ -27,6 +30,8 @@ class Interrupts:
         self.count = 0
         self._interrupt = interrupt
         self._again = again
+        ends = "ends the run" if again is None else "stops it by force"
+        self._hints: Hints = ("Ctrl-C interrupts", f"interrupting; Ctrl-C again {ends}", "stopping by force")
         self._previous: Any = signal.SIG_DFL
 
     def __enter__(self) -> Self:
@@ -41,11 +46,11 @@ class Interrupts:
     @property
     def hint(self) -> str:
         """What the user can do now, or is waiting for."""
-        if self.count == 0:
-            return "Ctrl-C interrupts"
-        if self.count == 1:
-            return f"interrupting; Ctrl-C again {'ends the run' if self._again is None else 'stops it by force'}"
-        return "stopping by force"
+        return self._hints[min(self.count, 2)]
+
+    def change(self, interrupt: Callable[[], None], again: Callable[[], None], hints: Hints) -> None:
+        """Do something else from now on, for something else runs; the count begins anew."""
+        self.count, self._interrupt, self._again, self._hints = 0, interrupt, again, hints
 
     @contextlib.contextmanager
     def passed_on(self) -> Any:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import sys
 from pathlib import Path
 
 import click
@@ -33,7 +32,7 @@ def kernelspec() -> None:
 @click.option("--display-name", default=kernelspecs.DISPLAY_NAME, show_default=True, help="What people see.")
 @sandbox_options
 def install(
-    *, place: str | None, prefix: Path | None, name: str, display_name: str, engine: str, spec: SandboxSpec
+    *, place: str | None, prefix: Path | None, name: str, display_name: str, engine: str | None, spec: SandboxSpec
 ) -> int:
     """Install a kernel that runs in a sandbox.
 
@@ -48,11 +47,12 @@ def install(
     """
     if place and prefix:
         raise click.UsageError("Give one of --user, --sys-prefix and --prefix.")
-    in_environment = place == "sys-prefix" or (place is None and sys.prefix != sys.base_prefix)
     if prefix is not None:
         directory = kernelspecs.prefix_directory(prefix.expanduser().absolute())
+    elif place is None:
+        directory = kernelspecs.default_directory()
     else:
-        directory = kernelspecs.prefix_directory() if in_environment else kernelspecs.user_directory()
+        directory = kernelspecs.prefix_directory() if place == "sys-prefix" else kernelspecs.user_directory()
     target = kernelspecs.install(directory, name=name, display_name=display_name, engine=engine, spec=spec)
     screen = Screen()
     screen.say(("✓ ", "bold green"), (display_name, "bold"), f" is installed in {target}.")

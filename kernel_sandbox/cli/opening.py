@@ -86,7 +86,7 @@ def check_uploads(paths: Sequence[Path]) -> None:
 @contextlib.contextmanager
 def opened_session(
     screen: Screen,
-    engine: str,
+    engine: str | None,
     spec: SandboxSpec,
     *,
     data: Sequence[Path],
@@ -101,7 +101,10 @@ def opened_session(
             session.open()
         limits = f"{format_size(spec.limits.memory_bytes)} memory, {spec.limits.cpus:g} processors, no network"
         took = format_seconds(time.monotonic() - started)
-        screen.say((f"Sandbox of {spec.image}: {limits}  ({took})", "dim"))
+        how = f"{session.engine}{'' if engine else f' ({session.engine_reason})'}"
+        screen.say((f"Sandbox of {spec.image} on {how}: {limits}  ({took})", "dim"))
+        for weakness in session.weakened:
+            screen.say((f"  weakened here: {weakness}", "yellow"))
         for path in data:
             with _busy(screen, f"Copying {path.name}"):
                 info = session.files.upload(path)

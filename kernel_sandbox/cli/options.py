@@ -9,6 +9,7 @@ from typing import Any
 import click
 
 from kernel_sandbox.engines import NAMES
+from kernel_sandbox.engines.choice import VARIABLE
 from kernel_sandbox.errors import PolicyError
 from kernel_sandbox.policy import Limits, Mount, SandboxSpec, format_size, parse_size
 
@@ -24,12 +25,14 @@ def _check_size(ctx: click.Context, param: click.Parameter, value: str | None) -
         raise click.BadParameter(str(exc)) from exc
 
 
-def engine_option(command: Command) -> Command:
-    """Add --engine."""
-    option = click.option(
-        "--engine", type=click.Choice(NAMES), default=NAMES[0], show_default=True, help="What starts sandboxes."
-    )
-    return option(command)
+def engine_option(help_text: str) -> Callable[[Command], Command]:
+    """Add --engine, for what starts a sandbox or prepares it; KERNEL_SANDBOX_ENGINE counts too."""
+    return click.option("--engine", type=click.Choice(NAMES), envvar=VARIABLE, help=help_text)
+
+
+def one_engine_option(command: Command) -> Command:
+    """Add --engine, for what is about every engine unless one is named."""
+    return click.option("--engine", type=click.Choice(NAMES), help="Only this one.")(command)
 
 
 def sandbox_options(command: Command) -> Command:
@@ -42,7 +45,9 @@ def sandbox_options(command: Command) -> Command:
         return command(*args, spec=_spec(timeout=options.pop("timeout", "default"), **described), **options)
 
     decorators = [
-        engine_option,
+        engine_option(
+            "What starts the sandbox.  [default: docker where it answers and has the image, else bubblewrap]"
+        ),
         click.option(
             "--image",
             default=_default.image,

@@ -1,4 +1,4 @@
-"""Where the cells of `repl` come from: a person at a terminal, with readline, or lines that are piped in."""
+"""Where the cells of `repl` and the questions of `ask` come from: a person at a terminal, or lines piped in."""
 
 from __future__ import annotations
 
@@ -54,6 +54,22 @@ class Prompt:
                     print()
                 return None
             except KeyboardInterrupt:
+                print()
+
+    def read_question(self) -> str | None:
+        """Read a line for `ask`; None at the end of the input. Ctrl-C takes back what was typed."""
+        while True:
+            if self.interactive:
+                print()
+            try:
+                return self._read_line("? ").strip()
+            except EOFError:
+                if self.interactive:
+                    print()
+                return None
+            except KeyboardInterrupt:
+                if not self.interactive:
+                    raise
                 print()
 
     def _read_cell(self, label: str) -> str:

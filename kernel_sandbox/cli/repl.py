@@ -14,13 +14,13 @@ from pathlib import Path
 import click
 from rich.text import Text
 
+from kernel_sandbox.artifacts import PictureFolder
 from kernel_sandbox.cli.app import FAILED
 from kernel_sandbox.cli.cell_view import CellView
 from kernel_sandbox.cli.console import Screen, make_table, show_error
 from kernel_sandbox.cli.interrupts import Interrupts
 from kernel_sandbox.cli.opening import check_uploads, opened_session, start_options
 from kernel_sandbox.cli.options import sandbox_options
-from kernel_sandbox.cli.pictures import PictureFolder
 from kernel_sandbox.cli.prompt import Prompt
 from kernel_sandbox.cli.terminal import one_line, plain
 from kernel_sandbox.errors import SandboxError
@@ -52,7 +52,7 @@ def repl(
     data: tuple[Path, ...],
     save: Path | None,
     output_dir: Path | None,
-    engine: str,
+    engine: str | None,
     spec: SandboxSpec,
 ) -> int:
     """Type Python at a prompt; it runs in a sandbox.

@@ -11,15 +11,15 @@ import click
 from rich.syntax import Syntax
 from rich.text import Text
 
+from kernel_sandbox.artifacts import PictureFolder
 from kernel_sandbox.cli.app import FAILED, INTERRUPTED
 from kernel_sandbox.cli.cell_view import CellView, format_seconds
 from kernel_sandbox.cli.console import Screen
 from kernel_sandbox.cli.interrupts import Interrupts
 from kernel_sandbox.cli.opening import check_uploads, opened_session, start_options
 from kernel_sandbox.cli.options import sandbox_options
-from kernel_sandbox.cli.pictures import PictureFolder
 from kernel_sandbox.cli.source_files import may_fail, read_cells
-from kernel_sandbox.cli.terminal import one_line, visible
+from kernel_sandbox.cli.terminal import one_line, visible_source
 from kernel_sandbox.outputs import Execution
 from kernel_sandbox.policy import SandboxSpec
 from kernel_sandbox.reactor import portal
@@ -42,7 +42,7 @@ def run(
     save: Path | None,
     output_dir: Path | None,
     keep_going: bool,
-    engine: str,
+    engine: str | None,
     spec: SandboxSpec,
 ) -> int:
     """Run FILE, a script or a notebook, cell by cell in a fresh sandbox.
@@ -182,18 +182,21 @@ class Replay:
         return INTERRUPTED if self.interrupted else FAILED if self.failures else 0
 
 
-def show_code(screen: Screen, number: str, source: str) -> None:
-    """Show the first lines of a cell: highlighted on a terminal, else only the first."""
+def show_code(screen: Screen, number: str, source: str) -> bool:
+    """Show the first lines of a cell: highlighted on a terminal, else only the first. True where all of it is shown."""
     if not screen.live:
         screen.say(f"[{number}] {one_line(source, 100)}")
-        return
-    lines = visible(source).strip("\n").split("\n")
+        return False
+    lines = visible_source(source).strip("\n").split("\n")
     shown = lines if len(lines) <= CODE_LINES + 1 else lines[:CODE_LINES]
     code = Syntax("", "python", theme="ansi_dark", background_color="default").highlight("\n".join(shown))
     screen.say()
+    room, cut = max(screen.width - len(number) - 3, 10), len(shown) < len(lines)
     for place, line in enumerate(code.split("\n")[: len(shown)]):
         head = number if place == 0 else " " * len(number)
-        line.truncate(max(screen.width - len(number) - 3, 10), overflow="ellipsis")
+        cut = cut or line.cell_len > room
+        line.truncate(room, overflow="ellipsis")
         screen.console.print(Text.assemble((head, "bold cyan"), (" │ ", "dim"), line))
     if len(shown) < len(lines):
         screen.say((f"{' ' * len(number)} │ … {len(lines) - CODE_LINES} more lines", "dim"))
+    return not cut

@@ -9,49 +9,56 @@ import click
 from rich.text import Text
 
 from kernel_sandbox.cli.console import Screen, make_table
-from kernel_sandbox.cli.options import engine_option
+from kernel_sandbox.cli.options import one_engine_option
 from kernel_sandbox.cli.terminal import plain
-from kernel_sandbox.engines import get_engine
-from kernel_sandbox.engines.base import SandboxInfo
-from kernel_sandbox.reactor import portal
+from kernel_sandbox.engines.base import Engine, SandboxInfo
 from kernel_sandbox.run_directory import remove_stale_directories
+from kernel_sandbox.survey import ask_engines, sandboxes
 
 
 @click.command(short_help="List the sandboxes that there are.")
-@engine_option
+@one_engine_option
 @click.option("--json", "as_json", is_flag=True, help="Print JSON, for programs.")
-def ps(*, engine: str, as_json: bool) -> int:
-    """List the sandboxes that there are, with the processes that own them.
+def ps(*, engine: str | None, as_json: bool) -> int:
+    """List the sandboxes that there are in any engine, with the processes that own them.
 
     A sandbox ends with its owner. One whose owner is dead is garbage, which "kernel-sandbox gc" removes.
 
     \b
     Exit status:
       0     the list was shown
-      2     no engine answers
+      2     the engine of --engine does not answer
     """
-    found = sorted(portal().call(get_engine(engine).sandboxes), key=lambda info: info.created)
+    answers = ask_engines(sandboxes, engine).given.items()
+    found = [(name, info) for name, infos in answers for info in infos]
+    found.sort(key=lambda pair: pair[1].created)
     if as_json:
-        click.echo(json.dumps([_as_json(info) for info in found], indent=1))
+        click.echo(json.dumps([_as_json(name, info) for name, info in found], indent=1))
         return 0
     screen = Screen()
     if not found:
         screen.say(("No sandboxes.", "dim"))
         return 0
-    table = make_table("SESSION", "IMAGE", "STATUS", "AGE", "OWNER")
-    for info in found:
+    table = make_table("SESSION", "ENGINE", "IMAGE", "STATUS", "AGE", "OWNER")
+    for name, info in found:
         owner = Text(f"pid {info.owner_pid}" if info.owner_pid else "unknown")
         owner = owner.append(" is dead", "red") if info.owner_gone else owner
-        table.add_row(*(plain(text) for text in (info.session_id, info.image, info.status, _age(info))), owner)
+        cells = (info.session_id, name, info.image, info.status, _age(info))
+        table.add_row(*(plain(text) for text in cells), owner)
     screen.table(table)
-    if any(info.owner_gone for info in found):
+    if any(info.owner_gone for _, info in found):
         screen.say("Remove what dead owners left with: ", ("kernel-sandbox gc", "cyan"))
     return 0
 
 
-def _as_json(info: SandboxInfo) -> dict[str, object]:
+async def _collect_garbage(engine: Engine) -> int:
+    return await engine.collect_garbage()
+
+
+def _as_json(engine: str, info: SandboxInfo) -> dict[str, object]:
     return {
         "id": info.id,
+        "engine": engine,
         "session": info.session_id,
         "image": info.image,
         "status": info.status,
@@ -70,20 +77,21 @@ def _age(info: SandboxInfo) -> str:
 
 
 @click.command(short_help="Remove what dead processes left behind.")
-@engine_option
-def gc(*, engine: str) -> int:
+@one_engine_option
+def gc(*, engine: str | None) -> int:
     """Remove the sandboxes and run directories whose owner on this machine is dead.
 
-    Sandboxes end with their owners by themselves; this is for what a crash of the engine or of the machine left.
+    Sandboxes end with their owners by themselves; this is for what a crash of the engine or of the machine left, in
+    every engine that answers.
 
     \b
     Exit status:
       0     done, whether there was anything or not
-      2     no engine answers
+      2     the engine of --engine does not answer
     """
-    sandboxes = portal().call(get_engine(engine).collect_garbage)
+    removed = sum(ask_engines(_collect_garbage, engine).given.values())
     directories = remove_stale_directories()
-    counts = [_count(sandboxes, "sandbox", "sandboxes"), _count(directories, "run directory", "run directories")]
+    counts = [_count(removed, "sandbox", "sandboxes"), _count(directories, "run directory", "run directories")]
     Screen().say(f"Removed {' and '.join(counts)}.")
     return 0
 

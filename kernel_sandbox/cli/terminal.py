@@ -27,6 +27,11 @@ def visible(text: str) -> str:
     return _CONTROL.sub(_show, text.replace("\r\n", "\n"))
 
 
+def visible_source(text: str) -> str:
+    """Make a program visible as `visible` does, and its colours too: they could hide what it does."""
+    return visible(text.replace("\x1b", "\u241b"))
+
+
 def plain(text: str) -> str:
     """Make control characters visible as `visible` does, and leave colours out."""
     return _SGR.sub("", visible(text))

@@ -7,7 +7,7 @@ from functools import lru_cache
 from kernel_sandbox.engines.base import Engine
 from kernel_sandbox.errors import EngineError
 
-NAMES = ("docker",)
+NAMES = ("docker", "bubblewrap")
 
 
 @lru_cache
@@ -17,4 +17,8 @@ def get_engine(name: str) -> Engine:
         from kernel_sandbox.engines.docker import DockerEngine
 
         return DockerEngine()
+    if name == "bubblewrap":
+        from kernel_sandbox.engines.bubblewrap import BubblewrapEngine
+
+        return BubblewrapEngine()
     raise EngineError(f"There is no engine named {name!r}: choose {' or '.join(NAMES)}.")

@@ -59,7 +59,11 @@ class Sandbox(ABC):
     weakened: tuple[str, ...] = ()
     """What the engine could not hold of the promised profile, in words."""
     preload: tuple[str, ...] = ()
-    """Modules that the image wants imported before a kernel is forked."""
+    """Modules that the image wants imported before the first kernel is forked."""
+    preload_later: tuple[str, ...] = ()
+    """Modules that it wants imported after that, for the kernels of restarts."""
+    sockets: Path | None = None
+    """Where the host reaches SOCKETS_INSIDE, if not in the directory that was shared."""
 
     @abstractmethod
     async def receive(self) -> bytes:
@@ -84,12 +88,17 @@ class Engine(ABC):
     name: str
 
     @abstractmethod
+    async def check(self, spec: SandboxSpec) -> None:
+        """Find out whether a sandbox could be started. Raises EngineUnavailable or ImageNotFound where not."""
+
+    @abstractmethod
     async def start(
         self, spec: SandboxSpec, argv: list[str], *, session_id: str, shared: Path | None, boot: bytes
     ) -> Sandbox:
         """Start a sandbox with `argv` as PID 1, the bytes of `boot` first on its standard input.
 
-        `shared` is a host directory to show at SOCKETS_INSIDE; without one a small tmpfs is there. Raises
+        `shared` is a host directory to show at SOCKETS_INSIDE; without one a small tmpfs is there. An engine whose
+        sandboxes' files the host can reach anyway puts a tmpfs there in any case, and says where (`sockets`). Raises
         EngineUnavailable, ImageNotFound or EngineError; then nothing of the attempt is left.
         """
 

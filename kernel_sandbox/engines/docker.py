@@ -24,6 +24,7 @@ import anyio.to_thread
 from kernel_sandbox.engines.attached import plain_socket
 from kernel_sandbox.engines.base import SOCKETS_INSIDE, Engine, Finding, Sandbox, SandboxInfo
 from kernel_sandbox.engines.docker_client import connect, is_gone, translated_errors
+from kernel_sandbox.engines.seccomp import docker_profile
 from kernel_sandbox.errors import EngineError, ImageNotFound, SandboxLost
 from kernel_sandbox.images import image_names, reference
 from kernel_sandbox.policy import HOME_DIRECTORY, Limits, SandboxSpec, format_size
@@ -153,6 +154,11 @@ class DockerEngine(Engine):
             self._facts = dict(await call(client.info)) | {"IsPodman": any("Podman" in name for name in names)}
         return self._facts
 
+    async def check(self, spec: SandboxSpec) -> None:
+        client = await self.client()
+        await call(client.ping)
+        await self._image(client, spec.image)
+
     async def supports_ipc(self, spec: SandboxSpec) -> bool:
         facts = await self.facts()
         host = (await self.client()).api.base_url
@@ -173,7 +179,9 @@ class DockerEngine(Engine):
         name = f"kernel-sandbox-{session_id}-{secrets.token_hex(4)}"
         sandbox = DockerSandbox(client, name, image["Id"])
         sandbox.weakened = ("Podman sets no inode limits on tmpfs",) if facts.get("IsPodman") else ()
-        sandbox.preload = tuple((image["Config"].get("Labels") or {}).get(f"{LABEL}.preload", "").split())
+        image_labels = image["Config"].get("Labels") or {}
+        sandbox.preload = tuple(image_labels.get(f"{LABEL}.preload", "").split())
+        sandbox.preload_later = tuple(image_labels.get(f"{LABEL}.preload-later", "").split())
         try:
             with _start_errors(spec):
                 await self._create_and_start(sandbox, image["Id"], argv, labels, options)
@@ -259,7 +267,7 @@ def _profile(
     config = host_config(
         network_mode="none",
         cap_drop=["ALL"],
-        security_opt=["no-new-privileges"],
+        security_opt=["no-new-privileges", f"seccomp={docker_profile()}"],
         read_only=True,
         ipc_mode="none",
         auto_remove=True,

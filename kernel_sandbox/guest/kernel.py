@@ -13,6 +13,8 @@ import sys
 from typing import Any
 
 PR_SET_DUMPABLE = 4
+OUR_FINDERS = ("SourceFinder", "ArchiveFinder")
+"""In a kernel the user's own files come before the image's modules, as everywhere."""
 DATA_RESOURCE = "application/vnd.dataresource+json"
 TABLE_CELLS = 20_000
 """Rows times columns that travel as data, whatever `table_rows` says."""
@@ -68,7 +70,7 @@ def _become_ordinary(request: dict[str, Any]) -> None:
     sys.argv = ["ipykernel_launcher"]
     for name in [name for name in sys.modules if name.partition(".")[0] == "kernel_sandbox"]:
         del sys.modules[name]
-    sys.meta_path[:] = [finder for finder in sys.meta_path if type(finder).__name__ != "SourceFinder"]
+    sys.meta_path[:] = [finder for finder in sys.meta_path if type(finder).__name__ not in OUR_FINDERS]
     # Kernels forked from one process would all draw the same numbers; `random` seeds itself after a fork.
     numpy_random = sys.modules.get("numpy.random")
     if numpy_random is not None:

@@ -1,13 +1,15 @@
 """A process that has imported ipykernel, and forks a kernel from itself whenever PID 1 asks.
 
-The fork saves the import (200 ms) at the first start, and at every restart what the image declares as preload
-modules too. PID 1 forks this process before it does anything else, so it holds no thread, no zmq context and no
-event loop: a fork from it is safe. It is not dumpable: code of the same user in the sandbox cannot trace it or
-write to its memory (prctl(2), PR_SET_DUMPABLE), only kill it, and then PID 1 starts another.
+The fork saves the import (200 ms) at the first start, which the image's preload modules join; those that it declares
+for later are imported after it, and every restart finds them. PID 1 forks this process before it does anything else,
+so it holds no thread, no zmq context and no event loop: a fork from it is safe. It is not dumpable: code of the same
+user in the sandbox cannot trace it or write to its memory (prctl(2), PR_SET_DUMPABLE), only kill it, and then PID 1
+starts another.
 """
 
 from __future__ import annotations
 
+import gc
 import importlib
 import json
 import os
@@ -16,6 +18,8 @@ import signal
 import socket
 import sys
 from typing import Any
+
+from kernel_sandbox.guest import archive
 
 MESSAGE_LIMIT = 256 * 1024
 
@@ -52,12 +56,13 @@ def close_descriptors(keep: int) -> None:
 
 
 def _serve(control: socket.socket) -> None:
+    _use_archive()
+    gc.disable()  # imports make many objects and free few: collecting between them takes a sixth of their time
     missing = _import("ipykernel.kernelapp")
     waiting: list[str] = []
     forked = False
     while True:
-        # The first kernel does not wait for the preload modules; a restart finds them imported.
-        if forked and waiting and not select.select([control], [], [], 0)[0]:
+        if waiting and not select.select([control], [], [], 0)[0]:
             _import(waiting.pop(0))
             continue
         message = control.recv(MESSAGE_LIMIT)
@@ -67,12 +72,24 @@ def _serve(control: socket.socket) -> None:
             control.send(json.dumps({"error": missing}).encode())
             continue
         request = json.loads(message)
-        control.send(json.dumps({"pid": _fork_kernel(request, control)}).encode())
         if not forked:
-            forked, waiting = True, request["preload"]
             # Libraries read their settings when they are imported: matplotlib its backend, OpenBLAS its threads.
             os.environ.clear()
             os.environ.update(request["env"])
+            for name in request["preload"]:
+                _import(name)
+            # The first kernel does not wait for these; a restart finds them imported.
+            forked, waiting = True, request["preload_later"]
+        gc.freeze()  # what is there will not be freed: a collection in a kernel would only unshare its pages
+        control.send(json.dumps({"pid": _fork_kernel(request, control)}).encode())
+
+
+def _use_archive() -> None:
+    """Import the image's modules from its archive, where it has one."""
+    try:
+        sys.meta_path.insert(0, archive.ArchiveFinder(archive.PLACE))
+    except (OSError, ValueError):
+        pass
 
 
 def _import(name: str) -> str | None:
@@ -102,6 +119,7 @@ def _fork_kernel(request: dict[str, Any], control: socket.socket) -> int:
         os.close(reader)
         os.close(writer)
         control.close()
+        gc.enable()
         from kernel_sandbox.guest import kernel
 
         sys.exit(kernel.run(request))

@@ -5,6 +5,7 @@ coerced, and nothing here raises because of it. The session calls it; `transcrip
 
     values      the Output union and the events of a running cell
     content     hostile message content in, clean bounded values out
+    pictures    what a bundle's picture is and how large
     tables      DataFrames from table-schema JSON, never from pickles
     execution   Execution, the result of one cell
     collector   SessionOutputs, CellOutputs: coalescing, clearing, updating, caps
@@ -15,6 +16,7 @@ from __future__ import annotations
 from kernel_sandbox.outputs.collector import CellOutputs, SessionOutputs
 from kernel_sandbox.outputs.content import clean_json, clean_text
 from kernel_sandbox.outputs.execution import Execution, Status
+from kernel_sandbox.outputs.pictures import PICTURE_SUFFIXES, Picture, has_picture, picture_of
 from kernel_sandbox.outputs.values import (
     ClearOutput,
     DisplayData,
@@ -27,6 +29,7 @@ from kernel_sandbox.outputs.values import (
 )
 
 __all__ = [
+    "PICTURE_SUFFIXES",
     "CellOutputs",
     "ClearOutput",
     "DisplayData",
@@ -36,9 +39,12 @@ __all__ = [
     "ExecuteResult",
     "Execution",
     "Output",
+    "Picture",
     "SessionOutputs",
     "Status",
     "StreamOutput",
     "clean_json",
     "clean_text",
+    "has_picture",
+    "picture_of",
 ]

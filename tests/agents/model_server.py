@@ -49,11 +49,19 @@ class Cut:
     cleanly: bool = False
 
 
+@dataclass(frozen=True)
+class Slow:
+    """Stream the answer with so many seconds before each piece of five characters."""
+
+    answer: Say | Call
+    pause: float
+
+
 class Hang:
     """Answer when the server is closed."""
 
 
-Reply = Say | Call | Fail | Raw | Cut | Hang
+Reply = Say | Call | Fail | Raw | Cut | Slow | Hang
 
 
 class ModelServer(ThreadingHTTPServer):
@@ -107,7 +115,7 @@ class _Handler(BaseHTTPRequestHandler):
         elif body.get("stream"):
             self._stream(reply)
         else:
-            assert not isinstance(reply, Cut), "only a stream can be cut"
+            assert not isinstance(reply, Cut | Slow), "only a stream can be cut or slow"
             self._send(200, json.dumps(_completion(reply)).encode())
 
     def _send(self, status: int, content: bytes, headers: Mapping[str, str] | None = None) -> None:
@@ -118,14 +126,16 @@ class _Handler(BaseHTTPRequestHandler):
         self.end_headers()
         self.wfile.write(content)
 
-    def _stream(self, reply: Say | Call | Cut) -> None:
+    def _stream(self, reply: Say | Call | Cut | Slow) -> None:
         self.send_response(200)
         self.send_header("Content-Type", "text/event-stream")
         self.send_header("Transfer-Encoding", "chunked")
         self.end_headers()
-        answer = reply.answer if isinstance(reply, Cut) else reply
+        answer = reply.answer if isinstance(reply, Cut | Slow) else reply
         events = [f"data: {json.dumps(chunk)}\n\n".encode() for chunk in _chunks(answer)] + [b"data: [DONE]\n\n"]
         for event in events[: len(events) // 2] if isinstance(reply, Cut) else events:
+            if isinstance(reply, Slow) and self.server.closing.wait(reply.pause):
+                break
             self._write_chunk(event)
         if isinstance(reply, Cut) and not reply.cleanly:
             self.close_connection = True

@@ -16,6 +16,7 @@ from kernel_sandbox.agents import (
     BaseAgent,
     ChatMessages,
     Completion,
+    ModelAnswered,
     ScriptedModel,
     TextDelta,
     ToolCall,
@@ -24,7 +25,7 @@ from kernel_sandbox.agents import (
     Usage,
     tool,
 )
-from kernel_sandbox.agents.loop import INTERRUPTED
+from kernel_sandbox.agents.loop import GIVEN_UP, INTERRUPTED
 from kernel_sandbox.errors import ModelError
 
 pytestmark = pytest.mark.anyio
@@ -146,7 +147,13 @@ async def test_events_show_each_step() -> None:
     agent = Adder(ScriptedModel([ONE, "3"]), on_event=events.append)
     await agent.atask("go")
     call = ONE.tool_calls[0]
-    assert events == [ToolCallStarted(call), ToolResult(call, "3"), TextDelta("3")]
+    assert events == [
+        ModelAnswered(ONE, Usage(100, 10, 5)),
+        ToolCallStarted(call),
+        ToolResult(call, "3"),
+        TextDelta("3"),
+        ModelAnswered(Completion("3"), Usage(100, 10, 5)),
+    ]
 
 
 async def test_answer_cut_at_the_token_limit_says_so() -> None:
@@ -170,6 +177,7 @@ async def test_cancelled_task_leaves_a_whole_conversation() -> None:
     contents = [m["content"] for m in agent.messages.get_messages() if m["role"] == "tool"]
     assert contents == ["2", INTERRUPTED, INTERRUPTED]
     assert_answered_once(agent.messages)
+    assert agent.messages.get_messages()[-1] == {"role": "assistant", "content": GIVEN_UP}
     assert await agent.atask("go on") == "on"
 
 

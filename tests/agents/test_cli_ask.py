@@ -11,8 +11,10 @@ from typing import Any
 import nbformat
 import pytest
 
+from kernel_sandbox.cli.dotenv import load_dotenv
+
 from ..conftest import missing
-from .model_server import Call, Reply, Say, model_server
+from .model_server import Call, Fail, Reply, Say, model_server
 
 LOAD = "import pandas as pd\ndf = pd.read_csv('cities.csv')"
 COMMAND = Path(sys.executable).parent / "kernel-sandbox"
@@ -54,11 +56,41 @@ def test_ask_answers_with_cells_and_keeps_a_notebook(tmp_path: Path) -> None:
     notebook = nbformat.read(tmp_path / "out.ipynb", as_version=4)  # type: ignore[no-untyped-call]
     nbformat.validate(notebook)
     kinds = [cell.cell_type for cell in notebook.cells]
-    assert kinds == ["code", "markdown", "code", "code", "markdown"]
-    assert "Which city sold most?" in notebook.cells[1].source
-    assert notebook.cells[3].outputs[0].data["text/plain"].startswith("city\nOslo    7")
-    assert notebook.cells[4].source == "Oslo sold most: **7**. [x](https://evil.example/?d=7)"
+    assert kinds == ["markdown", "code", "markdown", "code", "code", "markdown"]
+    assert notebook.cells[0].source.startswith("# Questions about cities.csv\n\nAnswered by o3-mini")
+    assert "Which city sold most?" in notebook.cells[2].source
+    assert notebook.cells[4].outputs[0].data["text/plain"].startswith("city\nOslo    7")
+    assert notebook.cells[5].source == "Oslo sold most: **7**. [x](https://evil.example/?d=7)"
     assert "canary-key-4711" not in (tmp_path / "out.ipynb").read_text() + done.stdout + done.stderr
+
+
+def test_ask_without_a_terminal_writes_each_text_once_and_plainly(tmp_path: Path) -> None:
+    replies: list[Reply] = [
+        Call([("execute_python_code", {"python_code": "print(6 * 7)"})], text="Let me *look*.\x1b[31m"),
+        Call([("list_files", {})], text="And the files."),
+        Say("It is 42."),
+    ]
+    done, _ = ask("How much?", "--save", "out.ipynb", replies=replies, directory=tmp_path)
+    assert done.returncode == 0, done.stderr
+    lines = done.stdout.splitlines()
+    order = ["Let me *look*.", "[1] print(6 * 7)", "42", "And the files.", "→ list_files {}", "It is 42."]
+    assert [lines.count(line) for line in order] == [1] * len(order)
+    assert sorted(order, key=lines.index) == order
+    assert "\x1b" not in done.stdout
+    assert "thinking" not in done.stdout
+    notebook = nbformat.read(tmp_path / "out.ipynb", as_version=4)  # type: ignore[no-untyped-call]
+    sources = ["## How much?", "Let me *look*.\x1b[31m", "print(6 * 7)", "And the files.", "It is 42."]
+    assert [cell.source for cell in notebook.cells[2:]] == sources
+
+
+def test_ask_goes_on_after_a_server_that_failed(tmp_path: Path) -> None:
+    done, server = ask("--save", "out.ipynb", replies=[Fail(400), Say("Fine.")], directory=tmp_path, answers="a\nb\n")
+    assert done.returncode == 1
+    assert done.stderr.startswith("error: The server refused the request")
+    assert "Fine." in done.stdout
+    assert len(server.requests) == 2
+    notebook = nbformat.read(tmp_path / "out.ipynb", as_version=4)  # type: ignore[no-untyped-call]
+    assert notebook.cells[3].source.startswith("*No answer came: The server refused the request")
 
 
 def test_ask_console_keeps_its_state_and_ends_with_exit(tmp_path: Path) -> None:
@@ -110,6 +142,26 @@ def test_ask_reads_a_dotenv_file_only_where_the_environment_has_nothing(tmp_path
     assert len(server.requests) == 1
 
 
+def test_dotenv_gives_what_the_environment_lacks_but_never_half_an_access(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    path = tmp_path / ".env"
+    path.write_text(
+        "OPENAI_API_KEY=file\nOPENAI_BASE_URL=http://file\nOPENAI_TIMEOUT=5\nOPENAI_MAX_RETRIES=1\nHOME=/x\n"
+    )
+    everything = {"OPENAI_API_KEY": "file", "OPENAI_BASE_URL": "http://file"}
+    for own, taken in (
+        ({}, everything | {"OPENAI_TIMEOUT": "5", "OPENAI_MAX_RETRIES": "1"}),
+        ({"OPENAI_API_KEY": "own"}, {"OPENAI_TIMEOUT": "5", "OPENAI_MAX_RETRIES": "1"}),
+        ({"OPENAI_TIMEOUT": "9"}, everything | {"OPENAI_MAX_RETRIES": "1"}),
+    ):
+        environment = {"HOME": "/home"} | own
+        monkeypatch.setattr(os, "environ", environment)
+        load_dotenv(path)
+        assert environment == {"HOME": "/home"} | own | taken
+        monkeypatch.undo()
+
+
 def test_ask_tells_what_is_wrong_with_the_model(tmp_path: Path) -> None:
     done, _ = ask("Hello?", "--model", "o3-mini", replies=[], directory=tmp_path)
     assert done.returncode == 2
@@ -126,11 +178,17 @@ def test_demo_answers_on_its_own_data_without_a_key(tmp_path: Path) -> None:
     )
     assert done.returncode == 0, done.stderr
     assert "rule-based" in done.stdout
+    assert "ANALYST" not in done.stdout
     notebook = nbformat.read(tmp_path / "traffic_demo.ipynb", as_version=4)  # type: ignore[no-untyped-call]
     nbformat.validate(notebook)
-    assert "What factors contribute" in notebook.cells[1].source
+    assert "rule-based analyst" in notebook.cells[0].source
+    assert "What factors contribute" in notebook.cells[2].source
     assert notebook.cells[-1].cell_type == "markdown"
     figures = [
         output for cell in notebook.cells for output in cell.get("outputs", []) if "image/png" in output.get("data", {})
     ]
     assert figures
+    outputs = [output for cell in notebook.cells for output in cell.get("outputs", [])]
+    read = [output.data for output in outputs if "ANALYST" in str(output)]
+    assert len(read) == 7
+    assert all(data["text/html"].startswith("<details><summary>") for data in read)

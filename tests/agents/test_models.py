@@ -148,6 +148,42 @@ def test_key_and_address_come_from_the_environment(monkeypatch: pytest.MonkeyPat
         assert server.keys == ["Bearer from-environment", "Bearer none"]
 
 
+def test_time_out_and_retries_come_from_the_environment(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("OPENAI_TIMEOUT", "0.3")
+    monkeypatch.setenv("OPENAI_MAX_RETRIES", "1")
+    with model_server(Hang(), Hang(), Say("too late")) as server:
+        model = OpenAILanguageModel(api_key="k", base_url=server.url)
+        started = time.perf_counter()
+        with pytest.raises(ModelError, match="did not answer in time"):
+            model.generate_completion("m", HELLO)
+        assert time.perf_counter() - started < 10
+        assert len(server.requests) == 2
+        model.close()
+        own = OpenAILanguageModel(api_key="k", base_url=server.url, timeout=60, max_retries=0)  # arguments go first
+        assert own.generate_completion("m", HELLO).content == "too late"
+        own.close()
+
+
+@pytest.mark.parametrize(
+    ("name", "value"),
+    [("OPENAI_TIMEOUT", bad) for bad in ("soon", "0", "-1", "inf", "nan", "1e999")]
+    + [("OPENAI_MAX_RETRIES", bad) for bad in ("many", "-1", "1.5", "٣", "1000")],
+)
+def test_unusable_settings_are_named(monkeypatch: pytest.MonkeyPatch, name: str, value: str) -> None:
+    monkeypatch.setenv(name, value)
+    with pytest.raises(ModelNotConfigured, match=f"{name}='{value}'"):
+        OpenAILanguageModel(api_key="k", base_url="http://127.0.0.1:1/v1").generate_completion("m", HELLO)
+
+
+def test_empty_settings_are_none(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("OPENAI_TIMEOUT", "")
+    monkeypatch.setenv("OPENAI_MAX_RETRIES", " ")
+    with model_server(Say("hello")) as server:
+        model = OpenAILanguageModel(api_key="k", base_url=server.url)
+        assert model.generate_completion("m", HELLO).content == "hello"
+        model.close()
+
+
 def test_switch_forbids_requests(ask: Asker, no_model_requests: None, monkeypatch: pytest.MonkeyPatch) -> None:
     model, server = ask(Say("hello"))
     monkeypatch.setattr("kernel_sandbox.agents.models.ALLOW_MODEL_REQUESTS", False)

@@ -17,6 +17,7 @@ import pytest
 from kernel_sandbox import Execution, Session
 from kernel_sandbox.agents import AgentEvent, CellFinished, Completion, PythonExecAgent
 from kernel_sandbox.agents.offline import OfflineAnalyst
+from kernel_sandbox.agents.offline.conditions import ignored
 from kernel_sandbox.agents.offline.conversation import read_conversation
 from kernel_sandbox.agents.offline.notebook_cells import NotebookCell
 from kernel_sandbox.agents.offline.questions import parse_question
@@ -259,6 +260,45 @@ def test_same_conversation_has_the_same_completion() -> None:
     assert first == second
     assert first.tool_calls[0].id == "call_offline_3"
     assert 'target = "sales"\nnumbers = []\ncategories = ["city"]' in source_of(first)
+
+
+def test_condition_that_no_rule_applies_is_named_before_the_numbers() -> None:
+    results = [LOADED, PROFILED, report("group_values", [["Oslo", 2, 7, 3.5, 3.5]], groups=4), report("bars")]
+    for condition in ("in 2014", "since last May", "where it rains more than 5", "without the suites", "on weekends"):
+        answer = complete(*converse(f"Which cities have the highest sales {condition}?", *results)).content
+        assert answer.split("\n\n")[1].startswith(f"Not taken into account: “{condition}”."), answer
+        assert "for all rows" in answer
+    assert "“large”" in complete(*converse("average large sales by city", *results)).content
+    assert (
+        "Not taken into account" not in complete(*converse("Which 3 cities have the highest sales?", *results)).content
+    )
+
+
+@pytest.mark.parametrize(
+    ("question", "used", "phrases"),
+    [
+        (FACTORS, ["accidents", "traffic.csv"], []),
+        ("Using big.csv, what are the drivers of left?", ["left", "big.csv"], []),
+        ("on which weekdays do most accidents happen", ["accidents"], []),
+        ("How does rain influence speed when it is above 50?", ["rain_intensity", "speed"], ["when it is above 50"]),
+        (
+            "Which towns had the most fatal crashes during the winter?",
+            ["town", "crashes"],
+            ["fatal", "during the winter"],
+        ),
+        ("How many orders per customer did not arrive?", ["orders", "customer"], ["not arrive"]),
+    ],
+)
+def test_words_without_a_part_in_the_answer_are_found(question: str, used: list[str], phrases: list[str]) -> None:
+    assert ignored(question, used) == phrases
+
+
+def test_rows_are_counted_though_the_phrase_has_a_condition() -> None:
+    counted = report("group_counts", [["a", 3]], groups=1, counted=3)
+    messages = converse("Which city has the most incidents in 2014?", LOADED, PROFILED, counted, report("bars"))
+    answer = complete(*messages).content
+    assert "Not taken into account: “in 2014”" in answer
+    assert "1. a: 3 (100.0%)" in answer
 
 
 def test_lost_variables_are_loaded_again_once() -> None:

@@ -139,11 +139,12 @@ def test_events_show_the_cells_outputs_live(session: Session) -> None:
     model = ScriptedModel([cell("print('shown')"), "done"])
     PythonExecAgent(language_model_interface=model, session=session, on_event=events.append).task("go")
     kinds = [type(event).__name__ for event in events]
-    assert kinds == ["ToolCallStarted", "CellOutput", "CellFinished", "ToolResult", "TextDelta"]
-    assert isinstance(events[1], CellOutput)
-    assert isinstance(events[2], CellFinished)
-    assert events[2].execution.text == "shown\n"
-    assert isinstance(events[3], ToolResult)
+    cell_kinds = ["ToolCallStarted", "CellOutput", "CellFinished", "ToolResult"]
+    assert kinds == ["ModelAnswered", *cell_kinds, "TextDelta", "ModelAnswered"]
+    assert isinstance(events[2], CellOutput)
+    assert isinstance(events[3], CellFinished)
+    assert events[3].execution.text == "shown\n"
+    assert isinstance(events[4], ToolResult)
 
 
 async def test_agent_uses_an_async_session_in_its_own_loop(engine: str) -> None:

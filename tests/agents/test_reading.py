@@ -64,10 +64,10 @@ def test_colours_are_taken_away() -> None:
 def test_picture_is_one_line_with_its_measures() -> None:
     png = b"\x89PNG\r\n\x1a\n" + struct.pack(">I4sII", 13, b"IHDR", 640, 480) + bytes(1000)
     bundle = {"text/plain": "<Figure size 640x480 with 1 Axes>", "image/png": base64.b64encode(png).decode()}
-    line = read_bundle(bundle)
-    assert line.startswith("[<Figure size 640x480 with 1 Axes>: image/png, 640×480 pixels, 1")
-    assert "\n" not in line
-    assert "cannot be read" in read_bundle({"text/plain": "", "image/png": "no base64!"})
+    measures = "[Figure size 640x480 with 1 Axes: image/png, 640×480 pixels, 1 KB"
+    assert read_bundle(bundle) == f"{measures}. It is shown to the user; you cannot see it.]"
+    assert read_bundle(bundle, ", saved as x.png.") == f"{measures}, saved as x.png.]"
+    assert read_bundle({"text/plain": "", "image/png": "no base64!"}) == "[picture: image/png that cannot be read.]"
 
 
 def test_markdown_is_read_rather_than_the_name_of_its_object() -> None:

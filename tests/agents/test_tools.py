@@ -5,7 +5,7 @@ from typing import Any, Literal
 
 import pytest
 
-from kernel_sandbox.agents import ChatMessages, ScriptedModel, ToolCall, ToolInterface, ToolManager, tool
+from kernel_sandbox.agents import ChatMessages, ScriptedModel, ToolAnswer, ToolCall, ToolInterface, ToolManager, tool
 from kernel_sandbox.agents.arguments import ArgumentsRefused, parse_arguments
 
 pytestmark = pytest.mark.anyio
@@ -68,10 +68,10 @@ def test_tool_refuses_what_json_cannot_carry() -> None:
 
 async def test_tools_run_sync_and_async() -> None:
     tools = manager(check_weather, wait_for)
-    assert await tools.answer(ToolCall("1", "check_weather", '{"zipcode": "8000", "days": 2}')) == (
+    assert await tools.answer(ToolCall("1", "check_weather", '{"zipcode": "8000", "days": 2}')) == ToolAnswer(
         "8000: 2 days of sun in C None"
     )
-    assert json.loads(await tools.answer(ToolCall("2", "wait_for", '{"value": {"a": 1}}'))) == {"a": 1}
+    assert json.loads((await tools.answer(ToolCall("2", "wait_for", '{"value": {"a": 1}}'))).text) == {"a": 1}
 
 
 def test_async_tool_runs_from_sync_code() -> None:
@@ -104,8 +104,8 @@ def test_definitions_have_their_type() -> None:
 )
 async def test_what_goes_wrong_is_the_result(name: str, arguments: str, said: str) -> None:
     result = await manager(check_weather, Broken()).answer(ToolCall("1", name, arguments))
-    assert result.startswith("[Error]")
-    assert said in result
+    assert result.text.startswith("[Error]")
+    assert said in result.text
 
 
 def test_arguments_too_deep_are_refused() -> None:
@@ -119,7 +119,7 @@ async def test_long_results_are_cut() -> None:
         """Flood."""
         return "x" * 1_000_000
 
-    assert len(await manager(flood).answer(ToolCall("1", "flood", "{}"))) < 51_000
+    assert len((await manager(flood).answer(ToolCall("1", "flood", "{}"))).text) < 51_000
 
 
 def test_call_sequence_has_the_cookbooks_signature() -> None:

@@ -1,8 +1,8 @@
 """Measure a session beside a bare local ipykernel, in one run: `python -m tests.benchmarks [--quick]`.
 
 The reference is what a program without this package would do: jupyter_client's AsyncKernelManager over ipc, its
-`wait_for_ready` and its `execute_interactive`, on the python3 kernel of this environment. Both take turns, so that a
-machine whose speed drifts treats them alike. Figures are medians; the ratio is ours over the reference.
+`wait_for_ready` and its `execute_interactive`, on the python3 kernel of this environment. All take turns, so that a
+machine whose speed drifts treats them alike. Figures are medians; a ratio is a sandbox's over the reference.
 """
 
 from __future__ import annotations
@@ -16,6 +16,7 @@ import tempfile
 import time
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass, field
+from functools import partial
 from pathlib import Path
 
 from jupyter_client.manager import AsyncKernelManager
@@ -23,10 +24,19 @@ from jupyter_client.manager import AsyncKernelManager
 from kernel_sandbox import AsyncSession, Limits
 from kernel_sandbox.agents import PythonExecAgent, ScriptedModel
 from kernel_sandbox.agents.events import AgentEvent, CellFinished
+from kernel_sandbox.engines import NAMES
 
 LINES = "for i in range(200_000): print(i)"
 DISPLAY = "from IPython.display import display; display({'image/png': 'A' * 27_000_000, 'text/plain': ''}, raw=True)"
-GOALS = {"start to ready": 1.0, "warm trivial cell": 1.05, "restart": 0.4}
+SIDES = ("local", *NAMES)
+GOALS = {
+    "start to ready": {"docker": 1.0, "bubblewrap": 0.7},
+    "warm trivial cell": {"docker": 1.05, "bubblewrap": 1.05},
+    "restart": {"docker": 0.4, "bubblewrap": 0.4},
+}
+"""The largest ratios."""
+MOST = {"first import pandas": 50.0, "agent loop, a turn": 20.0}
+"""The largest figures of a sandbox, in milliseconds."""
 TURNS = 20
 SETTLING = 4.0
 """Seconds in which a zygote has imported its modules."""
@@ -68,11 +78,14 @@ class Local:
         self.directory.cleanup()
 
 
-class Ours:
-    """A session in a Docker container."""
+class Sandboxed:
+    """A session."""
+
+    def __init__(self, engine: str) -> None:
+        self.engine = engine
 
     async def open(self) -> None:
-        self.session = AsyncSession(engine="docker", image="datascience", limits=LIMITS)
+        self.session = AsyncSession(engine=self.engine, image="datascience", limits=LIMITS)
         await self.session.open()
 
     async def execute(self, source: str) -> None:
@@ -93,23 +106,40 @@ class Row:
     name: str
     unit: str = "ms"
     scale: float = 1000
-    local: list[float] = field(default_factory=list)
-    ours: list[float] = field(default_factory=list)
+    seconds: dict[str, list[float]] = field(default_factory=lambda: {side: [] for side in SIDES})
+
+    def add(self, side: str, value: float) -> None:
+        self.seconds[side].append(value)
+
+    def medians(self) -> dict[str, float]:
+        return {side: statistics.median(found) * self.scale for side, found in self.seconds.items() if found}
+
+    def misses(self) -> list[str]:
+        """Name the engines that miss a goal."""
+        found = self.medians()
+        local, goals = found.pop("local", None), GOALS.get(self.name, {})
+        slow = [side for side, value in found.items() if local and side in goals and value / local > goals[side]]
+        return slow + [side for side, value in found.items() if value > MOST.get(self.name, value)]
 
     def line(self) -> str:
-        ours = statistics.median(self.ours) * self.scale
-        if not self.local:
-            return f"{self.name:<26}{'':>12}{ours:>12.1f} {self.unit:<5}"
-        local = statistics.median(self.local) * self.scale
-        goal = GOALS.get(self.name)
-        verdict = "" if goal is None else f"   goal ≤ {goal:g}: {'met' if ours / local <= goal else 'MISSED'}"
-        return f"{self.name:<26}{local:>12.1f}{ours:>12.1f} {self.unit:<5}{ours / local:>8.2f}{verdict}"
+        found = self.medians()
+        local = found.get("local")
+        figures = "".join(f"{found[side]:>12.1f}" if side in found else " " * 12 for side in SIDES)
+        ratios = "".join(f"{found[side] / local:>8.2f}" if local and side in found else " " * 8 for side in NAMES)
+        missed = self.misses()
+        goal = GOALS.get(self.name) or MOST.get(self.name)
+        verdict = f"   MISSED by {', '.join(missed)} (goal {goal})" if missed else "   met" if goal else ""
+        return f"{self.name:<26}{figures} {self.unit:<5}{ratios}{verdict}"
 
 
-async def timed(work: Callable[[], Awaitable[object]], into: list[float]) -> None:
+async def timed(work: Callable[[], Awaitable[object]], row: Row, side: str) -> None:
     started = time.perf_counter()
     await work()
-    into.append(time.perf_counter() - started)
+    row.add(side, time.perf_counter() - started)
+
+
+def competitors() -> dict[str, Local | Sandboxed]:
+    return {"local": Local(), **{engine: Sandboxed(engine) for engine in NAMES}}
 
 
 async def measure(rounds: int, cells: int) -> list[Row]:
@@ -118,19 +148,19 @@ async def measure(rounds: int, cells: int) -> list[Row]:
     lines, display = Row("200,000 printed lines"), Row("27 MB display")
     for number in range(rounds):
         print(f"round {number + 1} of {rounds} …", flush=True)
-        pairs: list[tuple[Local | Ours, str]] = [(Local(), "local"), (Ours(), "ours")]
-        for kernel, side in pairs:
-            await timed(kernel.open, getattr(start, side))
-            await timed(lambda kernel=kernel: kernel.execute("import pandas"), getattr(pandas, side))  # type: ignore[misc]
+        kernels = competitors()
+        for side, kernel in kernels.items():
+            await timed(kernel.open, start, side)
+            await timed(partial(kernel.execute, "import pandas"), pandas, side)
         for _ in range(cells):
-            for kernel, side in pairs:
-                await timed(lambda kernel=kernel: kernel.execute("pass"), getattr(cell, side))  # type: ignore[misc]
+            for side, kernel in kernels.items():
+                await timed(partial(kernel.execute, "pass"), cell, side)
         for source, row in ((LINES, lines), (DISPLAY, display)):
-            for kernel, side in pairs:
-                await timed(lambda kernel=kernel, source=source: kernel.execute(source), getattr(row, side))  # type: ignore[misc]
-        for kernel, side in pairs:
-            await timed(kernel.restart, getattr(restart, side))
-            await timed(lambda kernel=kernel: kernel.execute("import pandas"), getattr(again, side))  # type: ignore[misc]
+            for side, kernel in kernels.items():
+                await timed(partial(kernel.execute, source), row, side)
+        for side, kernel in kernels.items():
+            await timed(kernel.restart, restart, side)
+            await timed(partial(kernel.execute, "import pandas"), again, side)
             await kernel.aclose()
     return [start, cell, restart, pandas, again, lines, display]
 
@@ -139,11 +169,10 @@ async def measure_memory(rounds: int) -> Row:
     """What a session holds when nobody uses it: the kernel, PID 1, and the zygote with its modules imported."""
     memory = Row("memory per idle session", "MB", 1 / 1024**2)
     for _ in range(rounds):
-        pairs: list[tuple[Local | Ours, str]] = [(Local(), "local"), (Ours(), "ours")]
-        for kernel, side in pairs:
+        for side, kernel in competitors().items():
             await kernel.open()
             await asyncio.sleep(SETTLING)
-            getattr(memory, side).append(await kernel.memory())
+            memory.add(side, await kernel.memory())
             await kernel.aclose()
     return memory
 
@@ -154,13 +183,15 @@ async def measure_files(rounds: int) -> list[Row]:
     with tempfile.TemporaryDirectory() as directory:
         source, target = Path(directory, "in"), Path(directory, "out")
         source.write_bytes(os.urandom(size))
-        async with AsyncSession(engine="docker", image="python") as session:
-            for _ in range(rounds):
-                seconds: list[float] = []
-                await timed(lambda: session.files.upload(source, "large"), seconds)
-                await timed(lambda: session.files.download("large", target), seconds)
-                upload.ours.append(size / 1e6 / seconds[0])
-                download.ours.append(size / 1e6 / seconds[1])
+        for engine in NAMES:
+            async with AsyncSession(engine=engine, image="python") as session:
+                for _ in range(rounds):
+                    started = time.perf_counter()
+                    await session.files.upload(source, "large")
+                    sent = time.perf_counter()
+                    await session.files.download("large", target)
+                    upload.add(engine, size / 1e6 / (sent - started))
+                    download.add(engine, size / 1e6 / (time.perf_counter() - sent))
     return [upload, download]
 
 
@@ -169,30 +200,34 @@ async def measure_loop(rounds: int) -> Row:
     overhead = Row("agent loop, a turn")
     arguments = {"name": "execute_python_code", "arguments": json.dumps({"python_code": "pass"})}
     call = {"role": "assistant", "tool_calls": [{"id": "1", "function": arguments}]}
-    async with AsyncSession(engine="docker", image="python") as session:
-        for _ in range(rounds):
-            cells: list[float] = []
+    for engine in NAMES:
+        async with AsyncSession(engine=engine, image="python") as session:
+            for _ in range(rounds):
+                cells: list[float] = []
 
-            def note(event: AgentEvent, cells: list[float] = cells) -> None:
-                if isinstance(event, CellFinished):
-                    cells.append(event.execution.duration)
+                def note(event: AgentEvent, cells: list[float] = cells) -> None:
+                    if isinstance(event, CellFinished):
+                        cells.append(event.execution.duration)
 
-            model = ScriptedModel([*[call] * TURNS, "done"])
-            agent = PythonExecAgent(language_model_interface=model, session=session, max_turns=99, on_event=note)
-            await agent.atask("go")
-            assert agent.last_task is not None
-            assert len(cells) == TURNS
-            overhead.ours.append((agent.last_task.seconds - agent.last_task.model_seconds - sum(cells)) / TURNS)
+                model = ScriptedModel([*[call] * TURNS, "done"])
+                agent = PythonExecAgent(language_model_interface=model, session=session, max_turns=99, on_event=note)
+                await agent.atask("go")
+                assert agent.last_task is not None
+                assert len(cells) == TURNS
+                spent = agent.last_task.seconds - agent.last_task.model_seconds - sum(cells)
+                overhead.add(engine, spent / TURNS)
     return overhead
 
 
 async def main(rounds: int, cells: int) -> int:
     rows = await measure(rounds, cells)
     rows += [await measure_memory(min(rounds, 3)), *await measure_files(rounds), await measure_loop(rounds)]
-    print(f"\n{'median of ' + str(rounds) + ' rounds':<26}{'bare local':>12}{'sandbox':>12} {'':<5}{'ratio':>8}")
+    title = f"median of {rounds} rounds"
+    columns = "".join(f"{side:>12}" for side in SIDES)
+    print(f"\n{title:<26}{columns} {'':<5}{'   ratios of the sandboxes'}")
     for row in rows:
         print(row.line())
-    return sum("MISSED" in row.line() for row in rows)
+    return sum(bool(row.misses()) for row in rows)
 
 
 if __name__ == "__main__":

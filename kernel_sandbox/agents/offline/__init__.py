@@ -5,6 +5,7 @@
     factors, groups, relations   the longer plans, by kind of question
     steps           running a cell in a plan: a simpler try, lost variables, giving up honestly
     wording         numbers and sentences
+    conditions      which words of the question had no part in the answer
     questions       what kind of question, and which phrases name its columns
     columns         which column a phrase means
     words           tokens, stems, likeness of words

@@ -6,6 +6,7 @@ import re
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
+from kernel_sandbox.agents.offline.conditions import without_condition
 from kernel_sandbox.agents.offline.facts import Column
 from kernel_sandbox.agents.offline.words import COUNT_WORDS, ROW_WORDS, alike, content, plain, tokens
 
@@ -63,6 +64,6 @@ def _overlap(asked: list[str], name: str) -> float:
 
 def means_rows(phrase: str, context: str) -> bool:
     """Tell whether a phrase that names no column means the rows: "rows", or what the file is said to be about."""
-    asked = [word for word in content(tokens(phrase)) if word not in COUNT_WORDS | ROW_WORDS]
+    asked = [word for word in content(tokens(without_condition(phrase))) if word not in COUNT_WORDS | ROW_WORDS]
     known = set(tokens(context))
     return all(any(alike(word, other) for other in known) for word in asked)

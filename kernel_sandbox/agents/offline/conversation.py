@@ -7,7 +7,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from kernel_sandbox.agents.messages import Message
+from kernel_sandbox.agents.messages import Message, shows_pictures
 
 _SUFFIX = r"\.(?:csv|tsv|txt|parquet|xlsx|xlsm|jsonl|ndjson|json)\b"
 _IN_DATA = re.compile(rf"/mnt/data/([^\n\"'`<>|*?]{{1,200}}?{_SUFFIX})", re.IGNORECASE)
@@ -33,7 +33,11 @@ class Conversation:
 
 def read_conversation(messages: Sequence[Message]) -> Conversation:
     """Take a conversation apart."""
-    asked = [number for number, message in enumerate(messages) if message.get("role") == "user"]
+    asked = [
+        number
+        for number, message in enumerate(messages)
+        if message.get("role") == "user" and not shows_pictures(message)
+    ]
     last = asked[-1] if asked else len(messages)
     question = _text(messages[last]) if asked else ""
     # What an assistant answered at once was an earlier question, and tells nothing about the data.

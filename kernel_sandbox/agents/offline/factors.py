@@ -10,7 +10,16 @@ from kernel_sandbox.agents.offline.facts import Column, Outcome
 from kernel_sandbox.agents.offline.groups import concentrations
 from kernel_sandbox.agents.offline.notebook_cells import NotebookCell
 from kernel_sandbox.agents.offline.steps import NUMERIC, Plan, Scene, as_number, closing, need, run
-from kernel_sandbox.agents.offline.wording import NOT_A_CAUSE, answer, how_many, num, numbered, one_line, signed
+from kernel_sandbox.agents.offline.wording import (
+    NOT_A_CAUSE,
+    answer,
+    bullets,
+    how_many,
+    num,
+    numbered,
+    one_line,
+    signed,
+)
 
 MOST_NUMBERS, MOST_CATEGORIES, MOST_DATES = 40, 8, 2
 
@@ -100,7 +109,7 @@ def _word(scene: Scene, target: str, findings: Findings) -> str:
         f"What goes with {name} most: {', '.join(first)} ({used:,} rows, {factors} factors; ordered by the mean of "
         "each factor's places in the measures below).",
         numbered(f"{one_line(factor)}: {_measures(values)}" for factor, values in ranked[:8]),
-        "\n".join([_of_regression(findings), _of_forest(findings), _of_target(name, findings.clean)]).strip(),
+        bullets([_of_regression(findings), _of_forest(findings), _of_target(name, findings.clean)]),
         _of_copies(name, ranked),
         _of_opposites(ranked[:8]),
         how_many(used),

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Generator, Mapping
 
+from kernel_sandbox.agents.offline.conditions import ignored
 from kernel_sandbox.agents.offline.conversation import Conversation
 from kernel_sandbox.agents.offline.factors import explain
 from kernel_sandbox.agents.offline.facts import Column, Outcome, Table, find_table, read_table
@@ -12,7 +13,7 @@ from kernel_sandbox.agents.offline.notebook_cells import NotebookCell
 from kernel_sandbox.agents.offline.questions import Question, QuestionKind, parse_question
 from kernel_sandbox.agents.offline.relations import plot, relate
 from kernel_sandbox.agents.offline.steps import Plan, Scene, StateLostError, StoppedError, closing, need, run
-from kernel_sandbox.agents.offline.wording import ABILITIES, answer, bullets, num, one_line
+from kernel_sandbox.agents.offline.wording import ABILITIES, answer, bullets, num, one_line, with_caveat
 
 
 def make_plan(conversation: Conversation) -> Plan:
@@ -46,7 +47,9 @@ def _attempt(conversation: Conversation, question: Question, table: Table | None
     scene = Scene(question, table, conversation.context, careful)
     if not table.columns or not table.rows:
         raise scene.stop("The table has no rows or no columns: there is nothing to analyse.")
-    return (yield from _PLANS[question.kind](scene))
+    said = yield from _PLANS[question.kind](scene)
+    used = [*scene.used.values(), *conversation.files, table.file, question.asked_number]
+    return with_caveat(said, ignored(conversation.question, used))
 
 
 def _load(conversation: Conversation) -> Generator[NotebookCell, Outcome, Table]:

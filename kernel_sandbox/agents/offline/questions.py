@@ -22,6 +22,9 @@ class Question:
     """Whether the lowest come first."""
     order: Literal["", "mean", "sum"] = ""
     number: int = 5
+    """How many groups are named."""
+    asked_number: str = ""
+    """The same, where the question says it."""
 
 
 # Pieces of the patterns: what they are made of more than once, or what would make a line too long.
@@ -40,6 +43,15 @@ _DATA = r"(?:(?:the |this |my )?(?:data|dataset|data set|table|file)|\S+\.\w+)"
 _VARY = r"(?:depend\w*|var(?:y|ies)|differ\w*|change[sd]?)\s+(?:up)?(?:on|by|with|across|over|between|along)"
 _EACH = r"(?:by|per|for each|in each|across)"
 _AMOUNT = r"(?P<most>average|mean|median|total|number of|count of|sum of)"
+
+_OTHER = (
+    r"(?:strong|strongly|import\w*|rank|sort|order|list|give|compare\w*|depend\w*|var(?:y|ies)|differ|between|against|vs\.?|"
+    r"versus|over|per|across|up|histogram|distribution|plot|draw|chart|graph|visuali[sz]e|diagram|scatter|line|bar|"
+    r"showing|(?:cor)?related|connected|linked|far|using|use|used|based|according|(?:group|segment|kind|date|time)s?|"
+    r"categor(?:y|ies)|class(?:es)?|median|average|mean|describe|summari[sz]e|profile|explore|overview|summary|about|"
+    r"description|contains?|holds?|say|can|could|would|want|know|tell|make|create|now|also|then)"
+)
+_FRAME = re.compile(rf"(?:{_MOST}|{_ACT}|{_LINK}s?|{_WHAT}|{_HAVE}|{_OTHER}|it's|what's)", re.IGNORECASE)
 
 # The first that matches is taken, so what is more special stands first.
 _PATTERNS: tuple[tuple[QuestionKind, str], ...] = (
@@ -98,7 +110,7 @@ _PLOT_OF = re.compile(r"^(?:(?:bar|line|scatter)\s*)?(?:plot|chart|graph|figure|
 _LOW = re.compile(r"\b(?:fewest|least|lowest|smallest|worst|minimum)\b")
 _MEAN = re.compile(r"\b(?:average|mean|median|typical\w*|per)\b")
 _SUM = re.compile(r"\b(?:most|many|fewest|total|sum|number)\b")
-_NUMBER = re.compile(r"\b(\d{1,2}) ")
+_NUMBER = re.compile(rf"\b(?:which|what|the|me|list|rank|{_MOST})\s+(\d{{1,2}}) ")
 
 
 def parse_question(text: str) -> Question | None:
@@ -114,6 +126,11 @@ def parse_question(text: str) -> Question | None:
     return None
 
 
+def is_frame(word: str) -> bool:
+    """Tell whether a word belongs to how questions are put, and not to what this one is about."""
+    return _FRAME.fullmatch(word.strip(" ,.;:?!'\"()")) is not None
+
+
 def _without_courtesy(asked: str) -> str:
     lowered = asked.lower()
     while match := _POLITE.match(lowered):
@@ -125,12 +142,14 @@ def _without_courtesy(asked: str) -> str:
 
 def _question(kind: QuestionKind, match: re.Match[str], asked: str) -> Question:
     parts = match.groupdict()
-    number = _NUMBER.search(asked)
+    found = _NUMBER.search(asked) if kind == "groups" else None
+    number = min(20, max(1, int(found[1]))) if found else 0
     return Question(
         kind,
         target=(parts.get("target") or "").strip(" '\"`"),
         by=(parts.get("by") or "").strip(" '\"`"),
         ascending=bool(_LOW.search(asked)) and kind == "groups",
         order="mean" if _MEAN.search(asked) else "sum" if _SUM.search(asked) else "",
-        number=min(20, max(1, int(number[1]))) if number and kind == "groups" else 5,
+        number=number or 5,
+        asked_number=str(number or ""),
     )

@@ -6,6 +6,7 @@ from collections.abc import Generator
 from dataclasses import dataclass, field
 
 from kernel_sandbox.agents.offline.columns import find_column, means_rows
+from kernel_sandbox.agents.offline.conditions import without_condition
 from kernel_sandbox.agents.offline.facts import Column, Kind, Outcome, Table
 from kernel_sandbox.agents.offline.notebook_cells import NotebookCell
 from kernel_sandbox.agents.offline.questions import Question
@@ -36,6 +37,8 @@ class Scene:
     careful: bool = False
     """Whether variables were lost once already, perhaps for lack of memory."""
     remarks: list[str] = field(default_factory=list)
+    used: dict[str, str] = field(default_factory=dict)
+    """What phrases of the question were taken for."""
 
     def find(self, phrase: str, prefer: tuple[Kind, ...] = (), but: str = "") -> Column | None:
         """Find the column that a phrase means; remark on others that fit as well."""
@@ -44,6 +47,7 @@ class Scene:
             return None
         if match.column.kind == "empty":
             raise self.stop(f"{one_line(match.column.name)} holds no values at all.")
+        self.used[phrase] = match.column.name
         if match.rivals:
             rivals = ", ".join(one_line(name, 60) for name in match.rivals)
             self.remarks.append(f"I took “{one_line(phrase)}” for {one_line(match.column.name)}; it might be {rivals}.")
@@ -53,6 +57,7 @@ class Scene:
         """Tell whether a phrase means the rows themselves; remark on it."""
         if not means_rows(phrase, f"{self.table.file} {self.context}"):
             return False
+        self.used[phrase] = f"{self.table.file} {without_condition(phrase).rpartition(' ')[2]}"
         self.remarks.append(
             f"No column holds “{one_line(phrase)}”, so each row is counted as one; no filter is applied."
         )

@@ -25,6 +25,15 @@ def answer(*parts: str) -> str:
     return "\n\n".join([FIRST_LINE, *(part for part in parts if part)])
 
 
+def with_caveat(said: str, ignored: list[str]) -> str:
+    """Say at the head of an answer which phrases of the question it leaves out."""
+    if not ignored:
+        return said
+    first, _, rest = said.partition("\n\n")
+    phrases = ", ".join(f"“{one_line(phrase)}”" for phrase in ignored)
+    return f"{first}\n\nNot taken into account: {phrases}. I know no filters; the numbers are for all rows.\n\n{rest}"
+
+
 def bullets(lines: Iterable[str]) -> str:
     return "\n".join(f"- {line}" for line in lines if line)
 

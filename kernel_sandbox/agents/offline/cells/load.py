@@ -3,6 +3,7 @@
 # A cell of a notebook: what stands above the first "# %%" is not part of it, and other cells make its other names.
 # %%
 # Load the table.
+import html
 import json
 import warnings
 from pathlib import Path
@@ -42,15 +43,16 @@ readers |= {".jsonl": read_lines, ".ndjson": read_lines, ".xlsx": pd.read_excel,
 
 
 def report(step, rows=(), **facts):
-    """Print a step's numbers as JSON, in lines short and few enough to be read as a whole."""
+    """Hand a step's numbers to the analyst, in lines short and few enough to be read whole; shown folded."""
     lines = [[]]
     for row in rows:
         if lines[-1] and len(json.dumps([*lines[-1], row], default=float)) > 1500:
             lines.append([])
         lines[-1].append(row)
-    for line in lines[:8]:
-        print("ANALYST", json.dumps({"step": step, "rows": line, **facts}, default=float))
-        facts = {}
+    parts = [{"step": step, "rows": lines[0], **facts}, *({"step": step, "rows": line} for line in lines[1:8])]
+    text = "\n".join(f"ANALYST {json.dumps(part, default=float)}" for part in parts)
+    folded = f"<details><summary>What the analyst reads</summary><pre>{html.escape(text)}</pre></details>"
+    display({"text/plain": text, "text/html": folded, "text/markdown": ""}, raw=True)
 
 
 tables = [path for path in folder.rglob("*") if path.suffix.lower() in readers and path.is_file()]

@@ -1,7 +1,6 @@
-"""Pictures out of a sandbox: what a bundle holds, how large it is, and files of them on the host.
+"""Pictures in MIME bundles: what they hold and how large they are. Pure.
 
-Reading is pure, and believes nothing: a picture is one by its first bytes, never by what its MIME type says. No file
-name comes from a sandbox.
+Nothing is believed: a picture is one by its first bytes, never by what its MIME type says.
 """
 
 from __future__ import annotations
@@ -12,11 +11,12 @@ import re
 import struct
 from collections.abc import Mapping
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any
 
+from kernel_sandbox.policy import format_size
+
 # png first: PIL offers a png and a jpeg of the same picture, and the png has lost nothing.
-_SUFFIXES = {
+PICTURE_SUFFIXES = {
     "image/png": "png",
     "image/jpeg": "jpg",
     "image/gif": "gif",
@@ -34,12 +34,16 @@ class Picture:
     data: bytes
     width: int
     height: int
-    """Pixels; for svg, what it says of itself."""
+    """Pixels; for svg, what it says of itself, or 0."""
+
+    def __str__(self) -> str:
+        """Describe it: "image/png, 640×480 pixels, 23.4 KB"."""
+        return f"{self.kind}, {self.width}×{self.height} pixels, {format_size(len(self.data))}"
 
 
 def picture_of(bundle: Mapping[str, Any]) -> Picture | None:
     """Find the picture of a MIME bundle; None where there is none, or where it is not what it says."""
-    for kind in _SUFFIXES:
+    for kind in PICTURE_SUFFIXES:
         value = bundle.get(kind)
         if isinstance(value, str) and (data := _bytes(kind, value)) is not None and (size := _SIZES[kind](data)):
             return Picture(kind, data, *size)
@@ -48,7 +52,7 @@ def picture_of(bundle: Mapping[str, Any]) -> Picture | None:
 
 def has_picture(bundle: Mapping[str, Any]) -> bool:
     """Whether a bundle says that it has a picture."""
-    return any(kind in bundle for kind in _SUFFIXES)
+    return any(kind in bundle for kind in PICTURE_SUFFIXES)
 
 
 def _bytes(kind: str, value: str) -> bytes | None:
@@ -114,36 +118,3 @@ def _svg(data: bytes) -> Size | None:
 
 
 _SIZES = {"image/png": _png, "image/jpeg": _jpeg, "image/gif": _gif, "image/webp": _webp, "image/svg+xml": _svg}
-
-
-class PictureFolder:
-    """Where pictures are kept: `cell-03-1.png` in a directory that is made with the first one."""
-
-    def __init__(self, directory: Path | None) -> None:
-        """`directory` None keeps nothing."""
-        self.directory = directory
-        self._displays: dict[str, str] = {}
-        self._cell = self._count = 0
-
-    def start_cell(self, cell: int) -> None:
-        """Name what follows after this cell."""
-        self._cell, self._count = cell, 0
-
-    def restart_cell(self) -> None:
-        """Number from one again, over what is there: a cell that clears its output shows the frames of a film."""
-        self._count = 0
-
-    def keep(self, picture: Picture, display_id: str | None = None) -> Path | None:
-        """Write a picture, over an earlier one of its display_id, and say where. Raises OSError."""
-        if self.directory is None:
-            return None
-        name = self._displays.get(display_id or "")
-        if name is None:
-            self._count += 1
-            name = f"cell-{self._cell:02d}-{self._count}"
-        if display_id:
-            self._displays[display_id] = name
-        self.directory.mkdir(parents=True, exist_ok=True)
-        path = self.directory / f"{name}.{_SUFFIXES[picture.kind]}"
-        path.write_bytes(picture.data)
-        return path

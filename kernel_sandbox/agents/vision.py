@@ -1,0 +1,40 @@
+"""What a model may be shown: which models take pictures, which pictures, and how many. Pure."""
+
+from __future__ import annotations
+
+import base64
+import re
+
+from kernel_sandbox.outputs import Picture
+
+MAX_PICTURES = 4
+"""In one message, and in all of a conversation: each is paid for again with every request."""
+MAX_ENCODED = 4 * 1024 * 1024
+"""Bytes of one picture in base64."""
+KINDS = ("image/png", "image/jpeg", "image/gif", "image/webp")
+
+# Families that take pictures, by how their names begin, and the members that do not.
+_SEEING = re.compile(r"(?:chatgpt-4o|gpt-4o|gpt-4\.1|gpt-4\.5|gpt-5|o1|o3|o4-mini|claude|gemini)(?![a-z0-9])")
+_BLIND = re.compile(
+    r"o1-(?:mini|preview)|o3-mini|gpt-4o(?:-mini)?-(?:audio|realtime|transcribe|tts|search)"
+    r"|claude-(?:instant|v?[12])(?![a-z0-9])|gemini-embedding"
+)
+
+
+def takes_pictures(model_name: str) -> bool:
+    """Tell by its name whether a model takes pictures; False for a name that is not known.
+
+    A provider's prefix ("openai/gpt-4o") and that of a fine-tuned model ("ft:gpt-4o:…") make no difference.
+    """
+    name = model_name.strip().lower().rpartition("/")[2].removeprefix("ft:")
+    return _SEEING.match(name) is not None and _BLIND.match(name) is None
+
+
+def is_showable(picture: Picture) -> bool:
+    """Tell whether a model can be shown a picture: of a kind that servers take, and not too large. Never svg."""
+    return picture.kind in KINDS and -(-len(picture.data) // 3) * 4 <= MAX_ENCODED
+
+
+def data_url(picture: Picture) -> str:
+    """Write a picture as an address that holds it (RFC 2397)."""
+    return f"data:{picture.kind};base64,{base64.b64encode(picture.data).decode()}"

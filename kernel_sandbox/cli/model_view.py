@@ -1,0 +1,68 @@
+"""The language model at work, on the screen: that it thinks, its text as it comes, and the whole once it is complete.
+
+What a model writes is no safer than what it has read: all of it goes through `safe_markdown` and `plain`.
+"""
+
+from __future__ import annotations
+
+from rich.console import Console, ConsoleOptions, RenderResult
+from rich.markdown import Markdown
+from rich.text import Text
+
+from kernel_sandbox.agents.markdown import safe_markdown
+from kernel_sandbox.cli.bottom import Bottom, StatusLine
+from kernel_sandbox.cli.console import Screen, fold
+from kernel_sandbox.cli.interrupts import Interrupts
+from kernel_sandbox.cli.terminal import plain
+
+MOST_LINES = 12
+"""Of a text that streams, as many of its last lines are shown; on a low terminal, fewer."""
+TAIL = 4000
+"""Characters that these lines are taken from."""
+
+
+class ModelView:
+    """Shows one task's turns of the model, one after the other."""
+
+    def __init__(self, screen: Screen, interrupts: Interrupts) -> None:
+        self.tokens = 0
+        """What the task has used so far, as far as it is known."""
+        self._screen = screen
+        self._text = ""
+        self._status = StatusLine(interrupts)
+        self._bottom = Bottom(screen, self)
+
+    def begin(self) -> None:
+        """Show that the model was asked."""
+        self._text = ""
+        self._status.restart()
+        self._bottom.start()
+
+    def take(self, text: str) -> None:
+        """Take a piece of its text."""
+        self._text += text
+
+    def end(self) -> str:
+        """Take the bottom away, and give the text that was on it."""
+        self._bottom.stop()
+        text, self._text = self._text, ""
+        return text
+
+    def __rich_console__(self, console: Console, options: ConsoleOptions) -> RenderResult:
+        """Draw the bottom: the last lines of the text, as they are written, and the spinner."""
+        width = options.max_width - 1
+        tail = plain(safe_markdown(self._text[-TAIL:])).rstrip().split("\n")
+        lines = [piece for line in tail for piece in fold(Text(line.expandtabs(4)), width)]
+        yield from lines[-min(MOST_LINES, max(console.height - 4, 1)) :] if self._text.strip() else ()
+        note = f" · {self.tokens:,} tokens" if self.tokens else ""
+        yield from self._status.render(console, "thinking", width, note)
+
+
+def show_markdown(screen: Screen, text: str) -> None:
+    """Print a model's text: drawn on a terminal, elsewhere as it is."""
+    safe = plain(safe_markdown(text))
+    screen.say()
+    if screen.live:
+        screen.console.print(Markdown(safe, hyperlinks=False))
+    else:
+        screen.say(safe)

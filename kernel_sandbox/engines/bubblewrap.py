@@ -1,0 +1,255 @@
+"""The bubblewrap engine: one locked-down process tree per sandbox, with no daemon, no image and no root.
+
+bubblewrap makes the namespaces and the view of the file system; guest/prepare.py, which runs in it first, makes the
+writable places and gives the privileges up. As root a sandbox gets a user id of its own; otherwise it runs as its
+owner, in a user namespace. The root directory comes from environments.py.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import json
+import os
+import re
+import secrets
+import shutil
+import signal
+import sys
+from dataclasses import asdict
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+import anyio.to_thread
+
+from kernel_sandbox import environments
+from kernel_sandbox.engines import control_groups, registry
+from kernel_sandbox.engines.base import SOCKETS_INSIDE, Engine, Finding, Sandbox, SandboxInfo
+from kernel_sandbox.engines.bubblewrap_host import examine_host, start_failure
+from kernel_sandbox.engines.bubblewrap_profile import Profile
+from kernel_sandbox.engines.control_groups import ControlGroup
+from kernel_sandbox.environments import Environment
+from kernel_sandbox.errors import EngineUnavailable, SandboxLost
+from kernel_sandbox.policy import SandboxSpec
+from kernel_sandbox.run_directory import Owner
+
+CHUNK = 256 * 1024
+STDERR_KEPT = 4096
+END_PATIENCE = 5.0
+"""Seconds that a killed sandbox may take until all of its processes are gone."""
+
+
+class BubblewrapSandbox(Sandbox):
+    """One bubblewrap process, and the pipes to the PID 1 below it."""
+
+    def __init__(self, name: str, image: str) -> None:
+        self.id = name
+        self.image = image
+        self.group = ControlGroup()
+        self.process: asyncio.subprocess.Process | None = None
+        self.first_pid = 0
+        """PID 1 of the sandbox, as this process counts."""
+        self.sockets: Path | None = None
+        self._stderr = bytearray()
+        self._listening: asyncio.Task[None] | None = None
+        self._closed = False
+
+    def adopt(self, process: asyncio.subprocess.Process) -> None:
+        self.process = process
+        self._listening = asyncio.get_running_loop().create_task(self._listen())
+
+    async def _listen(self) -> None:
+        assert self.process is not None
+        assert self.process.stderr is not None
+        while chunk := await self.process.stderr.read(CHUNK):
+            self._stderr += chunk
+            del self._stderr[:-STDERR_KEPT]
+
+    async def said(self) -> str:
+        """Return what came on standard error, once it has ended."""
+        if self._listening is not None:
+            await asyncio.wait([self._listening], timeout=1)
+        return self._stderr.decode("utf-8", "replace").strip()
+
+    async def receive(self) -> bytes:
+        assert self.process is not None
+        assert self.process.stdout is not None
+        return await self.process.stdout.read(CHUNK)
+
+    async def send(self, data: bytes) -> None:
+        assert self.process is not None
+        assert self.process.stdin is not None
+        self.process.stdin.write(data)
+        await self.process.stdin.drain()
+
+    async def epitaph(self) -> str:
+        assert self.process is not None
+        said = await self.said()
+        try:
+            async with asyncio.timeout(1):
+                status = await self.process.wait()
+        except TimeoutError:
+            return said or "its stream was cut"
+        # bubblewrap passes a signal on as 128 and its number.
+        meaning = " (killed: from outside, or out of memory)" if status in (137, -9) else ""
+        return f"its first process ended with status {status}{meaning}{': ' + said if said else ''}"
+
+    async def aclose(self) -> None:
+        if self._closed:
+            return
+        self._closed = True
+        if self.process is not None:
+            await self._end(self.process)
+        if self._listening is not None:
+            self._listening.cancel()
+        await anyio.to_thread.run_sync(control_groups.remove, self.group.directories)
+        registry.remove(self.id)
+
+    async def _end(self, process: asyncio.subprocess.Process) -> None:
+        """Kill PID 1, with which the kernel ends all others, and wait until bubblewrap has reaped it."""
+        if process.stdin is not None:
+            process.stdin.close()
+        if process.returncode is None:
+            # The id is PID 1's for as long as bubblewrap has not ended: nobody else reaps it.
+            with contextlib.suppress(ProcessLookupError):
+                os.kill(self.first_pid or process.pid, signal.SIGKILL)
+        try:
+            async with asyncio.timeout(END_PATIENCE):
+                await process.wait()
+        except TimeoutError:
+            with contextlib.suppress(ProcessLookupError):
+                process.kill()
+            await process.wait()
+
+
+class BubblewrapEngine(Engine):
+    name = "bubblewrap"
+
+    async def check(self, spec: SandboxSpec) -> None:
+        if spec.runtime is not None:
+            raise EngineUnavailable(f"The bubblewrap engine has no runtime {spec.runtime!r}: runtimes are Docker's.")
+        if sys.platform != "linux" or shutil.which("bwrap") is None:
+            raise EngineUnavailable(start_failure(""))
+        environments.find(spec.image)
+
+    async def supports_ipc(self, spec: SandboxSpec) -> bool:
+        return True
+
+    async def start(
+        self, spec: SandboxSpec, argv: list[str], *, session_id: str, shared: Path | None, boot: bytes
+    ) -> Sandbox:
+        await self.check(spec)
+        environment = environments.find(spec.image)
+        sandbox = BubblewrapSandbox(f"kernel-sandbox-{session_id}-{secrets.token_hex(4)}", environment.digest)
+        sandbox.preload, sandbox.preload_later = environment.preload, environment.preload_later
+        try:
+            sandbox.group = control_groups.create(sandbox.id, spec.limits)
+            profile = Profile(
+                spec=spec,
+                root=environment.root,
+                group=sandbox.group,
+                nested=os.getuid() != 0,
+                shares_sockets=shared is not None,
+            )
+            sandbox.weakened = profile.weakened
+            await self._spawn(sandbox, profile, argv)
+            registry.add(_record(sandbox, spec, session_id, environment))
+            if shared is not None:
+                sandbox.sockets = Path(f"/proc/{sandbox.first_pid}/root{SOCKETS_INSIDE}")
+            await sandbox.send(boot)
+        except BaseException as exc:
+            with anyio.CancelScope(shield=True):
+                await sandbox.aclose()
+            if isinstance(exc, OSError):
+                raise SandboxLost(f"The sandbox ended while it started ({exc}).") from exc
+            raise
+        return sandbox
+
+    async def _spawn(self, sandbox: BubblewrapSandbox, profile: Profile, argv: list[str]) -> None:
+        """Start bubblewrap and wait until the command in it is about to run. Raises EngineUnavailable."""
+        info, info_in = os.pipe()
+        ready, ready_in = os.pipe()
+        config = profile.preparation() | {"ready": ready_in, "session": sandbox.id}
+        loop = asyncio.get_running_loop()
+        try:
+            try:
+                sandbox.adopt(
+                    await asyncio.create_subprocess_exec(
+                        *profile.command(info_in),
+                        json.dumps(config),
+                        *argv,
+                        stdin=asyncio.subprocess.PIPE,
+                        stdout=asyncio.subprocess.PIPE,
+                        stderr=asyncio.subprocess.PIPE,
+                        limit=CHUNK,
+                        env={"PATH": os.environ.get("PATH", os.defpath)},
+                        pass_fds=(info_in, ready_in),
+                        start_new_session=True,  # Ctrl-C in the terminal is not meant for it
+                    )
+                )
+            finally:
+                os.close(info_in)
+                os.close(ready_in)
+            told = await _read_to_end(loop, info)
+            sandbox.first_pid = int(json.loads(told)["child-pid"]) if told else 0
+            if await _read_to_end(loop, ready) != b"ready":
+                raise EngineUnavailable(start_failure(await sandbox.said()))
+        finally:
+            os.close(info)
+            os.close(ready)
+
+    async def sandboxes(self) -> list[SandboxInfo]:
+        return [_info(record) for record in registry.records() if registry.is_running(record)]
+
+    async def collect_garbage(self) -> int:
+        """Remove what dead owners left: their sandboxes end by themselves, their control groups do not."""
+        count = 0
+        for record in registry.records():
+            if registry.owner_is_gone(record):
+                registry.kill(record)
+                groups = tuple(Path(path) for path in record["groups"])
+                await anyio.to_thread.run_sync(control_groups.remove, groups)
+                registry.remove(record["id"])
+                count += 1
+        return count
+
+    async def examine(self) -> list[Finding]:
+        return await anyio.to_thread.run_sync(examine_host)
+
+
+async def _read_to_end(loop: asyncio.AbstractEventLoop, descriptor: int) -> bytes:
+    """Read a pipe whose writers say little and then close it."""
+    reader = asyncio.StreamReader()
+    pipe = os.fdopen(os.dup(descriptor), "rb", 0)
+    transport, _ = await loop.connect_read_pipe(lambda: asyncio.StreamReaderProtocol(reader), pipe)
+    try:
+        return await reader.read()
+    finally:
+        transport.close()
+
+
+def _record(sandbox: BubblewrapSandbox, spec: SandboxSpec, session_id: str, environment: Environment) -> dict[str, Any]:
+    return {
+        "id": sandbox.id,
+        "session": session_id,
+        "image": spec.image,
+        "environment": str(environment.directory),
+        "created": datetime.now(UTC).isoformat(timespec="seconds"),
+        "owner": asdict(Owner.current()),
+        "process": asdict(Owner.of(sandbox.process.pid)) if sandbox.process else None,
+        "first_pid": sandbox.first_pid,
+        "groups": [str(path) for path in sandbox.group.directories],
+    }
+
+
+def _info(record: dict[str, Any]) -> SandboxInfo:
+    return SandboxInfo(
+        id=re.sub(r"^kernel-sandbox-", "", record["id"]),
+        session_id=record["session"],
+        image=record["image"],
+        status="running",
+        created=datetime.fromisoformat(record["created"]),
+        owner_pid=record["owner"]["pid"],
+        owner_gone=registry.owner_is_gone(record),
+    )

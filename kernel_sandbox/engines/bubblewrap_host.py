@@ -1,0 +1,115 @@
+"""What the bubblewrap engine needs of this machine: what is wrong with it, and the command that mends it."""
+
+from __future__ import annotations
+
+import os
+import re
+import secrets
+import shutil
+import subprocess
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+
+from kernel_sandbox.engines import control_groups
+from kernel_sandbox.engines.base import Finding
+from kernel_sandbox.policy import Limits
+
+INSTALLERS = {
+    "apt-get": ["apt-get", "install", "-y", "bubblewrap"],
+    "dnf": ["dnf", "install", "-y", "bubblewrap"],
+    "apk": ["apk", "add", "bubblewrap"],
+    "pacman": ["pacman", "-S", "--noconfirm", "bubblewrap"],
+    "zypper": ["zypper", "--non-interactive", "install", "bubblewrap"],
+}
+SWITCHES = {
+    "kernel/unprivileged_userns_clone": ("0", "kernel.unprivileged_userns_clone=1"),
+    "kernel/apparmor_restrict_unprivileged_userns": ("1", "kernel.apparmor_restrict_unprivileged_userns=0"),
+    "user/max_user_namespaces": ("0", "user.max_user_namespaces=10000"),
+}
+"""Settings below /proc/sys that forbid user namespaces: the value that does, and what to set instead."""
+NO_NAMESPACE = re.compile(r"namespace|uid map|gid map|Operation not permitted|setuid", re.IGNORECASE)
+
+
+def install_command() -> list[str]:
+    """Return the command, for root, that installs bubblewrap with this system's package manager; perhaps empty."""
+    return next((command for name, command in INSTALLERS.items() if shutil.which(name)), [])
+
+
+def install_remedy() -> str:
+    command = " ".join(install_command())
+    if not command:
+        return "install the package bubblewrap with the system's package manager"
+    return command if os.getuid() == 0 else f"sudo {command}"
+
+
+def namespace_remedy() -> str:
+    """Say how to allow user namespaces here."""
+    for name, (forbidding, setting) in SWITCHES.items():
+        path = Path("/proc/sys", name)
+        if path.exists() and path.read_text().strip() == forbidding:
+            return f"{'' if os.getuid() == 0 else 'sudo '}sysctl -w {setting}"
+    return (
+        "let this container make namespaces (docker run --security-opt seccomp=unconfined --security-opt "
+        "apparmor=unconfined --security-opt systempaths=unconfined --cap-add SYS_ADMIN), or use Docker: --engine docker"
+    )
+
+
+def start_failure(said: str) -> str:
+    """Say why bubblewrap did not start a sandbox, and what to do; `said` is its standard error."""
+    if sys.platform != "linux":
+        return "bubblewrap is for Linux only: use Docker (--engine docker)."
+    if shutil.which("bwrap") is None:
+        return f"bubblewrap is not installed. Install it: {install_remedy()}"
+    last = said.strip().splitlines()[-1] if said.strip() else "it said nothing"
+    if NO_NAMESPACE.search(said):
+        return f"bubblewrap may not make a sandbox here ({last}). To allow it: {namespace_remedy()}"
+    return f"bubblewrap did not start a sandbox: {last}. See what is wrong: kernel-sandbox doctor --engine bubblewrap"
+
+
+def examine_host() -> list[Finding]:
+    """Look at all of it. Never raises."""
+    if sys.platform != "linux" or shutil.which("bwrap") is None:
+        return [Finding("bubblewrap", "problem", start_failure("").partition(".")[0], install_remedy())]
+    return [*_program(), *_control_groups(), *_kernel()]
+
+
+def _program() -> Iterator[Finding]:
+    version = subprocess.run(["bwrap", "--version"], capture_output=True, text=True, check=False).stdout.strip()
+    yield Finding("bubblewrap", "ok", f"{version.removeprefix('bubblewrap ')} at {shutil.which('bwrap')}")
+    trial = ["bwrap", "--unshare-all", "--cap-add", "ALL", "--ro-bind", "/", "/", "--proc", "/proc", "--", "true"]
+    if os.getuid() != 0:
+        trial[1:1] = ["--unshare-user", "--uid", "0", "--gid", "0"]
+    done = subprocess.run(trial, capture_output=True, text=True, check=False)
+    if done.returncode:
+        yield Finding("Namespaces", "problem", done.stderr.strip()[-300:], namespace_remedy())
+    else:
+        how = "made by root" if os.getuid() == 0 else "in a user namespace"
+        yield Finding("Namespaces", "ok", f"mount, pid, net, ipc, uts, {how}")
+
+
+def _control_groups() -> Iterator[Finding]:
+    group = control_groups.create(f"kernel-sandbox-doctor-{secrets.token_hex(4)}", Limits())
+    control_groups.remove(group.directories)
+    version = 2 if group.unified else 1
+    if group.weakened:
+        instead = "resource limits per process hold instead, and a session lists it as weakened"
+        yield Finding("Control groups", "note", f"version {version}: {group.weakened[0]}; {instead}", "run as root")
+    else:
+        yield Finding("Control groups", "ok", f"version {version}: memory, cpu and process limits hold")
+
+
+def _kernel() -> Iterator[Finding]:
+    actions = Path("/proc/sys/kernel/seccomp/actions_avail")
+    if actions.exists():
+        yield Finding("Seccomp", "ok", "this kernel filters system calls")
+    else:
+        yield Finding(
+            "Seccomp", "problem", "this kernel cannot filter system calls", "use a kernel with CONFIG_SECCOMP"
+        )
+    modules = Path("/sys/kernel/security/lsm")
+    active = modules.read_text().strip() if modules.exists() else ""
+    if "apparmor" in active or "selinux" in active:
+        yield Finding("LSM", "ok", active)
+    else:
+        yield Finding("LSM", "note", "no AppArmor or SELinux on this host: one layer less")

@@ -1,0 +1,138 @@
+"""The default profile as bubblewrap's command line, and as what prepare.py does in the sandbox first.
+
+The controls and their reasons: the guide "Security" in the README. engines/bubblewrap.py runs what is made here.
+"""
+
+from __future__ import annotations
+
+import base64
+import functools
+import secrets
+from dataclasses import dataclass
+from importlib import resources
+from pathlib import Path
+from typing import Any
+
+from kernel_sandbox.engines.base import SOCKETS_INSIDE
+from kernel_sandbox.engines.control_groups import ControlGroup
+from kernel_sandbox.engines.seccomp import filter_program
+from kernel_sandbox.policy import HOME_DIRECTORY, INPUT_DIRECTORY, SandboxSpec
+
+USER_RANGE = (1_000_000_000, 2_000_000_000)
+"""As in the Docker engine; the two draw from the same range."""
+DEVICES = ("null", "zero", "full", "random", "urandom", "tty")
+_MASKED = """
+buddyinfo cgroups cmdline config.gz consoles crypto devices diskstats execdomains interrupts iomem ioports
+kallsyms kcore key-users keys kmsg kpagecgroup kpagecount kpageflags latency_stats locks misc modules mtrr
+pagetypeinfo partitions sched_debug slabinfo softirqs swaps sysrq-trigger timer_list version vmallocinfo
+zoneinfo
+"""
+MASKED = tuple(_MASKED.split())
+"""Files of /proc that tell about the host and not about the sandbox."""
+MASKED_DIRECTORIES = ("acpi", "asound", "bus", "driver", "fs", "irq", "pressure", "scsi", "sysvipc", "tty")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Profile:
+    """One sandbox's."""
+
+    spec: SandboxSpec
+    root: Path
+    """What becomes its root directory."""
+    group: ControlGroup
+    nested: bool
+    """Whether it is made by an unprivileged user: in a user namespace, as that user."""
+    shares_sockets: bool
+    """Whether the host makes the directories for a kernel's sockets."""
+
+    @property
+    def weakened(self) -> tuple[str, ...]:
+        """What is not held of the profile, in words."""
+        shared = "sandboxes run as their owner's user id, so that they share its per-user limits"
+        return (*self.group.weakened, *((shared,) if self.nested else ()))
+
+    def command(self, info: int) -> list[str]:
+        """Return the command line up to prepare.py's configuration; bubblewrap tells of its child on `info`."""
+        command = [*self._enter_group(), "bwrap", "--unshare-ipc", "--unshare-pid", "--unshare-net", "--unshare-uts"]
+        command += ["--unshare-cgroup-try", *(["--unshare-user", "--uid", "0", "--gid", "0"] if self.nested else [])]
+        # prepare.py needs the capabilities for its mounts, and gives them up before the sandbox's command runs.
+        command += ["--cap-add", "ALL", "--hostname", "sandbox", "--die-with-parent", "--new-session", "--as-pid-1"]
+        command += ["--clearenv", "--setenv", "PATH", "/opt/venv/bin:/usr/bin:/bin", "--setenv", "LANG", "C.UTF-8"]
+        command += ["--setenv", "HOME", HOME_DIRECTORY, "--ro-bind", str(self.root), "/", "--proc", "/proc"]
+        command += [*_masks(), *_devices(), *self._control_group_view(), *self._mounts(), "--chdir", "/"]
+        command += ["--info-fd", str(info), "--", "/opt/venv/bin/python3", "-c"]
+        return [*command, _prepare_source()]
+
+    def _enter_group(self) -> list[str]:
+        """Return a prefix that puts its own process into the group, and becomes what follows."""
+        if not self.group.directories:
+            return []
+        entering = " && ".join(f'echo $$ > "{path}/cgroup.procs"' for path in self.group.directories)
+        return ["/bin/sh", "-c", f'{entering} && exec "$@"', "sh"]
+
+    def _control_group_view(self) -> list[str]:
+        """Show the sandbox its own memory's group, where PID 1 reads what was killed for want of it."""
+        view = ["--tmpfs", "/sys", "--dir", "/sys/fs/cgroup"]
+        if self.group.memory is not None:
+            inside = "/sys/fs/cgroup" if self.group.unified else "/sys/fs/cgroup/memory"
+            view += ["--ro-bind", str(self.group.memory), inside]
+        return [*view, "--remount-ro", "/sys"]
+
+    def _mounts(self) -> list[str]:
+        if not self.spec.mounts:
+            return []
+        binds = [part for mount in self.spec.mounts for part in ("--ro-bind", str(mount.source), mount.target)]
+        return ["--tmpfs", INPUT_DIRECTORY, *binds, "--remount-ro", INPUT_DIRECTORY]
+
+    def preparation(self) -> dict[str, Any]:
+        """Return prepare.py's configuration, apart from its descriptor."""
+        limits = self.spec.limits
+        low, high = USER_RANGE
+        user = low + secrets.randbelow(high - low)
+        owner = 0 if self.nested else user  # before it enters the nested namespace, the user is 0
+
+        def options(size: int, inodes: int, user: int = owner, mode: str = "0700") -> str:
+            return f"size={size},nr_inodes={inodes},mode={mode},uid={user},gid={user}"
+
+        tmpfs = [(place, options(size, limits.inodes)) for place, size in limits.tmpfs_sizes.items()]
+        # Where the host makes the directories in it, a sandbox with a user of its own cannot change them.
+        sockets = (0, "0755") if self.shares_sockets else (owner, "0700")
+        tmpfs.append((SOCKETS_INSIDE, options(1024 * 1024, 100, *sockets)))
+        program = base64.b64encode(filter_program()).decode()
+        return {"tmpfs": tmpfs, "user": user, "nested": self.nested, "rlimits": self._rlimits(), "seccomp": program}
+
+    def _rlimits(self) -> dict[str, int]:
+        limits = self.spec.limits
+        values = {"RLIMIT_CORE": 0, "RLIMIT_NOFILE": limits.open_files, "RLIMIT_MEMLOCK": 65536}
+        values |= {"RLIMIT_FSIZE": max(limits.tmpfs_sizes.values()), "RLIMIT_MSGQUEUE": 0, "RLIMIT_SIGPENDING": 1024}
+        # A user id, or a user namespace, of its own: processes are counted per sandbox.
+        values["RLIMIT_NPROC"] = limits.pids
+        if "memory" not in self.group.held:
+            values["RLIMIT_DATA"] = limits.memory_bytes  # of each process, which then gets a MemoryError
+        return values
+
+
+@functools.cache
+def _prepare_source() -> str:
+    return resources.files("kernel_sandbox").joinpath("guest", "prepare.py").read_text(encoding="utf-8")
+
+
+def _masks() -> list[str]:
+    """Cover what this host has of MASKED; bubblewrap's binds allow no devices, so /dev/null there cannot be opened."""
+    masks = []
+    for name in MASKED:
+        if Path("/proc", name).exists():
+            masks += ["--ro-bind", "/dev/null", f"/proc/{name}"]
+    for name in MASKED_DIRECTORIES:
+        if Path("/proc", name).is_dir():
+            masks += ["--tmpfs", f"/proc/{name}", "--remount-ro", f"/proc/{name}"]
+    return masks
+
+
+def _devices() -> list[str]:
+    devices = ["--tmpfs", "/dev", "--dir", "/dev/shm", "--dir", "/dev/pts", "--symlink", "pts/ptmx", "/dev/ptmx"]
+    for name in DEVICES:
+        devices += ["--dev-bind", f"/dev/{name}", f"/dev/{name}"]
+    for number, name in enumerate(("stdin", "stdout", "stderr")):
+        devices += ["--symlink", f"/proc/self/fd/{number}", f"/dev/{name}"]
+    return [*devices, "--symlink", "/proc/self/fd", "/dev/fd", "--remount-ro", "/dev"]

@@ -1,0 +1,145 @@
+"""Copies of this machine's Python, of the libraries that it needs, and of ordinary commands, as a root directory."""
+
+from __future__ import annotations
+
+import os
+import re
+import shutil
+import subprocess
+import sys
+import sysconfig
+from collections.abc import Iterable
+from pathlib import Path
+
+from kernel_sandbox.errors import EngineError
+
+PYTHON = "opt/python"
+_COMMANDS = """sh bash awk base64 basename bc bzip2 cat chmod cmp comm cp cut date dd df diff dirname du echo env expr
+false file find fold free gawk getconf grep gunzip gzip head hexdump hostname id install join kill less ln ls mawk
+md5sum mkdir mktemp more mv nl nproc od paste perl printf ps pwd readlink realpath rm rmdir sed seq sha1sum sha256sum
+shuf sleep sort split stat stty sum tac tail tar tee test time timeout top touch tr true tty uname uniq unzip uptime wc
+which whoami xargs xxd xz yes zcat zip"""
+COMMANDS = tuple(_COMMANDS.split())
+"""What cells run with `!`: those of them that this machine has."""
+# What PEP 600 lets a wheel expect of a machine, as far as anything in an image asks for it.
+_EXPECTED_LIBRARIES = """libgcc_s.so.1 libstdc++.so.6 libm.so.6 libdl.so.2 librt.so.1 libpthread.so.0 libutil.so.1
+libresolv.so.2 libnsl.so.1 libz.so.1 libexpat.so.1 libatomic.so.1"""
+EXPECTED_LIBRARIES = tuple(_EXPECTED_LIBRARIES.split())
+_LEFT_OUT = """
+site-packages dist-packages __pycache__ test tests idlelib tkinter turtledemo ensurepip config-* _tkinter*
+*.a *.pyc"""
+LEFT_OUT = tuple(_LEFT_OUT.split())
+_PLACES = """dev etc home/sandbox mnt/data mnt/input opt/kernel-sandbox/run opt/kernel-sandbox/home opt/venv/bin proc
+run sys tmp usr/bin var/tmp"""
+PLACES = tuple(_PLACES.split())
+"""Where something is mounted later must be a directory: the root is read-only by then."""
+USERS = "root:x:0:0:root:/:/bin/sh\nnobody:x:65534:65534:nobody:/:/bin/sh\n"
+GROUP = "root:x:0:\nnogroup:x:65534:\n"
+
+
+def make_root(root: Path) -> None:
+    """Make the directories, and copy interpreter, libraries and commands. Raises EngineError and OSError."""
+    for place in PLACES:
+        (root / place).mkdir(parents=True)
+    (root / "bin").symlink_to("usr/bin")
+    (root / "etc/passwd").write_text(USERS)
+    (root / "etc/group").write_text(GROUP)
+    programs = [_copy_interpreter(root), *_copy_commands(root)]
+    extensions = sorted((root / PYTHON).rglob("lib-dynload/*.so"))
+    _copy_libraries(root, [*programs, *extensions])
+
+
+def interpreter() -> Path:
+    """Return the program that runs this, behind any virtual environment."""
+    return Path(getattr(sys, "_base_executable", sys.executable)).resolve()
+
+
+def _copy_interpreter(root: Path) -> Path:
+    """Copy the base interpreter (not a virtual environment's) and its standard library; return where it was."""
+    executable = interpreter()
+    standard_library = Path(sysconfig.get_path("stdlib")).resolve()
+    target = root / PYTHON
+    # Python finds its prefix from the executable's place, so both keep their places below it.
+    below = standard_library.relative_to(Path(sys.base_prefix).resolve())
+    shutil.copytree(standard_library, target / below, symlinks=False, ignore=shutil.ignore_patterns(*LEFT_OUT))
+    (target / below / "lib-dynload").mkdir(exist_ok=True)  # without it Python thinks that it is not installed
+    name = f"python{sys.version_info.major}.{sys.version_info.minor}"
+    (target / "bin").mkdir()
+    shutil.copyfile(executable, target / "bin" / name)
+    (target / "bin" / name).chmod(0o755)
+    (target / "bin/python3").symlink_to(name)
+    environment = root / "opt/venv"
+    for alias in ("python", "python3", name):
+        (environment / "bin" / alias).symlink_to(f"/{PYTHON}/bin/{name}")
+    version = ".".join(map(str, sys.version_info[:3]))
+    text = f"home = /{PYTHON}/bin\ninclude-system-site-packages = false\nversion = {version}\n"
+    (environment / "pyvenv.cfg").write_text(text)
+    return executable
+
+
+def _copy_commands(root: Path) -> list[Path]:
+    """Copy commands by what they really are (busybox is many), never with a set-user-id bit."""
+    originals = []
+    for command in COMMANDS:
+        found = shutil.which(command, path="/usr/bin:/bin:/usr/local/bin")
+        if found is None:
+            continue
+        original = Path(found).resolve()
+        copy = root / "usr/bin" / original.name
+        if not copy.exists():
+            shutil.copyfile(original, copy)
+            copy.chmod(0o755)
+            originals.append(original)
+        if original.name != command and not (root / "usr/bin" / command).exists():
+            (root / "usr/bin" / command).symlink_to(original.name)
+    return originals
+
+
+def _copy_libraries(root: Path, programs: list[Path]) -> None:
+    needed = shared_libraries(programs)
+    libc = next((path for path in needed if re.match(r"(libc\.so|libc\.musl|ld-musl)", path.name)), None)
+    if libc is None:
+        raise EngineError("This Python is linked statically: its extension modules cannot be used in a sandbox.")
+    searched = {path.parent for path in needed} | {Path("/usr/lib64"), Path("/usr/lib")}
+    for name in EXPECTED_LIBRARIES:
+        found = next((place / name for place in sorted(searched) if (place / name).exists()), None)
+        if found is not None:
+            needed.add(found)
+    needed |= shared_libraries(sorted(needed))
+    for library in needed:
+        # The loader looks only in the system's own places: what comes from elsewhere goes beside the C library.
+        own = str(library).startswith(("/lib", "/usr/lib"))
+        target = root / (library if own else libc.parent / library.name).relative_to("/")
+        target.parent.mkdir(parents=True, exist_ok=True)
+        if not target.exists():
+            shutil.copyfile(library, target)
+            target.chmod(0o755)
+
+
+def shared_libraries(programs: Iterable[Path]) -> set[Path]:
+    """Return the shared libraries that programs and libraries load, their own loader included, as ldd lists them."""
+    try:
+        listed = subprocess.run(
+            ["ldd", *map(str, programs)], capture_output=True, text=True, check=False, env={**os.environ, "LC_ALL": "C"}
+        )
+    except FileNotFoundError as exc:
+        raise EngineError("ldd is missing on this machine: install the package that has it (libc-bin).") from exc
+    found = set()
+    for line in listed.stdout.splitlines():
+        if match := re.match(r"\s+(?:\S+ => )?(/\S+) \(0x", line):
+            found.add(Path(match[1]))
+    return found
+
+
+def move_scripts(site: Path) -> None:
+    """Give what pip put below site-packages its place in the environment, and scripts the sandbox's interpreter."""
+    environment = site.parents[2]
+    for kind in ("bin", "share", "etc"):
+        if (site / kind).is_dir():
+            shutil.copytree(site / kind, environment / kind, dirs_exist_ok=True)
+            shutil.rmtree(site / kind)
+    for script in (environment / "bin").iterdir():
+        if script.is_file() and not script.is_symlink() and script.read_bytes()[:2] == b"#!":
+            body = script.read_bytes().partition(b"\n")[2]
+            script.write_bytes(b"#!/opt/venv/bin/python3\n" + body)
+            script.chmod(0o755)

@@ -1,0 +1,283 @@
+"""What a bubblewrap sandbox sees as its file system: a directory with Python, its libraries and an image's packages.
+
+The same locked packages as the container image of that name, for this machine's own interpreter. Layout, as in the
+images: /opt/python (the interpreter, copied), /opt/venv (the packages), /opt/kernel-sandbox/home (the home's
+skeleton). Nothing in it is the host's but copies, so a sandbox sees neither the host's files nor their later changes.
+
+    <prefix>/environments/<name>-<digest>/    environment.json, root/
+
+`build` makes one, `find` looks for it. environment_files.py copies interpreter, libraries and commands.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import errno
+import hashlib
+import json
+import os
+import platform
+import shutil
+import stat
+import subprocess
+import sys
+import sysconfig
+import tempfile
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+from kernel_sandbox import environment_files, wheels
+from kernel_sandbox.errors import EngineError, ImageNotFound
+from kernel_sandbox.images import ARCHIVER, folder, image_names, label_words, lock_digest, pip_lock
+from kernel_sandbox.progress import Progress, Report
+
+PREFIX_VARIABLE = "KERNEL_SANDBOX_PREFIX"
+LAYOUT = 2
+"""Raised when what is made from the same packages changes; older directories are then made anew."""
+ROOM = 1536 * 1024**2
+"""Bytes that the largest environment takes while it is made, its downloads included."""
+
+
+@dataclass(frozen=True, slots=True)
+class Environment:
+    """One that is complete."""
+
+    name: str
+    directory: Path
+    preload: tuple[str, ...]
+    preload_later: tuple[str, ...]
+
+    @property
+    def root(self) -> Path:
+        """What becomes the sandbox's root directory."""
+        return self.directory / "root"
+
+    @property
+    def digest(self) -> str:
+        """Of all that it was made from."""
+        return self.directory.name.rpartition("-")[2]
+
+
+def prefix() -> Path:
+    """Return where environments are kept: KERNEL_SANDBOX_PREFIX, or a cache directory of this user.
+
+    For root that is /var/cache/kernel-sandbox: a sandbox of root's runs as another user, who cannot look into /root.
+    """
+    if given := os.environ.get(PREFIX_VARIABLE):
+        return Path(given).expanduser().absolute()
+    if os.getuid() == 0:
+        return Path("/var/cache/kernel-sandbox")
+    return Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "kernel-sandbox"
+
+
+def _place(name: str) -> Path:
+    interpreter = (
+        f"{sys.implementation.cache_tag} {platform.python_version()} {sysconfig.get_platform()} {sys.base_prefix}"
+    )
+    made_from = f"{LAYOUT}\n{lock_digest(name)}\n{interpreter}"
+    return shelf() / f"{name}-{hashlib.sha256(made_from.encode()).hexdigest()[:16]}"
+
+
+def shelf() -> Path:
+    """Return the directory in which they lie, side by side."""
+    return prefix() / "environments"
+
+
+def find(name: str) -> Environment:
+    """Return the environment of this name. Raises ImageNotFound where it has not been made, or is out of date."""
+    if name not in image_names():
+        known = ", ".join(image_names())
+        raise ImageNotFound(f"The bubblewrap engine has no image {name!r}: it knows {known}. Docker takes any image.")
+    place = _place(name)
+    if not _is_complete(place):
+        remedy = f"kernel-sandbox image build {name} --engine bubblewrap"
+        raise ImageNotFound(f"The bubblewrap engine has no image {name!r} under {prefix()}. Make it with: {remedy}")
+    return Environment(name, place, label_words(name, "preload"), label_words(name, "preload-later"))
+
+
+def _is_complete(place: Path) -> bool:
+    try:
+        return (place / "environment.json").is_file()
+    except OSError:  # a directory above cannot be looked into
+        return False
+
+
+def installed() -> dict[str, Environment]:
+    """Return the environments that are complete and up to date, by name."""
+    found = {}
+    for name in image_names():
+        with contextlib.suppress(ImageNotFound):
+            found[name] = find(name)
+    return found
+
+
+def build(name: str, report: Report) -> Environment:
+    """Make an environment, or find it up to date. Raises ImageNotFound for an unknown name, and EngineError."""
+    with contextlib.suppress(ImageNotFound):
+        environment = find(name)
+        report(Progress("environment", f"{environment.directory} is up to date"))
+        return environment
+    check_room()
+    place = _place(name)
+    with _explained(), _scratch(place) as scratch:
+        _make(scratch / "root", name, report)
+        facts = {"image": name, "interpreter": str(environment_files.interpreter())}
+        (scratch / "environment.json").write_text(json.dumps(facts))
+        scratch.chmod(0o755)
+        with contextlib.suppress(OSError):  # another one was first, with the same files
+            scratch.rename(place)
+    return find(name)
+
+
+def check_room() -> None:
+    """Find out whether an environment could be made. Raises EngineError, with what to do."""
+    with _explained():
+        existing = next(path for path in (shelf(), *shelf().parents) if path.exists())
+        if not os.access(existing, os.W_OK | os.X_OK):
+            reason = errno.EROFS if os.statvfs(existing).f_flag & os.ST_RDONLY else errno.EACCES
+            raise OSError(reason, os.strerror(reason))
+        if shutil.disk_usage(existing).free < ROOM:
+            raise OSError(errno.ENOSPC, "too little room there")
+
+
+def outdated(name: str) -> list[Path]:
+    """Return the older environments of this name, but those that another Python of this machine has made for itself."""
+    current = _place(name)
+    others = [path for path in current.parent.glob(f"{name}-{'[0-9a-f]' * 16}") if path != current]
+    return [path for path in others if not _is_of_another_python(path)]
+
+
+def _is_of_another_python(directory: Path) -> bool:
+    with contextlib.suppress(OSError, ValueError, KeyError, TypeError):
+        made_by = Path(json.loads((directory / "environment.json").read_text())["interpreter"])
+        return made_by.exists() and made_by != environment_files.interpreter()
+    return False
+
+
+def remove_outdated(name: str, in_use: set[str]) -> int:
+    """Remove older environments of this name, but those whose directory a sandbox uses. Return how many."""
+    unused = [directory for directory in outdated(name) if str(directory) not in in_use]
+    for directory in unused:
+        shutil.rmtree(directory, ignore_errors=True)
+    return len(unused)
+
+
+def made(environment: Environment) -> float:
+    """Return when it was made, in seconds since the epoch."""
+    return (environment.directory / "environment.json").stat().st_mtime
+
+
+def size(environment: Environment) -> int:
+    """Return the bytes that its files take."""
+    return sum(entry.lstat().st_size for entry in environment.root.rglob("*"))
+
+
+@contextlib.contextmanager
+def _explained() -> Iterator[None]:
+    """Say what to do where files cannot be written."""
+    try:
+        yield
+    except OSError as exc:
+        raise EngineError(
+            f"The environment cannot be made in {shelf()} ({exc.strerror or exc}). It needs "
+            f"{ROOM // 1024**2} MB: make room there, or set {PREFIX_VARIABLE} to another directory."
+        ) from exc
+
+
+@contextlib.contextmanager
+def _scratch(place: Path) -> Iterator[Path]:
+    place.parent.mkdir(parents=True, exist_ok=True)
+    with tempfile.TemporaryDirectory(dir=place.parent, prefix=".part-", ignore_cleanup_errors=True) as scratch:
+        target = Path(scratch) / "new"
+        target.mkdir()
+        yield target
+
+
+def _make(root: Path, name: str, report: Report) -> None:
+    locks = [pip_lock(), folder(name) / "requirements.txt"]
+    packages = wheels.fetch_for_this_machine(locks, report, instead=root.parents[1] / "wheels")
+    report(Progress("copy the interpreter", sys.base_prefix))
+    version = f"python{sys.version_info.major}.{sys.version_info.minor}"
+    environment_files.make_root(root)
+    site = root / "opt/venv/lib" / version / "site-packages"
+    _install(site, packages, folder(name) / "requirements.txt", report)
+    _drop_tests(site, folder(name) / "drop-tests.txt")
+    _compile(root, report)
+    _make_readable(root)
+    _import_once(root, name, report)
+
+
+def _install(site: Path, packages: Path, requirements: Path, report: Report) -> None:
+    report(Progress("install packages"))
+    pip = next(packages.glob("pip-*.whl")) / "pip"
+    command = [sys.executable, str(pip), "--disable-pip-version-check", "install", "--quiet", "--no-index"]
+    command += ["--find-links", str(packages), "--no-deps", "--require-hashes", "--no-compile", "--no-cache-dir"]
+    command += ["--no-warn-script-location", "--target", str(site), "--requirement", str(requirements)]
+    _run(command, "The packages could not be installed")
+    environment_files.move_scripts(site)
+
+
+def _drop_tests(site: Path, listed: Path) -> None:
+    """Remove the tests of packages that have large ones, as the image does."""
+    for package in listed.read_text().split() if listed.is_file() else ():
+        for directory in [path for path in (site / package).rglob("tests") if path.is_dir()]:
+            shutil.rmtree(directory, ignore_errors=True)
+
+
+def _compile(root: Path, report: Report) -> None:
+    """Compile all modules, as nobody can write bytecode later; under the names that they have in a sandbox."""
+    total = sum(1 for _ in root.rglob("*.py"))
+    command = [sys.executable, "-m", "compileall", "-j", "0", "--invalidation-mode", "unchecked-hash"]
+    command += ["-s", str(root), "-p", "/", str(root / "opt")]
+    # Columns of each instruction would be a tenth of all bytecode, and tracebacks through libraries do without.
+    environment = {**os.environ, "PYTHONNODEBUGRANGES": "1"}
+    with subprocess.Popen(
+        command, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True, env=environment
+    ) as compiler:
+        assert compiler.stdout is not None
+        try:
+            for done, _ in enumerate((line for line in compiler.stdout if line.startswith("Compiling")), 1):
+                if done % 50 == 0:
+                    report(Progress("compile", "", min(done, total), total))
+        except BaseException:
+            compiler.kill()
+            raise
+    # Its status tells of files that are no Python on purpose (templates, tests of syntax errors).
+
+
+def _make_readable(root: Path) -> None:
+    for path in [root, *root.rglob("*")]:
+        mode = path.lstat().st_mode
+        if not stat.S_ISLNK(mode):
+            path.chmod((mode & 0o700) | 0o444 | (0o111 if mode & 0o100 else 0))
+
+
+def _import_once(root: Path, name: str, report: Report) -> None:
+    """Import the image's modules inside, which shows that they work, and archive them for the zygote.
+
+    matplotlib makes its list of fonts then.
+    """
+    report(Progress("try it", "import its modules in a sandbox"))
+    skeleton = root / "opt/kernel-sandbox/home"
+    modules = ("ipykernel.kernelapp", *label_words(name, "preload"), *label_words(name, "preload-later"))
+    command = ["bwrap", "--unshare-all", "--die-with-parent", "--ro-bind", str(root), "/", "--proc", "/proc"]
+    command += ["--tmpfs", "/dev", "--dev-bind", "/dev/null", "/dev/null", "--dev-bind", "/dev/urandom", "/dev/urandom"]
+    command += ["--tmpfs", "/tmp", "--bind", str(skeleton), "/opt/kernel-sandbox/home", "--clearenv"]
+    command += ["--setenv", "HOME", "/opt/kernel-sandbox/home", "--setenv", "MPLBACKEND", "agg", "--"]
+    written = "/opt/kernel-sandbox/home/.modules"
+    command += ["/opt/venv/bin/python3", "-I", "-c", ARCHIVER.read_text(), written, *modules]
+    _run(command, "The new environment does not work in a sandbox")
+    (skeleton / ".modules").rename(root / "opt/kernel-sandbox/modules")
+    _make_readable(root / "opt/kernel-sandbox")
+
+
+def _run(command: list[str], failed: str) -> None:
+    """Run a command to its end. Raises EngineError with the last that it said."""
+    try:
+        done = subprocess.run(command, stdin=subprocess.DEVNULL, capture_output=True, text=True, check=False)
+    except FileNotFoundError as exc:
+        raise EngineError(f"{failed}: there is no {command[0]} on this machine.") from exc
+    if done.returncode:
+        said = "\n".join((done.stderr or done.stdout).strip().splitlines()[-8:])
+        raise EngineError(f"{failed}:\n{said}")

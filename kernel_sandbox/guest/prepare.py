@@ -1,0 +1,131 @@
+"""The first program in a bubblewrap sandbox: makes the writable places, gives all privileges up, becomes PID 1.
+
+bubblewrap cannot limit a tmpfs's inodes, forbid programs on it, or drop to another user, so it hands its capabilities
+to this program, which runs before anything hostile is there. `python3 -c SOURCE CONFIG COMMAND…`; CONFIG is JSON:
+
+    tmpfs       [place, mount options], in order
+    rlimits     name of resource.RLIMIT_… to value
+    user        the user id of the command
+    nested      whether this is a user namespace of an unprivileged user, where id 0 alone is mapped
+    seccomp     the filter program, in base64
+    ready       the descriptor on which the host hears that the command is about to run
+"""
+
+from __future__ import annotations
+
+import base64
+import ctypes
+import json
+import os
+import resource
+import signal
+import sys
+from typing import Any
+
+MS_RDONLY, MS_NOSUID, MS_NODEV, MS_NOEXEC, MS_REMOUNT, MS_BIND = 1, 2, 4, 8, 32, 4096
+CLONE_NEWUSER = 0x10000000
+PR_SET_PDEATHSIG, PR_SET_SECCOMP, PR_CAPBSET_DROP, PR_CAP_AMBIENT = 1, 22, 24, 47
+PR_CAP_AMBIENT_CLEAR_ALL, SECCOMP_MODE_FILTER = 4, 2
+CAPABILITY_VERSION_3 = 0x20080522
+SCRATCH = "/tmp"
+"""An empty place, before its tmpfs is there."""
+
+libc: Any = ctypes.CDLL(None, use_errno=True)
+
+
+def check(result: int, what: str) -> None:
+    """End with a message where a call of the C library has failed."""
+    if result:
+        number = ctypes.get_errno()
+        sys.exit(f"{what}: {os.strerror(number)}")
+
+
+def mount(kind: str, place: str, flags: int, options: str = "") -> None:
+    source = kind.encode()
+    check(libc.mount(source, place.encode(), source, ctypes.c_ulong(flags), options.encode()), f"mount {place}")
+
+
+def make_read_only(place: str) -> None:
+    """Cover a directory with a read-only view of itself."""
+    path = place.encode()
+    check(libc.mount(path, path, None, ctypes.c_ulong(MS_BIND), None), f"bind {place}")
+    flags = ctypes.c_ulong(MS_BIND | MS_REMOUNT | MS_RDONLY | MS_NOSUID | MS_NODEV | MS_NOEXEC)
+    check(libc.mount(None, path, None, flags, None), f"make {place} read-only")
+
+
+def allow_one_more_user_namespace() -> None:
+    """Let the nested user namespace be the last one (user_namespaces(7)); /proc/sys is read-only here."""
+    mount("proc", SCRATCH, MS_NOSUID | MS_NODEV | MS_NOEXEC)
+    with open(f"{SCRATCH}/sys/user/max_user_namespaces", "w") as file:
+        file.write("1")
+    check(libc.umount2(SCRATCH.encode(), 0), "umount")
+
+
+def enter_nested_namespace(user: int) -> None:
+    """Become `user` in a user namespace below the one that owns the mounts, which then cannot be changed."""
+    allow_one_more_user_namespace()
+    check(libc.unshare(CLONE_NEWUSER), "unshare")
+    for name, text in (("setgroups", "deny"), ("uid_map", f"{user} 0 1"), ("gid_map", f"{user} 0 1")):
+        with open(f"/proc/self/{name}", "w") as file:
+            file.write(text)
+
+
+def drop_bounding_set() -> None:
+    """Drop every capability that the kernel knows from the bounding and ambient sets; the first unknown one fails."""
+    check(libc.prctl(PR_CAP_AMBIENT, PR_CAP_AMBIENT_CLEAR_ALL, 0, 0, 0), "drop ambient capabilities")
+    number = 0
+    while libc.prctl(PR_CAPBSET_DROP, number, 0, 0, 0) == 0:
+        number += 1
+
+
+def drop_capabilities() -> None:
+    header = (ctypes.c_uint32 * 2)(CAPABILITY_VERSION_3, 0)
+    check(libc.capset(header, (ctypes.c_uint32 * 6)()), "drop capabilities")
+
+
+class Program(ctypes.Structure):
+    """struct sock_fprog."""
+
+    _fields_ = [("length", ctypes.c_ushort), ("filter", ctypes.c_char_p)]
+
+
+def filter_system_calls(program: bytes) -> None:
+    """Hold this process and all that it starts to a filter (seccomp(2)); bubblewrap has set no_new_privs."""
+    described = Program(len(program) // 8, program)
+    check(libc.prctl(PR_SET_SECCOMP, SECCOMP_MODE_FILTER, ctypes.byref(described), 0, 0), "filter system calls")
+
+
+def main() -> None:
+    config = json.loads(sys.argv[1])
+    for place, options in config["tmpfs"]:
+        mount("tmpfs", place, MS_NOSUID | MS_NODEV | MS_NOEXEC, options)
+    mount("devpts", "/dev/pts", MS_NOSUID | MS_NOEXEC, "newinstance,ptmxmode=0666,mode=0620")
+    make_read_only("/proc/sys")
+    user = config["user"]
+    if config["nested"]:
+        enter_nested_namespace(user)
+    for name, value in config["rlimits"].items():
+        resource.setrlimit(getattr(resource, name), (value, value))
+    drop_bounding_set()
+    if not config["nested"]:
+        os.setgroups([])
+        os.setresgid(user, user, user)
+        os.setresuid(user, user, user)
+    drop_capabilities()
+    libc.prctl(PR_SET_PDEATHSIG, signal.SIGKILL, 0, 0, 0)  # a change of user has cleared bubblewrap's
+    filter_system_calls(base64.b64decode(config["seccomp"]))
+    os.write(config["ready"], b"ready")
+    os.close(config["ready"])
+    become(sys.argv[2:])
+
+
+def become(command: list[str]) -> None:
+    """Run the command in this process; where it is a Python program, in this interpreter, which saves a start."""
+    if command[:2] != ["python3", "-c"]:
+        os.execvp(command[0], command)
+    sys.argv = ["-c", *command[3:]]
+    exec(compile(command[2], "<string>", "exec"), {"__name__": "__main__"})
+
+
+if __name__ == "__main__":
+    main()

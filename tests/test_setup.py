@@ -1,0 +1,182 @@
+"""`setup` and `demo`, from a machine where nothing is set up yet, and on machines that lack what no step can mend."""
+
+from __future__ import annotations
+
+import os
+import pty
+import signal
+import socket
+import subprocess
+import time
+
+import pytest
+
+from kernel_sandbox.environments import prefix
+
+from .conftest import missing
+from .machine import COMMAND, Machine, machine
+
+__all__ = ["machine"]
+
+SETUP = ("setup", "--image", "python", "--no-kernelspec")
+
+
+def made(machine: Machine) -> list[str]:
+    """All that lies where environments are made, what is half made included."""
+    return [entry.name for entry in (machine.prefix / "environments").glob("*")]
+
+
+def test_setup_without_a_terminal_says_what_it_would_do(machine: Machine) -> None:
+    told = machine.run("setup", "--image", "python")
+    assert told.returncode == 2
+    assert "Engine: bubblewrap (no Docker engine answers)" in told.stdout
+    assert f"  1. Make the environment python of bubblewrap in {machine.prefix}/environments" in told.stdout
+    assert "  2. Install the kernelspec python-sandbox for Jupyter in " in told.stdout
+    assert "add --yes" in told.stderr
+    assert made(machine) == []
+
+
+def test_setup_makes_what_is_missing_and_proves_it(machine: Machine) -> None:
+    del machine.environment["KERNEL_SANDBOX_PREFIX"]
+    done = machine.run(*SETUP, "--prefix", str(machine.prefix), "--yes")
+    assert done.returncode == 0, done.stderr
+    assert "download packages: " in done.stdout
+    assert f"profile, so that every session finds it: export KERNEL_SANDBOX_PREFIX={machine.prefix}\n" in done.stdout
+    assert "weakened here: no control group limits memory" in done.stdout
+    assert "in a sandbox says that 6 * 7 = 42\n" in done.stdout
+    assert "✓ Ready. Try it: kernel-sandbox repl --image python\n" in done.stdout
+    (environment,) = made(machine)
+    assert environment.startswith("python-")
+    again = machine.run(*SETUP, "--prefix", str(machine.prefix))
+    assert again.returncode == 0, again.stderr
+    assert "Nothing is missing.\n" in again.stdout
+    assert "6 * 7 = 42\n" in again.stdout
+    built = machine.run("image", "build", "python", "--engine", "bubblewrap", "--base", "debian")
+    assert "--base is for Docker" in built.stderr
+
+
+@pytest.mark.parametrize(
+    "stage", ["download packages", "copy the interpreter", "install packages", "compile", "try it"]
+)
+def test_interrupted_setup_leaves_nothing_half_made(machine: Machine, stage: str) -> None:
+    process = subprocess.Popen(
+        [COMMAND, *SETUP, "--engine", "bubblewrap", "--yes"],
+        cwd=machine.directory,
+        env=machine.environment | {"XDG_RUNTIME_DIR": str(machine.directory)},
+        stdout=subprocess.PIPE,
+        text=True,
+        start_new_session=True,
+    )
+    assert process.stdout is not None
+    assert any(line.startswith(stage) for line in process.stdout)
+    assert made(machine) != []
+    os.killpg(process.pid, signal.SIGINT)  # as a terminal does
+    process.communicate(timeout=20)
+    assert process.returncode == 130
+    assert made(machine) == []
+
+
+def test_setup_asks_on_a_terminal_and_takes_no(machine: Machine) -> None:
+    ours, theirs = pty.openpty()
+    process = subprocess.Popen(
+        machine.command(*SETUP),
+        cwd=machine.directory,
+        env=machine.environment | {"TERM": "dumb"},
+        stdin=theirs,
+        stdout=subprocess.PIPE,
+        text=True,
+    )
+    os.close(theirs)
+    os.write(ours, b"n\n")
+    shown, _ = process.communicate(timeout=60)
+    os.close(ours)
+    assert process.returncode == 1
+    assert "Do it? [Y/n]" in shown
+    assert made(machine) == []
+
+
+@pytest.mark.parametrize(
+    ("lack", "words"),
+    [
+        ("programs", "bubblewrap is not installed. Install it: "),
+        ("namespaces", "bubblewrap may not make a sandbox here ("),
+        ("writable prefix", "(Read-only file system). It needs 1536 MB: make room there, or set KERNEL_SANDBOX_PREFIX"),
+        ("room", "(too little room there). It needs 1536 MB: make room there, or set KERNEL_SANDBOX_PREFIX"),
+        ("writable home", "(Read-only file system). It needs 1536 MB: make room there, or set KERNEL_SANDBOX_PREFIX"),
+    ],
+)
+@pytest.mark.parametrize("command", ["setup --image python --yes", "demo --yes"])
+def test_machine_that_lacks_something_is_told_what_and_is_left_alone(
+    machine: Machine, command: str, lack: str, words: str
+) -> None:
+    take_away(machine, lack)
+    failed = machine.run(*command.split())
+    assert failed.returncode == 2
+    assert failed.stderr.startswith("error: ")
+    assert failed.stderr.count("\n") == 1
+    assert words in failed.stderr
+    assert made(machine) == []
+    assert not (machine.directory / "traffic_accidents.csv").exists()
+
+
+def take_away(machine: Machine, lack: str) -> None:
+    if lack == "programs":
+        machine.without_programs()
+    elif lack == "namespaces":
+        machine.change("--disable-userns")
+    elif lack == "writable prefix":
+        machine.change("--ro-bind", machine.prefix, machine.prefix)
+    elif lack == "room":
+        machine.change("--size", "67108864", "--tmpfs", machine.prefix)
+    else:
+        del machine.environment["KERNEL_SANDBOX_PREFIX"]
+        home = machine.directory / "home"
+        home.mkdir()
+        machine.change("--ro-bind", home, home)
+        machine.environment |= {"HOME": str(home), "XDG_CACHE_HOME": ""}
+
+
+def test_session_that_can_keep_its_sockets_nowhere_says_so(machine: Machine) -> None:
+    if reason := missing("bubblewrap"):
+        pytest.skip(reason)
+    machine.environment["KERNEL_SANDBOX_PREFIX"] = str(prefix())
+    machine.change("--remount-ro", "/run", "--ro-bind", "/tmp", "/tmp", "--ro-bind", "/var/tmp", "/var/tmp")
+    failed = machine.run(*SETUP)
+    assert failed.returncode == 2
+    assert failed.stderr.startswith("error: A session keeps its sockets in a temporary directory, and cannot write")
+    assert failed.stderr.count("\n") == 1
+
+
+def test_demo_without_a_terminal_wants_a_yes(machine: Machine) -> None:
+    failed = machine.run("demo")
+    assert failed.returncode == 2
+    assert "add --yes" in failed.stderr
+
+
+def test_run_without_an_engine_names_setup(machine: Machine) -> None:
+    (machine.directory / "cell.py").write_text("print('ran')")
+    machine.without_programs()
+    failed = machine.run("run", "cell.py")
+    assert failed.returncode == 2
+    assert failed.stdout == ""
+    assert failed.stderr.rstrip().endswith("kernel-sandbox setup")
+
+
+def test_docker_that_is_silent_is_not_waited_for(machine: Machine) -> None:
+    with socket.create_server(("127.0.0.1", 0)) as silent:
+        machine.environment["DOCKER_HOST"] = f"tcp://127.0.0.1:{silent.getsockname()[1]}"
+        started = time.monotonic()
+        told = machine.run(*SETUP)
+    assert "Engine: bubblewrap (no Docker engine answers)" in told.stdout
+    assert time.monotonic() - started < 30
+
+
+def test_environment_of_another_python_is_kept(machine: Machine) -> None:
+    shelf = machine.prefix / "environments"
+    for digest, interpreter in (("0" * 16, "/bin/sh"), ("1" * 16, "/no/longer/there")):
+        (shelf / f"python-{digest}").mkdir(parents=True)
+        (shelf / f"python-{digest}" / "environment.json").write_text(f'{{"interpreter": "{interpreter}"}}')
+    built = machine.run("image", "build", "python", "--engine", "bubblewrap")
+    assert built.returncode == 0, built.stderr
+    assert "python-" + "0" * 16 in made(machine)
+    assert "python-" + "1" * 16 not in made(machine)
