@@ -15,9 +15,9 @@ from typing import Any
 
 import anyio
 
-from kernel_sandbox.channels import Message
 from kernel_sandbox.errors import SandboxError
 from kernel_sandbox.outputs import CellOutputs, Event, Execution, Status, StreamOutput
+from kernel_sandbox.validate import Message
 
 BACKLOG = 2
 """How many times a cell's output limit may wait for a consumer of the live events; what comes then it misses."""
@@ -113,8 +113,7 @@ class Cell:
 
     def _stamp(self, name: str, message: Message) -> None:
         """Keep the kernel's own time of a message, as nbclient records it; the host's where it sent none."""
-        date = message["header"].get("date")
-        self.timing.setdefault(name, date if isinstance(date, datetime) else datetime.now(UTC))
+        self.timing.setdefault(name, message["date"] or datetime.now(UTC))
 
     def _finish_if_complete(self) -> None:
         if self.reply is not None and self._idle:

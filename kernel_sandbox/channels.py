@@ -11,6 +11,7 @@ import asyncio
 import contextlib
 import functools
 import os
+import time
 import uuid
 from collections.abc import Awaitable, Callable
 from typing import TYPE_CHECKING, Any
@@ -18,18 +19,22 @@ from typing import TYPE_CHECKING, Any
 import zmq
 import zmq.asyncio
 
-from kernel_sandbox.errors import KernelNotReady
+from kernel_sandbox.errors import KernelNotReady, ProtocolViolation
+from kernel_sandbox.validate import InvalidMessage, Message, read_message
 
 if TYPE_CHECKING:
     from jupyter_client.manager import AsyncKernelManager
 
-Message = dict[str, Any]
 Handler = Callable[[str, Message], None]
 """Called with the channel's name and the message, in the session's event loop."""
 
 HANDSHAKE_RETRY = 0.25
-UNREADABLE = (ValueError, TypeError, KeyError, IndexError, AttributeError, RecursionError, OverflowError)
-"""What deserialising a hostile message raises."""
+MOST_INVALID = 100
+"""Messages of one kernel that nobody honest sends, after which its sandbox is ended."""
+SLICE = 0.005
+"""Seconds for which a channel that never runs dry is read before other sessions have their turn."""
+QUEUE = 2
+"""Messages that wait in this process, per channel; more wait in the kernel's own process, within its memory."""
 
 
 @functools.lru_cache(maxsize=4)
@@ -37,8 +42,8 @@ def _shared_context(process: int) -> zmq.asyncio.Context:
     context = zmq.asyncio.Context()
     context.set(zmq.MAX_SOCKETS, 16_384)
     context.setsockopt(zmq.LINGER, 0)
-    # The reader keeps up or the caps cut; a full queue would silently drop outputs, and the idle that ends a cell.
-    context.setsockopt(zmq.RCVHWM, 0)
+    # A full queue stops libzmq from reading; the kernel's queue has no mark at which it would drop (guest/kernel.py).
+    context.setsockopt(zmq.RCVHWM, QUEUE)
     context.setsockopt(zmq.RECONNECT_IVL, 5)
     return context
 
@@ -62,8 +67,8 @@ class Channels:
         self._sockets: dict[str, Any] = {}
         self._readers: list[asyncio.Task[None]] = []
         self._heard_iopub = asyncio.Event()
-        self.unreadable = 0
-        """How many messages could not be read; an honest kernel sends none."""
+        self.invalid = 0
+        """How many messages were refused; an honest kernel sends none."""
         self.messages = 0
 
     def open(self) -> None:
@@ -152,22 +157,25 @@ class Channels:
         self._handlers.pop(identifier, None)
 
     async def _read(self, channel: str, socket: Any) -> None:
+        key, clock = self._session.key, time.monotonic
+        turn_ends = clock() + SLICE
         while True:
             frames = await socket.recv_multipart()
+            if clock() > turn_ends:
+                await asyncio.sleep(0)  # a message that is there already is received without a pause
+                turn_ends = clock() + SLICE
             self.messages += 1
             try:
-                _, parts = self._session.feed_identities(frames)
-                message = self._session.deserialize(parts)
-                parent = message["parent_header"].get("msg_id")
-                if not isinstance(message["content"], dict) or not isinstance(message["msg_type"], str):
-                    raise TypeError("not a message")
-            except UNREADABLE:
-                self.unreadable += 1
+                message = read_message(channel, frames, key)
+            except InvalidMessage as exc:
+                self.invalid += 1
+                if self.invalid > MOST_INVALID:
+                    raise ProtocolViolation(f"more than {MOST_INVALID} invalid messages, the last {exc}") from exc
                 continue
             if channel == "iopub":
                 self._heard_iopub.set()
-            handler = self._handlers.get(parent) if isinstance(parent, str) else None
-            (handler or self._unparented)(channel, message)
+            if message is not None:
+                (self._handlers.get(message["parent"]) or self._unparented)(channel, message)
 
 
 Ask = Callable[[str, bool], "str | Awaitable[str]"]

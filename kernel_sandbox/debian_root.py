@@ -105,7 +105,7 @@ def _debootstrap(root: Path, mirror: str | None, report: Report) -> None:
         try:
             for line in process.stdout:
                 last.append(_without_password(line.rstrip()))
-                report(Progress(STAGE, last[-1].removeprefix("I: ")))
+                report(Progress(STAGE, last[-1].removeprefix("I: "), done=0))
         except BaseException:
             _end(process)
             raise

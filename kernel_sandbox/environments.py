@@ -18,6 +18,7 @@ import json
 import os
 import platform
 import shutil
+import signal
 import stat
 import subprocess
 import sys
@@ -26,6 +27,7 @@ import tempfile
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 from kernel_sandbox import environment_files, wheels
 from kernel_sandbox.errors import EngineError, ImageNotFound
@@ -232,16 +234,15 @@ def _compile(root: Path, report: Report) -> None:
     command += ["-s", str(root), "-p", "/", str(root / "opt")]
     # Columns of each instruction would be a tenth of all bytecode, and tracebacks through libraries do without.
     environment = {**os.environ, "PYTHONNODEBUGRANGES": "1"}
-    with subprocess.Popen(
-        command, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True, env=environment
-    ) as compiler:
+    pipes: dict[str, Any] = {"stdout": subprocess.PIPE, "stderr": subprocess.DEVNULL, "text": True}
+    with subprocess.Popen(command, env=environment, start_new_session=True, **pipes) as compiler:
         assert compiler.stdout is not None
         try:
             for done, _ in enumerate((line for line in compiler.stdout if line.startswith("Compiling")), 1):
                 if done % 50 == 0:
                     report(Progress("compile", "", min(done, total), total))
         except BaseException:
-            compiler.kill()
+            os.killpg(compiler.pid, signal.SIGKILL)  # its workers too
             raise
     # Its status tells of files that are no Python on purpose (templates, tests of syntax errors).
 

@@ -2,7 +2,8 @@
 
 For each channel it listens on the host (a unix socket in the private run directory, or a port on 127.0.0.1), and
 joins each connection to a socket that leads to the kernel. It moves bytes with back-pressure: a side that does not
-read stops the other side, so neither the host nor PID 1 holds more than a socket buffer's worth.
+read stops the other side, so neither the host nor PID 1 holds more than a socket buffer's worth. What the kernel sends
+must keep to ZMTP and to bounds (zmtp.py); nothing of what does not is passed on.
 """
 
 from __future__ import annotations
@@ -12,14 +13,18 @@ import socket
 from collections.abc import Awaitable, Callable
 from pathlib import Path
 
+from kernel_sandbox.zmtp import Bounds, FrameCheck
+
 Dial = Callable[[int], Awaitable[socket.socket]]
 """Given a port (1 to 5), returns a connected, non-blocking socket that leads to the kernel."""
 
 
 class _End(asyncio.Protocol):
-    """One end of a joined pair; what arrives here leaves at the peer's end."""
+    """One end of a joined pair; what arrives here leaves at the peer's end, unless `check` objects."""
 
-    def __init__(self) -> None:
+    def __init__(self, check: FrameCheck | None = None, violated: Callable[[str], None] | None = None) -> None:
+        self._check = check
+        self._violated = violated
         self.transport: asyncio.Transport | None = None
         self.peer: _End | None = None
         self._early: list[bytes] = []
@@ -31,16 +36,33 @@ class _End(asyncio.Protocol):
         self.transport = transport
 
     def data_received(self, data: bytes) -> None:
-        if self.peer is None:
+        if self._check is not None and (broken := self._check.feed(data)):
+            self._break_off(broken)
+        elif self.peer is None:
             self._early.append(data)
-        elif self.peer.transport is not None:
+        else:
+            self._pass_on(data)
+
+    def _pass_on(self, data: bytes) -> None:
+        if self.peer is not None and self.peer.transport is not None:
             self.peer.transport.write(data)
+
+    def _break_off(self, broken: str) -> None:
+        """Let nothing more through, and tell whoever ends the sandbox."""
+        self._check = None
+        for end in (self, self.peer):
+            if end is not None and end.transport is not None:
+                end.transport.abort()
+        if self._violated is not None:
+            violated, self._violated = self._violated, None
+            violated(broken)
 
     def join(self, peer: _End) -> None:
         """Pass on to `peer` from now on. Where the peer is lost already, this end closes."""
         self.peer = peer
         for data in self._early:
-            self.data_received(data)
+            self._pass_on(data)
+        self._early.clear()
         if peer.transport is None and self.transport is not None:
             self.transport.close()
 
@@ -64,8 +86,11 @@ class Gate:
     The listeners are plain sockets: asyncio's Server leaks a connection that is accepted while it closes.
     """
 
-    def __init__(self, dial: Dial) -> None:
+    def __init__(self, dial: Dial, bounds: Bounds, violated: Callable[[str], None]) -> None:
+        """Hold what the kernel sends to `bounds`; `violated` is called with what it did where it does not keep them."""
         self._dial = dial
+        self._bounds = bounds
+        self._violated = violated
         self._listeners: dict[int, socket.socket] = {}
         self._joined: set[_End] = set()
         self._joining: dict[asyncio.Task[None], socket.socket] = {}
@@ -115,7 +140,7 @@ class Gate:
     async def _join(self, client: socket.socket, port: int) -> None:
         """Dial, then move bytes both ways. What the client sends meanwhile waits in its socket."""
         loop = asyncio.get_running_loop()
-        outer, inner = _End(), _End()
+        outer, inner = _End(), _End(FrameCheck(self._bounds), self._violated)
         try:
             inside = await self._dial(port)
             await loop.create_connection(lambda: inner, sock=inside)

@@ -14,16 +14,23 @@ from typing import Any
 
 from kernel_sandbox.engines.base import Engine, Sandbox
 from kernel_sandbox.engines.choice import choose_engine
-from kernel_sandbox.errors import EngineError, PolicyError, SandboxError, SandboxLost, kernel_death
+from kernel_sandbox.errors import EngineError, PolicyError, ProtocolViolation, SandboxError, SandboxLost, kernel_death
 from kernel_sandbox.gate import Gate
 from kernel_sandbox.guest_link import GuestLink, boot_bytes, guest_command, kernel_name
 from kernel_sandbox.mux import MuxError
-from kernel_sandbox.policy import HOME_DIRECTORY, SandboxSpec, format_size
+from kernel_sandbox.policy import HOME_DIRECTORY, Limits, SandboxSpec, format_size, parse_size
 from kernel_sandbox.run_directory import InsideSockets, RunDirectory, remove_stale_directories
 from kernel_sandbox.transports import ForwardTransport, IpcTransport, Transport
+from kernel_sandbox.zmtp import Bounds
 
 CHANNELS = ("shell", "iopub", "stdin", "control", "hb")
 """In the order of their ports, 1 to 5."""
+
+STARTS_ANEW = "Variables and files are lost. Call restart() for a new one."
+LEAST_FRAME = 8 * 1024 * 1024
+"""Bytes of one part of a message that are always let through."""
+OVERHEAD = 64 * 1024
+"""Of that, what an honest kernel leaves for the JSON around an output."""
 
 _collected: set[str] = set()
 """Engines on which what dead owners left was already looked for by this process."""
@@ -40,7 +47,8 @@ class LiveSandbox:
         self.death: Future[SandboxError] = Future()
         """Why the current kernel is no longer alive, as soon as that is known. A new one for every kernel."""
         self.exit_code: int | None = None
-        self.lost: SandboxLost | None = None
+        self.lost: SandboxError | None = None
+        """Why the sandbox is no longer there, if it is not."""
         self._tasks: list[asyncio.Task[None]] = []
         self._closing = False
 
@@ -64,7 +72,7 @@ class LiveSandbox:
             raise
         self.link = GuestLink(self.sandbox)
         self.transport = self._transport(ipc=ipc)
-        self.gate = Gate(self.transport.dial)
+        self.gate = Gate(self.transport.dial, _bounds(self.spec.limits), self.violated)
         loop = asyncio.get_running_loop()
         self._tasks = [loop.create_task(task) for task in (self._serve(), self._watch(), self._collect())]
 
@@ -100,6 +108,7 @@ class LiveSandbox:
             "workdir": self.spec.workdir,
             "kernelspec": self.spec.kernel,
             "table_rows": self.spec.limits.table_rows,
+            "largest_output": _bounds(self.spec.limits).frame - OVERHEAD,
             "preload": self.sandbox.preload,
             "preload_later": self.sandbox.preload_later,
         }
@@ -150,12 +159,29 @@ class LiveSandbox:
             await self.link.run()
         except MuxError as exc:
             violation = str(exc)
-        if not self._closing:
-            reason = violation or await self.sandbox.epitaph()
-            lost = f"The sandbox is gone: {reason}. Variables and files are lost. Call restart() for a new one."
+        if violation:
+            self.violated(f"something that is not the guest protocol ({violation})")
+        elif not self._closing and self.lost is None:
+            lost = f"The sandbox is gone: {await self.sandbox.epitaph()}. {STARTS_ANEW}"
             self.lost = SandboxLost(lost)
             self._end(self.lost, 1)
             await self.gate.aclose()
+
+    def violated(self, what: str) -> None:
+        """End the sandbox, because it sent `what`. The next restart starts another."""
+        if not self._closing and self.lost is None:
+            self.lost = ProtocolViolation(f"The sandbox was ended because it sent {what}. {STARTS_ANEW}")
+            self._end(self.lost, 1)
+            self._tasks.append(asyncio.get_running_loop().create_task(self._put_down()))
+
+    async def end_for_violation(self, what: str) -> None:
+        """Do the same, for callers of another event loop."""
+        self.violated(what)
+
+    async def _put_down(self) -> None:
+        await self.gate.aclose()
+        with contextlib.suppress(EngineError):
+            await self.sandbox.aclose()
 
     async def _watch(self) -> None:
         """Turn the guest's report of the current kernel's exit into its death."""
@@ -179,6 +205,12 @@ class LiveSandbox:
             with contextlib.suppress(EngineError):
                 remove_stale_directories()
                 await self.engine.collect_garbage()
+
+
+def _bounds(limits: Limits) -> Bounds:
+    """What a kernel may send: one output may be half of what a cell may show."""
+    frame = max(LEAST_FRAME, parse_size(limits.output_bytes) // 2)
+    return Bounds(frame=frame, message=2 * frame)
 
 
 def kernel_environment(spec: SandboxSpec) -> dict[str, str]:

@@ -22,9 +22,9 @@ from jupyter_client.kernelspec import KernelSpec
 from jupyter_client.manager import AsyncKernelManager
 
 from kernel_sandbox.cell import Cell, CellStream
-from kernel_sandbox.channels import Ask, Channels, Message, shared_context
+from kernel_sandbox.channels import Ask, Channels, shared_context
 from kernel_sandbox.engines.base import new_session_id
-from kernel_sandbox.errors import PolicyError, SandboxError, SandboxLost, SessionClosed
+from kernel_sandbox.errors import PolicyError, ProtocolViolation, SandboxError, SandboxLost, SessionClosed
 from kernel_sandbox.files import AsyncSandboxFiles
 from kernel_sandbox.outputs import Execution, Status
 from kernel_sandbox.policy import Limits, Mount, SandboxSpec
@@ -32,6 +32,7 @@ from kernel_sandbox.provisioner import PROVISIONER, SandboxProvisioner
 from kernel_sandbox.reactor import on_reactor
 from kernel_sandbox.recorder import Recorder
 from kernel_sandbox.transcript import Transcript
+from kernel_sandbox.validate import Message
 
 if TYPE_CHECKING:
     from kernel_sandbox.guest_link import GuestLink, Usage
@@ -359,7 +360,11 @@ class AsyncSession:
     def _channel_failed(self, exc: BaseException) -> None:
         """A reader must never end by itself: without it every later cell would wait for nothing."""
         self._death = SandboxError(f"Reading from the kernel failed ({type(exc).__name__}: {exc}). Call restart().")
-        self._end_current(self._death)
+        if isinstance(exc, ProtocolViolation):
+            # The sandbox's death, of which this is the cause, ends the cell.
+            self._in_background(on_reactor(self._live().end_for_violation, str(exc)))
+        else:
+            self._end_current(self._death)
 
     def _ask_user(self, prompt: str, password: bool) -> None:
         if self._input_handler is not None and self._channels is not None:

@@ -26,8 +26,10 @@ class Machine:
         self.prefix.mkdir()
         self.changes = ["--unshare-user", "--uid", "1234", "--gid", "1234", "--dev-bind", "/", "/", "--tmpfs", "/run"]
         self.changes += ["--ro-bind", "/sys/fs/cgroup", "/sys/fs/cgroup"]
-        # The kernelspecs of this environment: setup looks there, and would write there.
-        self.changes += ["--tmpfs", str(Path(sys.prefix, "share", "jupyter"))]
+        # The kernelspecs of this environment: setup looks there, and writes there.
+        self.jupyter = directory / "jupyter"
+        self.jupyter.mkdir()
+        self.changes += ["--bind", str(self.jupyter), str(Path(sys.prefix, "share", "jupyter"))]
         self.environment = {
             **os.environ,
             "DOCKER_HOST": "unix:///no/such/socket",

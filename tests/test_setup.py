@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import json
 import os
 import pty
 import signal
 import socket
 import subprocess
 import time
+from pathlib import Path
 
 import pytest
 
@@ -18,6 +20,7 @@ from .machine import COMMAND, Machine, machine
 
 __all__ = ["machine"]
 
+STAGES = ("download packages", "copy the interpreter", "install packages", "compile", "try it")
 SETUP = ("setup", "--image", "python", "--no-kernelspec")
 
 
@@ -38,16 +41,18 @@ def test_setup_without_a_terminal_says_what_it_would_do(machine: Machine) -> Non
 
 def test_setup_makes_what_is_missing_and_proves_it(machine: Machine) -> None:
     del machine.environment["KERNEL_SANDBOX_PREFIX"]
-    done = machine.run(*SETUP, "--prefix", str(machine.prefix), "--yes")
+    done = machine.run("setup", "--image", "python", "--prefix", str(machine.prefix), "--yes")
     assert done.returncode == 0, done.stderr
     assert "download packages: " in done.stdout
     assert f"profile, so that every session finds it: export KERNEL_SANDBOX_PREFIX={machine.prefix}\n" in done.stdout
     assert "weakened here: no control group limits memory" in done.stdout
     assert "in a sandbox says that 6 * 7 = 42\n" in done.stdout
     assert "✓ Ready. Try it: kernel-sandbox repl --image python\n" in done.stdout
+    kernelspec = json.loads((machine.jupyter / "kernels" / "python-sandbox" / "kernel.json").read_text())
+    assert kernelspec["metadata"]["kernel_provisioner"]["config"] == {"image": "python"}
     (environment,) = made(machine)
     assert environment.startswith("python-")
-    again = machine.run(*SETUP, "--prefix", str(machine.prefix))
+    again = machine.run("setup", "--image", "python", "--prefix", str(machine.prefix))
     assert again.returncode == 0, again.stderr
     assert "Nothing is missing.\n" in again.stdout
     assert "6 * 7 = 42\n" in again.stdout
@@ -55,9 +60,19 @@ def test_setup_makes_what_is_missing_and_proves_it(machine: Machine) -> None:
     assert "--base is for Docker" in built.stderr
 
 
-@pytest.mark.parametrize(
-    "stage", ["download packages", "copy the interpreter", "install packages", "compile", "try it"]
-)
+def test_setup_where_docker_has_the_image_only_proves_it(tmp_path: Path) -> None:
+    if reason := missing("docker"):
+        pytest.skip(reason)
+    subprocess.run([COMMAND, "image", "build", "python", "--engine", "docker"], check=True, capture_output=True)
+    done = subprocess.run(
+        [COMMAND, *SETUP, "--engine", "docker"], cwd=tmp_path, capture_output=True, text=True, check=False
+    )
+    assert done.returncode == 0, done.stderr
+    assert done.stdout.startswith("Engine: docker (as asked for)\nNothing is missing.\nSandbox of python on docker")
+    assert done.stdout.endswith("✓ Ready. Try it: kernel-sandbox repl --engine docker --image python\n")
+
+
+@pytest.mark.parametrize("stage", STAGES)
 def test_interrupted_setup_leaves_nothing_half_made(machine: Machine, stage: str) -> None:
     process = subprocess.Popen(
         [COMMAND, *SETUP, "--engine", "bubblewrap", "--yes"],

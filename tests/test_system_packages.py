@@ -46,7 +46,7 @@ def test_install_fetches_the_lists_where_it_must(manager: Path) -> None:
 
 
 def test_failed_install_quotes_the_last_lines(manager: Path) -> None:
-    with pytest.raises(EngineError, match="(?s)apt-get install absent failed.*absent has no installation candidate"):
+    with pytest.raises(EngineError, match=r"(?s)apt-get install absent failed.*absent has no installation candidate"):
         system_packages.install(["apt-get", "install", "absent"], "install", lambda moment: None)
 
 

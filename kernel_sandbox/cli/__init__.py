@@ -4,17 +4,19 @@
     options      the options that describe a sandbox
     run repl     cells from a file, and from a prompt; both begin in `opening`, and so does `ask`
     ask demo     questions to an agent: `asking` puts them, `task_view` shows what it does; `dotenv` reads settings
+    setup        what is missing on this machine, done and proved; `demo` does it too
     image kernelspec sandboxes doctor     the other commands
 
     source_files prompt     where cells come from
     interrupts   Ctrl-C while a cell runs
     cell_view    one cell while it runs; `tables` makes of bundles what can be shown
     model_view   the language model's text as it streams, and whole
+    progress_view           builds and installations while they run
     bottom       the line at the bottom of a terminal, for both
     console      where text goes, and how lines from a sandbox are printed
     terminal     hostile text made safe to show; pure
 
-What is neither parsing nor showing is not here: kernelspecs and the doctor have modules of their own below.
+What is neither parsing nor showing is not here: set-up, kernelspecs and the doctor have modules of their own below.
 """
 
 from __future__ import annotations

@@ -13,6 +13,8 @@ import sys
 from typing import Any
 
 PR_SET_DUMPABLE = 4
+STREAM_PIECE = 1024 * 1024
+"""Characters of one stream message: what is printed at once goes to the host in pieces."""
 OUR_FINDERS = ("SourceFinder", "ArchiveFinder")
 """In a kernel the user's own files come before the image's modules, as everywhere."""
 DATA_RESOURCE = "application/vnd.dataresource+json"
@@ -26,7 +28,16 @@ def run(request: dict[str, Any]) -> int:
     asyncio.set_event_loop(asyncio.new_event_loop())  # never one that was inherited in a fork
     from ipykernel.kernelapp import IPKernelApp
 
-    app: Any = IPKernelApp.instance()
+    class App(IPKernelApp):
+        """Keeps all outputs until the host takes them: at its mark, a socket that publishes drops, `idle` too."""
+
+        def init_iopub(self, context: Any) -> None:
+            import zmq
+
+            context.setsockopt(zmq.SNDHWM, 0)
+            super().init_iopub(context)  # type: ignore[no-untyped-call]
+
+    app: Any = App.instance()
     arguments = [
         f"--IPKernelApp.connection_file={request['connection_file']}",
         "--HistoryManager.hist_file=:memory:",
@@ -41,6 +52,7 @@ def run(request: dict[str, Any]) -> int:
     _refuse_exit(app.shell)
     _explain_input(app.kernel)
     _send_tables(app.shell, int(request["table_rows"]))
+    _keep_outputs_small(app, int(request["largest_output"]))
     # Told from the loop's first round: by then the kernel has announced that it starts, and a client that connects
     # now gets iopub's welcome before anything else.
     asyncio.get_event_loop().call_soon(_tell_ready, request["sockets"])
@@ -143,3 +155,37 @@ def _send_tables(shell: Any, rows: int) -> None:
     for module in ("pandas", "pandas.core.frame"):  # pandas 3 and earlier
         formatter.for_type_by_name(module, "DataFrame", table)
     shell.display_formatter.formatters[DATA_RESOURCE] = formatter
+
+
+def _keep_outputs_small(app: Any, limit: int) -> None:
+    """Send large outputs so that the host takes them: streams in pieces, and a notice for what is too large.
+
+    The host ends a sandbox whose messages are larger than any that come from here.
+    """
+    session, send = app.session, app.session.send
+
+    def send_bounded(stream: Any, kind: Any, content: Any = None, parent: Any = None, *rest: Any, **named: Any) -> Any:
+        name, body = (kind["msg_type"], kind["content"]) if isinstance(kind, dict) else (kind, content)
+        if name == "stream" and len(body["text"]) > STREAM_PIECE:
+            text, header = body["text"], parent or kind["parent_header"]
+            for start in range(0, len(text), STREAM_PIECE):
+                piece = {**body, "text": text[start : start + STREAM_PIECE]}
+                sent = send(stream, "stream", piece, header, *rest, **named)
+            return sent
+        if name in ("display_data", "execute_result", "update_display_data"):
+            count = _characters(body["data"])
+            # JSON spells some characters with more bytes: a table's newlines and quotes.
+            if count > limit // 2 and len(session.pack(body)) > limit:
+                text = f"[an output of {count:,} characters was not sent: {limit:,} bytes are the limit]"
+                body["data"], body["metadata"] = {"text/plain": text}, {}
+        return send(stream, kind, content, parent, *rest, **named)
+
+    session.send = send_bounded
+
+
+def _characters(value: Any) -> int:
+    if isinstance(value, (str, bytes)):
+        return len(value)
+    if isinstance(value, dict):
+        return sum(map(_characters, value.values()))
+    return sum(map(_characters, value)) if isinstance(value, (list, tuple)) else 8
