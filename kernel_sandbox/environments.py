@@ -25,7 +25,7 @@ import sys
 import sysconfig
 import tempfile
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
@@ -33,6 +33,7 @@ from kernel_sandbox import environment_files, wheels
 from kernel_sandbox.errors import EngineError, ImageNotFound
 from kernel_sandbox.images import ARCHIVER, folder, image_names, label_words, lock_digest, pip_lock
 from kernel_sandbox.progress import Progress, Report
+from kernel_sandbox.run_directory import Owner
 
 PREFIX_VARIABLE = "KERNEL_SANDBOX_PREFIX"
 LAYOUT = 2
@@ -190,10 +191,20 @@ def _explained() -> Iterator[None]:
 @contextlib.contextmanager
 def _scratch(place: Path) -> Iterator[Path]:
     place.parent.mkdir(parents=True, exist_ok=True)
+    _remove_abandoned()
     with tempfile.TemporaryDirectory(dir=place.parent, prefix=".part-", ignore_cleanup_errors=True) as scratch:
+        Path(scratch, "owner.json").write_text(json.dumps(asdict(Owner.current())))
         target = Path(scratch) / "new"
         target.mkdir()
         yield target
+
+
+def _remove_abandoned() -> None:
+    """Remove what a process that was killed while it made an environment has left."""
+    for directory in shelf().glob(".part-*"):
+        with contextlib.suppress(OSError, ValueError, TypeError):
+            if Owner(**json.loads((directory / "owner.json").read_text())).is_gone:
+                shutil.rmtree(directory, ignore_errors=True)
 
 
 def _make(root: Path, name: str, report: Report) -> None:

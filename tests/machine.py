@@ -9,6 +9,7 @@ import os
 import shutil
 import subprocess
 import sys
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -69,8 +70,10 @@ class Machine:
 
 
 @pytest.fixture
-def machine(tmp_path: Path) -> Machine:
+def machine(tmp_path: Path) -> Iterator[Machine]:
     trial = ["bwrap", "--unshare-user", "--dev-bind", "/", "/", "true"]
     if shutil.which("bwrap") is None or subprocess.run(trial, capture_output=True, check=False).returncode:
         pytest.skip("bubblewrap: it is not installed, or may not make namespaces: kernel-sandbox doctor")
-    return Machine(tmp_path)
+    made = Machine(tmp_path)
+    yield made
+    shutil.rmtree(made.prefix, ignore_errors=True)  # hundreds of megabytes

@@ -9,11 +9,13 @@ import signal
 import socket
 import subprocess
 import time
+from dataclasses import asdict, replace
 from pathlib import Path
 
 import pytest
 
 from kernel_sandbox.environments import prefix
+from kernel_sandbox.run_directory import Owner
 
 from .conftest import missing
 from .machine import COMMAND, Machine, machine
@@ -186,12 +188,15 @@ def test_docker_that_is_silent_is_not_waited_for(machine: Machine) -> None:
     assert time.monotonic() - started < 30
 
 
-def test_environment_of_another_python_is_kept(machine: Machine) -> None:
+def test_build_removes_what_is_outdated_or_abandoned_and_nothing_else(machine: Machine) -> None:
     shelf = machine.prefix / "environments"
-    for digest, interpreter in (("0" * 16, "/bin/sh"), ("1" * 16, "/no/longer/there")):
-        (shelf / f"python-{digest}").mkdir(parents=True)
-        (shelf / f"python-{digest}" / "environment.json").write_text(f'{{"interpreter": "{interpreter}"}}')
+    kept, outdated, abandoned = f"python-{'0' * 16}", f"python-{'1' * 16}", ".part-abandoned"
+    for name in (kept, outdated, abandoned):
+        (shelf / name).mkdir(parents=True)
+    (shelf / kept / "environment.json").write_text('{"interpreter": "/bin/sh"}')  # another Python's, still there
+    (shelf / outdated / "environment.json").write_text('{"interpreter": "/no/longer/there"}')
+    (shelf / abandoned / "owner.json").write_text(json.dumps(asdict(replace(Owner.current(), boot="an earlier one"))))
     built = machine.run("image", "build", "python", "--engine", "bubblewrap")
     assert built.returncode == 0, built.stderr
-    assert "python-" + "0" * 16 in made(machine)
-    assert "python-" + "1" * 16 not in made(machine)
+    assert kept in made(machine)
+    assert len(made(machine)) == 2

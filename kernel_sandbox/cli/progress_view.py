@@ -63,7 +63,8 @@ class ProgressView:
             task = self._bars.tasks[self._task]
             total = task.total or 1
             detail = "" if task.total else task.fields["detail"]
-            self._bars.update(self._task, total=total, completed=total, detail=detail)
+            count = f"{task.total:.0f}/{task.total:.0f}" if task.total and task.fields["count"] else ""
+            self._bars.update(self._task, total=total, completed=total, detail=detail, count=count)
 
     def _say(self, moment: Moment) -> None:
         """Print each step of what is counted in steps, and each line of what is not counted; not every megabyte."""

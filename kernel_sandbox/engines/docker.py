@@ -180,8 +180,9 @@ class DockerEngine(Engine):
         sandbox = DockerSandbox(client, name, image["Id"])
         sandbox.weakened = ("Podman sets no inode limits on tmpfs",) if facts.get("IsPodman") else ()
         image_labels = image["Config"].get("Labels") or {}
-        sandbox.preload = tuple(image_labels.get(f"{LABEL}.preload", "").split())
-        sandbox.preload_later = tuple(image_labels.get(f"{LABEL}.preload-later", "").split())
+        # A container takes its time to start: here the first kernel does not wait for any of the modules too.
+        preload = " ".join(image_labels.get(f"{LABEL}.{name}", "") for name in ("preload", "preload-later"))
+        sandbox.preload_later = tuple(preload.split())
         try:
             with _start_errors(spec):
                 await self._create_and_start(sandbox, image["Id"], argv, labels, options)

@@ -22,6 +22,8 @@ from typing import Any
 from kernel_sandbox.guest import archive
 
 MESSAGE_LIMIT = 256 * 1024
+PATIENCE = 0.5
+"""Seconds without a request before the next module is imported ahead of its need."""
 
 
 def start() -> tuple[int, socket.socket]:
@@ -62,7 +64,8 @@ def _serve(control: socket.socket) -> None:
     waiting: list[str] = []
     forked = False
     while True:
-        if waiting and not select.select([control], [], [], 0)[0]:
+        # Not at once: the first kernel that starts now needs the processor.
+        if waiting and not select.select([control], [], [], PATIENCE)[0]:
             _import(waiting.pop(0))
             continue
         message = control.recv(MESSAGE_LIMIT)
