@@ -273,7 +273,17 @@ def _import_once(root: Path, name: str, report: Report) -> None:
     report(Progress("try it", "import its modules in a sandbox"))
     skeleton = root / "opt/kernel-sandbox/home"
     modules = ("ipykernel.kernelapp", *label_words(name, "preload"), *label_words(name, "preload-later"))
-    command = ["bwrap", "--unshare-all", "--die-with-parent", "--ro-bind", str(root), "/", "--proc", "/proc"]
+    command = [
+        "bwrap",
+        "--unshare-pid",
+        "--unshare-net",
+        "--die-with-parent",
+        "--ro-bind",
+        str(root),
+        "/",
+        "--proc",
+        "/proc",
+    ]
     command += ["--tmpfs", "/dev", "--dev-bind", "/dev/null", "/dev/null", "--dev-bind", "/dev/urandom", "/dev/urandom"]
     command += ["--tmpfs", "/tmp", "--bind", str(skeleton), "/opt/kernel-sandbox/home", "--clearenv"]
     command += ["--setenv", "HOME", "/opt/kernel-sandbox/home", "--setenv", "MPLBACKEND", "agg", "--"]

@@ -8,7 +8,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import json
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Sequence
 from dataclasses import dataclass
 from importlib import resources
 from typing import Any
@@ -25,6 +25,7 @@ SOURCES = (
     "guest.boot",
     "guest.main",
     "guest.archive",
+    "guest.inspection",
     "guest.zygote",
     "guest.kernels",
     "guest.kernel",
@@ -131,6 +132,13 @@ class GuestLink:
         """Run an operation that is one line each way."""
         async with self.operation(op, patience=patience, **fields) as channel:
             return await self.answer(channel)
+
+    async def inspect(self, places: Sequence[str], masked: Sequence[str]) -> dict[str, Any]:
+        """Ask what the sandbox looks like from inside. Trustworthy only before the first kernel runs."""
+        found = (await self.ask("inspect", places=list(places), masked=list(masked))).get("facts")
+        if not isinstance(found, dict):
+            raise SandboxLost("The sandbox did not say what it looks like from inside.")
+        return found
 
     async def start_kernel(self, generation: int, request: dict[str, Any], timeout: float) -> None:
         """Start a kernel and return when its sockets are bound. Raises KernelNotReady."""

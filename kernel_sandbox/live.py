@@ -14,12 +14,14 @@ from typing import Any
 
 from kernel_sandbox.engines.base import Engine, Sandbox
 from kernel_sandbox.engines.choice import choose_engine
+from kernel_sandbox.engines.masked_paths import CONTAINER_MASKED
 from kernel_sandbox.errors import EngineError, PolicyError, ProtocolViolation, SandboxError, SandboxLost, kernel_death
 from kernel_sandbox.gate import Gate
 from kernel_sandbox.guest_link import GuestLink, boot_bytes, guest_command, kernel_name
 from kernel_sandbox.mux import MuxError
 from kernel_sandbox.policy import HOME_DIRECTORY, Limits, SandboxSpec, format_size, parse_size
 from kernel_sandbox.run_directory import InsideSockets, RunDirectory, remove_stale_directories
+from kernel_sandbox.self_check import judge
 from kernel_sandbox.transports import ForwardTransport, IpcTransport, Transport
 from kernel_sandbox.zmtp import Bounds
 
@@ -75,6 +77,7 @@ class LiveSandbox:
         self.gate = Gate(self.transport.dial, _bounds(self.spec.limits), self.violated)
         loop = asyncio.get_running_loop()
         self._tasks = [loop.create_task(task) for task in (self._serve(), self._watch(), self._collect())]
+        self._checked = loop.create_task(self._check_promises())
 
     def _transport(self, *, ipc: bool) -> Transport:
         if not ipc:
@@ -112,7 +115,9 @@ class LiveSandbox:
             "preload": self.sandbox.preload,
             "preload_later": self.sandbox.preload_later,
         }
-        await self.link.start_kernel(self.generation, request, self.spec.limits.start_timeout)
+        await asyncio.gather(
+            self.link.start_kernel(self.generation, request, self.spec.limits.start_timeout), self._checked
+        )
         self.transport.secure(self.generation)
         await self.gate.aclose()
         if self.spec.listen == "tcp":
@@ -122,6 +127,20 @@ class LiveSandbox:
             self.gate.listen_unix(address)
         named = {f"{channel}_port": ports[port] for port, channel in enumerate(CHANNELS, 1)}
         return {"transport": transport, "ip": address, "key": key, "signature_scheme": signature_scheme, **named}
+
+    async def _check_promises(self) -> None:
+        """Look from inside, before the first kernel is ready. Raises EngineError where the sandbox may not be used."""
+        facts = await self.link.inspect(list(self.spec.limits.tmpfs_sizes), CONTAINER_MASKED)
+        broken = [promise for promise in judge(facts, self.spec) if not promise.kept]
+        refused = [p for p in broken if self.spec.strict or (self.spec.strict is None and p.wall)]
+        weakened = [*self.sandbox.weakened, *(promise.detail for promise in broken)]
+        if refused or (self.spec.strict and weakened):
+            found = "; ".join(promise.detail for promise in refused) or "; ".join(weakened)
+            raise EngineError(
+                f"The engine {self.engine.name} does not keep what a sandbox promises here: {found}. What mends it: "
+                "kernel-sandbox doctor. (strict=False runs all the same, and lists it as weakened.)"
+            )
+        self.sandbox.weakened = tuple(weakened)
 
     async def stop_kernel(self) -> None:
         """End the current kernel and everything that it started. Files under /mnt/data stay."""
@@ -145,9 +164,10 @@ class LiveSandbox:
             await self.gate.aclose()
             await self.sandbox.aclose()
         finally:
-            for task in self._tasks:
+            tasks = [*self._tasks, self._checked]
+            for task in tasks:
                 task.cancel()
-            await asyncio.gather(*self._tasks, return_exceptions=True)
+            await asyncio.gather(*tasks, return_exceptions=True)
             self.transport.close()
             self.directory.remove()
             self._end(SandboxLost("The session was closed."), 0)

@@ -182,6 +182,10 @@ class SandboxSpec:
     """How the channels reach inside; None lets the engine's abilities decide."""
     listen: Literal["ipc", "tcp"] = "ipc"
     """What the host's connection file names: unix sockets in a private directory, or ports on 127.0.0.1."""
+    strict: bool | None = None
+    """What a look from inside at the start refuses (self_check.py). None: a sandbox with a broken wall (a capability, a
+    network, no system call filter); limits that this host cannot hold are listed as weakened. True: those too. False:
+    nothing, and all is listed."""
     kernel: str = "python3"
     """The kernelspec to start inside the image."""
 
@@ -194,6 +198,8 @@ class SandboxSpec:
             raise PolicyError(f"transport={self.transport!r}: 'ipc', 'forward' or None.")
         if self.listen not in ("ipc", "tcp"):
             raise PolicyError(f"listen={self.listen!r}: 'ipc' or 'tcp'.")
+        if self.strict not in (None, True, False):
+            raise PolicyError(f"strict={self.strict!r}: True, False or None.")
         if not self.image or self.image.startswith("-") or re.search(r"[\s\0]", self.image):
             raise PolicyError(f"{self.image!r} is not an image name.")
         if len({mount.name for mount in self.mounts}) < len(self.mounts):

@@ -13,7 +13,7 @@ import signal
 from typing import Any
 
 from jupyter_client.provisioning.provisioner_base import KernelProvisionerBase
-from traitlets import Dict, List, Unicode
+from traitlets import Bool, Dict, List, Unicode
 
 from kernel_sandbox.engines.base import new_session_id
 from kernel_sandbox.live import LiveSandbox
@@ -44,13 +44,15 @@ class SandboxProvisioner(KernelProvisionerBase):
     transport = Unicode(None, allow_none=True, config=True, help="ipc or forward; chosen by itself where not given.")
     listen = Unicode(_default.listen, config=True, help="What clients connect to: ipc, or tcp on 127.0.0.1.")
 
+    strict = Bool(None, allow_none=True, config=True, help="What a look from inside refuses: see SandboxSpec.")
+
     live: LiveSandbox | None = None
     _running = False
     _keeps_connection_file = False
 
     def spec(self) -> SandboxSpec:
         """Read the traits as a SandboxSpec. Raises PolicyError."""
-        names = ("image", "kernel", "limits", "mounts", "env", "workdir", "runtime", "transport", "listen")
+        names = ("image", "kernel", "limits", "mounts", "env", "workdir", "runtime", "transport", "listen", "strict")
         return SandboxSpec.from_config({name: getattr(self, name) for name in names})
 
     @property

@@ -14,7 +14,7 @@ MODULES = sorted(path for path in PACKAGE.rglob("*.py") if "_images" not in path
 FIRST_PARTY = "kernel_sandbox"
 
 LAYERS = [
-    ["errors", "policy", "outputs", "transcript", "mux", "zmtp", "validate"],
+    ["errors", "policy", "outputs", "transcript", "mux", "zmtp", "validate", "self_check"],
     ["run_directory", "reactor", "progress"],
     ["wheels", "images", "environment_files", "environments"],
     ["engines", "docker_images", "image_builder", "debian_root", "kernelspec", "system_packages"],

@@ -40,7 +40,7 @@ def sandbox_options(command: Command) -> Command:
 
     @functools.wraps(command)
     def with_spec(*args: Any, **options: Any) -> Any:
-        names = ("image", "memory", "cpus", "mount", "transport", "runtime")
+        names = ("image", "memory", "cpus", "mount", "transport", "runtime", "strict")
         described = {name: options.pop(name) for name in names}
         return command(*args, spec=_spec(timeout=options.pop("timeout", "default"), **described), **options)
 
@@ -73,6 +73,12 @@ def sandbox_options(command: Command) -> Command:
         ),
         click.option("--transport", type=click.Choice(["ipc", "forward"]), help="How to reach inside; rarely needed."),
         click.option("--runtime", metavar="NAME", help="The OCI runtime, such as runsc for gVisor."),
+        click.option(
+            "--strict/--no-strict",
+            default=None,
+            help="Refuse a sandbox with any limit that this host cannot hold; or accept whatever it cannot.  "
+            "[default: broken walls are refused, weak limits shown]",
+        ),
     ]
     decorated: Command = with_spec
     for decorator in reversed(decorators):
@@ -88,6 +94,7 @@ def _spec(
     mount: tuple[str, ...],
     transport: Any,
     runtime: str | None,
+    strict: bool | None,
     timeout: Any,
 ) -> SandboxSpec:
     """Make the spec of the options; what was not given keeps its default. Raises PolicyError."""
@@ -96,4 +103,11 @@ def _spec(
     if timeout != "default":
         limits["cell_timeout"] = timeout
     mounts = tuple(Mount(source, name) for source, _, name in (text.partition(":") for text in mount))
-    return SandboxSpec(image=image, limits=Limits(**limits), mounts=mounts, transport=transport, runtime=runtime)
+    return SandboxSpec(
+        image=image,
+        limits=Limits(**limits),
+        mounts=mounts,
+        transport=transport,
+        runtime=runtime,
+        strict=strict,
+    )

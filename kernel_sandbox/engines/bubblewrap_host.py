@@ -77,9 +77,9 @@ def examine_host() -> list[Finding]:
 def _program() -> Iterator[Finding]:
     version = subprocess.run(["bwrap", "--version"], capture_output=True, text=True, check=False).stdout.strip()
     yield Finding("bubblewrap", "ok", f"{version.removeprefix('bubblewrap ')} at {shutil.which('bwrap')}")
-    trial = ["bwrap", "--unshare-all", "--cap-add", "ALL", "--ro-bind", "/", "/", "--proc", "/proc", "--", "true"]
-    if os.getuid() != 0:
-        trial[1:1] = ["--unshare-user", "--uid", "0", "--gid", "0"]
+    trial = ["bwrap", "--unshare-ipc", "--unshare-pid", "--unshare-net", "--unshare-uts", "--cap-add", "ALL"]
+    trial += ["--unshare-user", "--uid", "0", "--gid", "0"] if os.getuid() != 0 else []
+    trial += ["--ro-bind", "/", "/", "--proc", "/proc", "--", "true"]
     done = subprocess.run(trial, capture_output=True, text=True, check=False)
     if done.returncode:
         yield Finding("Namespaces", "problem", done.stderr.strip()[-300:], namespace_remedy())
@@ -92,9 +92,11 @@ def _control_groups() -> Iterator[Finding]:
     group = control_groups.create(f"kernel-sandbox-doctor-{secrets.token_hex(4)}", Limits())
     control_groups.remove(group.directories)
     version = 2 if group.unified else 1
-    if group.weakened:
-        instead = "resource limits per process hold instead, and a session lists it as weakened"
-        yield Finding("Control groups", "note", f"version {version}: {group.weakened[0]}; {instead}", "run as root")
+    missing = [name for name in control_groups.CONTROLLERS if name not in group.held]
+    if missing:
+        instead = "limits per process hold instead, and a session lists what is weakened"
+        detail = f"version {version}: {', '.join(missing)} cannot be limited; {instead}"
+        yield Finding("Control groups", "note", detail, "run as root")
     else:
         yield Finding("Control groups", "ok", f"version {version}: memory, cpu and process limits hold")
 

@@ -15,21 +15,13 @@ from typing import Any
 
 from kernel_sandbox.engines.base import SOCKETS_INSIDE
 from kernel_sandbox.engines.control_groups import ControlGroup
+from kernel_sandbox.engines.masked_paths import PROC_DIRECTORIES, PROC_FILES
 from kernel_sandbox.engines.seccomp import filter_program
 from kernel_sandbox.policy import HOME_DIRECTORY, INPUT_DIRECTORY, SandboxSpec
 
 USER_RANGE = (1_000_000_000, 2_000_000_000)
 """As in the Docker engine; the two draw from the same range."""
 DEVICES = ("null", "zero", "full", "random", "urandom", "tty")
-_MASKED = """
-buddyinfo cgroups cmdline config.gz consoles crypto devices diskstats execdomains interrupts iomem ioports
-kallsyms kcore key-users keys kmsg kpagecgroup kpagecount kpageflags latency_stats locks misc modules mtrr
-pagetypeinfo partitions sched_debug slabinfo softirqs swaps sysrq-trigger timer_list version vmallocinfo
-zoneinfo
-"""
-MASKED = tuple(_MASKED.split())
-"""Files of /proc that tell about the host and not about the sandbox."""
-MASKED_DIRECTORIES = ("acpi", "asound", "bus", "driver", "fs", "irq", "pressure", "scsi", "sysvipc", "tty")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -118,12 +110,12 @@ def _prepare_source() -> str:
 
 
 def _masks() -> list[str]:
-    """Cover what this host has of MASKED; bubblewrap's binds allow no devices, so /dev/null there cannot be opened."""
+    """Cover what this host has of it; bubblewrap's binds allow no devices, so /dev/null there cannot be opened."""
     masks = []
-    for name in MASKED:
+    for name in PROC_FILES:
         if Path("/proc", name).exists():
             masks += ["--ro-bind", "/dev/null", f"/proc/{name}"]
-    for name in MASKED_DIRECTORIES:
+    for name in PROC_DIRECTORIES:
         if Path("/proc", name).is_dir():
             masks += ["--tmpfs", f"/proc/{name}", "--remount-ro", f"/proc/{name}"]
     return masks

@@ -10,6 +10,7 @@ from dataclasses import dataclass
 from kernel_sandbox.engines import NAMES, get_engine
 from kernel_sandbox.engines.base import Engine
 from kernel_sandbox.errors import EngineError, EngineUnavailable, ImageNotFound
+from kernel_sandbox.images import image_names
 from kernel_sandbox.policy import SandboxSpec
 
 VARIABLE = "KERNEL_SANDBOX_ENGINE"
@@ -68,6 +69,7 @@ def _nothing_serves(spec: SandboxSpec, problems: dict[str, EngineError]) -> Engi
     """Say what is missing. Where an engine runs and only the image is missing, that is what is missing."""
     for problem in problems.values():
         if isinstance(problem, ImageNotFound):
-            return ImageNotFound(f"{problem} Or set up all that is missing: kernel-sandbox setup --image {spec.image}")
-    said = " ".join(str(problem) for problem in problems.values())
+            known = spec.image in image_names()
+            return ImageNotFound(f"{problem}{f'. Or: kernel-sandbox setup --image {spec.image}' if known else ''}")
+    said = " ".join(f"{str(problem).rstrip('.')}." for problem in problems.values())
     return EngineUnavailable(f"No engine can start a sandbox. {said} Or set one up: kernel-sandbox setup")

@@ -24,6 +24,7 @@ import anyio.to_thread
 from kernel_sandbox.engines.attached import plain_socket
 from kernel_sandbox.engines.base import SOCKETS_INSIDE, Engine, Finding, Sandbox, SandboxInfo
 from kernel_sandbox.engines.docker_client import connect, is_gone, translated_errors
+from kernel_sandbox.engines.masked_paths import CONTAINER_MASKED, CONTAINER_READ_ONLY
 from kernel_sandbox.engines.seccomp import docker_profile
 from kernel_sandbox.errors import EngineError, ImageNotFound, SandboxLost
 from kernel_sandbox.images import image_names, reference
@@ -178,7 +179,6 @@ class DockerEngine(Engine):
         # Named beforehand, so that a start that is cancelled at any point knows what to remove.
         name = f"kernel-sandbox-{session_id}-{secrets.token_hex(4)}"
         sandbox = DockerSandbox(client, name, image["Id"])
-        sandbox.weakened = ("Podman sets no inode limits on tmpfs",) if facts.get("IsPodman") else ()
         image_labels = image["Config"].get("Labels") or {}
         # A container takes its time to start: here the first kernel does not wait for any of the modules too.
         preload = " ".join(image_labels.get(f"{LABEL}.{name}", "") for name in ("preload", "preload-later"))
@@ -283,6 +283,8 @@ def _profile(
         pids_limit=limits.pids,
         ulimits=_ulimits(limits, facts),
     )
+    # docker-py has no arguments for these; they take the place of the engine's own, shorter lists.
+    config["MaskedPaths"], config["ReadonlyPaths"] = list(CONTAINER_MASKED), list(CONTAINER_READ_ONLY)
     return {"host_config": config, "user": f"{user}:{user}", "environment": {"HOME": HOME_DIRECTORY}}
 
 

@@ -22,6 +22,7 @@ API_TIMEOUT = 60
 """Seconds that one API call may take."""
 
 START_HINT = "Start it (systemctl start docker), or point DOCKER_HOST at one that runs."
+GROUP_HINT = "Join the group that may use it (sudo usermod -aG docker $USER, then log in again)."
 
 
 @functools.lru_cache(maxsize=8)
@@ -51,7 +52,11 @@ def translated_errors() -> Iterator[None]:
     except docker.errors.APIError as exc:
         raise EngineError(f"Docker refused: {exc.explanation or exc}") from exc
     except (docker.errors.DockerException, requests.exceptions.RequestException, OSError) as exc:
-        raise EngineUnavailable(f"No Docker engine answers ({_root_cause(exc)}). {START_HINT}") from exc
+        raise EngineUnavailable(f"No Docker engine answers ({_root_cause(exc)}). {_hint(exc)}") from exc
+
+
+def _hint(exc: BaseException) -> str:
+    return GROUP_HINT if "Permission denied" in _root_cause(exc) else START_HINT
 
 
 def _root_cause(exc: BaseException) -> str:

@@ -10,6 +10,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
+from kernel_sandbox.errors import EngineError
 from kernel_sandbox.run_directory import Owner, base_directory
 
 FIELDS = ("id", "session", "image", "environment", "created", "owner", "process", "first_pid", "groups")
@@ -17,7 +18,10 @@ FIELDS = ("id", "session", "image", "environment", "created", "owner", "process"
 
 def _directory() -> Path:
     directory = base_directory() / "bubblewrap"
-    directory.mkdir(mode=0o700, exist_ok=True)
+    try:
+        directory.mkdir(mode=0o700, exist_ok=True)
+    except OSError as exc:
+        raise EngineError(f"{directory} cannot be made ({exc.strerror}): make room there, or mend its mode.") from exc
     return directory
 
 

@@ -1,8 +1,8 @@
 """PID 1 of a sandbox: starts and reaps kernels, answers the host's operations, and ends with its input.
 
 Its standard input and output are the one stream to the host (`kernel_sandbox.mux`): a channel is one operation, a
-JSON line that asks, then the operation's own bytes. The operations are start, stop, signal, watch, usage, connect
-and those of files.py. When the stream ends, the host is gone or has closed the session, and the sandbox ends.
+JSON line that asks, then the operation's own bytes. The operations are inspect, start, stop, signal, watch, usage,
+connect and those of files.py. When the stream ends, the host is gone or has closed the session, and the sandbox ends.
 
 Code in the sandbox runs as the same user. It can send no signal to PID 1 that PID 1 does not handle (it is the init
 of its pid namespace), cannot trace it or open its descriptors (it is not dumpable), and finds no socket of it.
@@ -159,6 +159,11 @@ class Guest:
                 task.cancel()
             await asyncio.gather(*both, return_exceptions=True)
             writer.close()
+
+    async def do_inspect(self, channel: Any, request: dict[str, Any]) -> None:
+        from kernel_sandbox.guest import files, inspection
+
+        await files.answer(channel, ok=True, facts=inspection.facts(request["places"], request["masked"]))
 
     async def do_usage(self, channel: Any, request: dict[str, Any]) -> None:
         from kernel_sandbox.guest import files, kernels
