@@ -1,8 +1,11 @@
-"""Every Python block of the README is run, and prints what the block below it says."""
+"""Every block of the README is run: Python prints what the block below it says, commands end with status 0."""
 
 from __future__ import annotations
 
+import functools
+import os
 import re
+import shutil
 import subprocess
 import sys
 from pathlib import Path
@@ -11,7 +14,19 @@ import pytest
 
 from .conftest import missing
 
-README = (Path(__file__).parents[1] / "README.md").read_text()
+ROOT = Path(__file__).parents[1]
+README = (ROOT / "README.md").read_text()
+CONSOLE = re.findall(r"```console\n(.*?)```", README, re.DOTALL)
+SALES = "city,sold\nOslo,3\nRome,5\nOslo,4\n"
+SCRIPT = "import pandas as pd\n# %%\nprint(pd.read_csv('/mnt/data/sales.csv')['sold'].sum())\n"
+INSTEAD = {
+    "tests/run": "test -x tests/run",  # it is what runs this
+    "pip install '.[lab]'": "python -m pip install --quiet --dry-run --no-deps '.[lab]'",
+    "jupyter lab": "jupyter lab --version",  # test_provisioner has a whole server
+    "--sys-prefix": "--prefix prefix",
+}
+"""What is run in place of what would change this environment, or never end."""
+TYPED = {"kernel-sandbox repl": "6 * 7\n", "kernel-sandbox ask --data": "exit\n", "kernel-sandbox setup": "y\n"}
 BLOCKS = re.findall(r"```python\n(.*?)```\n\n```text\n(.*?)```", README, re.DOTALL)
 
 
@@ -33,3 +48,39 @@ def test_readme_names_commands_that_exist() -> None:
         [Path(sys.executable).parent / "kernel-sandbox", "--help"], capture_output=True, text=True, check=True
     ).stdout
     assert commands <= set(re.findall(r"^  ([a-z]+) ", help_text, re.MULTILINE))
+
+
+def commands(block: str) -> list[str]:
+    return [line.removeprefix("$ ").split("  #")[0].strip() for line in block.splitlines() if line.startswith("$ ")]
+
+
+@pytest.fixture
+def checkout(tmp_path: Path) -> Path:
+    """A copy of what an installation needs, with the files that the commands name."""
+    for name in ("kernel_sandbox", "images", "notebooks", "tests"):
+        shutil.copytree(ROOT / name, tmp_path / name, ignore=shutil.ignore_patterns("__pycache__"))
+    for name in ("pyproject.toml", "README.md", "LICENSE"):
+        shutil.copy(ROOT / name, tmp_path)
+    (tmp_path / "sales.csv").write_text(SALES)
+    for name in ("FILE.py", "analysis.py"):
+        (tmp_path / name).write_text(SCRIPT)
+    return tmp_path
+
+
+@pytest.mark.parametrize("block", CONSOLE, ids=[commands(block)[0][:40] for block in CONSOLE])
+def test_readme_commands_work(block: str, checkout: Path) -> None:
+    if reason := missing("docker"):
+        pytest.skip(reason)
+    names = ("OPENAI_API_KEY", "OPENAI_BASE_URL", "VIRTUAL_ENV", "KERNEL_SANDBOX_ENGINE")
+    environment = {name: value for name, value in os.environ.items() if name not in names}
+    environment["PATH"] = f"{Path(sys.executable).parent}:{environment['PATH']}"
+    for command in commands(block):
+        if command.startswith("python3 -m venv"):  # the first screen's, on a machine without Docker
+            environment["DOCKER_HOST"] = "unix:///nonexistent"
+        changed = functools.reduce(lambda text, pair: text.replace(*pair), INSTEAD.items(), command)
+        typed = next((text for start, text in TYPED.items() if command.startswith(start)), "")
+        arguments = ["bash", "-c", f"{changed} --yes" if command == "kernel-sandbox setup" else changed]
+        done = subprocess.run(
+            arguments, cwd=checkout, env=environment, input=typed, capture_output=True, text=True, check=False
+        )
+        assert done.returncode == 0, f"{changed}\n{done.stdout[-2000:]}\n{done.stderr[-2000:]}"

@@ -73,7 +73,7 @@ class _FilePreview:
 
         print(f"{title + ': ' if title else ''}{len(table)} rows × {len(table.columns)} columns")
         print(f"The file content for the first {self.rows} rows is:")
-        print(table.head(self.rows).to_string(max_cols=40, max_colwidth=60))
+        print(table.head(self.rows).to_string(max_cols=40, max_colwidth=60, line_width=110))
         missing = table.isna().sum()
         facts = pandas.DataFrame({"dtype": table.dtypes.astype(str), "missing": missing})
         print(f"Columns, their types and how many values are missing ({int(missing.sum())} in all):")
