@@ -17,7 +17,8 @@ from kernel_sandbox.engine_images import EngineImage, list_images
 from kernel_sandbox.engines import NAMES
 from kernel_sandbox.engines.base import Engine, Finding
 from kernel_sandbox.engines.choice import VARIABLE, choose_engine
-from kernel_sandbox.errors import EngineError
+from kernel_sandbox.errors import EngineError, SandboxError
+from kernel_sandbox.live import look_inside
 from kernel_sandbox.policy import SandboxSpec, format_size
 from kernel_sandbox.reactor import call_reactor
 from kernel_sandbox.survey import Answers, ask_engines
@@ -74,6 +75,24 @@ def _engine_findings(
         yield _image(image)
     if name == "bubblewrap":
         yield _environments(images.given.get(name, []))
+    usable = [image.name for image in images.given.get(name, ()) if image.usable]
+    if usable:
+        yield _promises(name, replace(SandboxSpec(), image=usable[0]))
+
+
+def _promises(engine: str, spec: SandboxSpec) -> Finding:
+    """Start a sandbox and look from inside, as every session does at its start."""
+    try:
+        promises = call_reactor(look_inside, engine, spec)
+    except SandboxError as exc:
+        return Finding("Self-check", "problem", f"no sandbox can be started: {exc}")
+    broken = [promise for promise in promises if not promise.kept]
+    if not broken:
+        return Finding("Self-check", "ok", f"a sandbox keeps all {len(promises)} promises, seen from inside")
+    told = "; ".join(f"{promise.name}: {promise.detail}" for promise in broken)
+    walls = any(promise.wall for promise in broken)
+    remedy = "see the findings above" if walls else ""
+    return Finding("Self-check", "problem" if walls else "note", f"not kept: {told}", remedy)
 
 
 def _image(image: EngineImage) -> Finding:

@@ -10,9 +10,10 @@ import asyncio
 import contextlib
 import math
 from concurrent.futures import Future
+from dataclasses import replace
 from typing import Any
 
-from kernel_sandbox.engines.base import Engine, Sandbox
+from kernel_sandbox.engines.base import Engine, Sandbox, new_session_id
 from kernel_sandbox.engines.choice import choose_engine
 from kernel_sandbox.engines.masked_paths import CONTAINER_MASKED
 from kernel_sandbox.errors import EngineError, PolicyError, ProtocolViolation, SandboxError, SandboxLost, kernel_death
@@ -21,7 +22,7 @@ from kernel_sandbox.guest_link import GuestLink, boot_bytes, guest_command, kern
 from kernel_sandbox.mux import MuxError
 from kernel_sandbox.policy import HOME_DIRECTORY, Limits, SandboxSpec, format_size, parse_size
 from kernel_sandbox.run_directory import InsideSockets, RunDirectory, remove_stale_directories
-from kernel_sandbox.self_check import judge
+from kernel_sandbox.self_check import Promise, judge
 from kernel_sandbox.transports import ForwardTransport, IpcTransport, Transport
 from kernel_sandbox.zmtp import Bounds
 
@@ -51,6 +52,8 @@ class LiveSandbox:
         self.exit_code: int | None = None
         self.lost: SandboxError | None = None
         """Why the sandbox is no longer there, if it is not."""
+        self.promises: list[Promise] = []
+        """What was found of them from inside, once that is known."""
         self._tasks: list[asyncio.Task[None]] = []
         self._closing = False
 
@@ -131,7 +134,8 @@ class LiveSandbox:
     async def _check_promises(self) -> None:
         """Look from inside, before the first kernel is ready. Raises EngineError where the sandbox may not be used."""
         facts = await self.link.inspect(list(self.spec.limits.tmpfs_sizes), CONTAINER_MASKED)
-        broken = [promise for promise in judge(facts, self.spec) if not promise.kept]
+        self.promises = judge(facts, self.spec)
+        broken = [promise for promise in self.promises if not promise.kept]
         refused = [p for p in broken if self.spec.strict or (self.spec.strict is None and p.wall)]
         weakened = [*self.sandbox.weakened, *(promise.detail for promise in broken)]
         if refused or (self.spec.strict and weakened):
@@ -250,3 +254,14 @@ def kernel_environment(spec: SandboxSpec) -> dict[str, str]:
         **dict.fromkeys(("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS"), threads),
         **spec.env,
     }
+
+
+async def look_inside(engine: str, spec: SandboxSpec) -> list[Promise]:
+    """Start a sandbox without a kernel, look at its promises from inside, and end it. Raises EngineError."""
+    live = LiveSandbox(replace(spec, strict=False), engine, new_session_id())
+    await live.open()
+    try:
+        await live._checked
+        return live.promises
+    finally:
+        await live.aclose()
