@@ -47,7 +47,7 @@ def test_setup_makes_what_is_missing_and_proves_it(machine: Machine) -> None:
     assert done.returncode == 0, done.stderr
     assert "download packages: " in done.stdout
     assert f"profile, so that every session finds it: export KERNEL_SANDBOX_PREFIX={machine.prefix}\n" in done.stdout
-    assert "weakened here: no control group limits memory" in done.stdout
+    assert "weakened here: no limit for processor time" in done.stdout
     assert "in a sandbox says that 6 * 7 = 42\n" in done.stdout
     assert "✓ Ready. Try it: kernel-sandbox repl --image python\n" in done.stdout
     kernelspec = json.loads((machine.jupyter / "kernels" / "python-sandbox" / "kernel.json").read_text())
