@@ -14,7 +14,8 @@ from pathlib import Path
 import jupyter_kernel_test
 import pytest
 
-from kernel_sandbox.engines.docker_client import connect
+from kernel_sandbox.engines import get_engine
+from kernel_sandbox.reactor import portal
 
 from .conftest import missing
 
