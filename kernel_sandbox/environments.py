@@ -49,7 +49,6 @@ class Environment:
     name: str
     directory: Path
     preload: tuple[str, ...]
-    preload_later: tuple[str, ...]
 
     @property
     def root(self) -> Path:
@@ -96,7 +95,7 @@ def find(name: str) -> Environment:
     if not _is_complete(place):
         remedy = f"kernel-sandbox image build {name} --engine bubblewrap"
         raise ImageNotFound(f"The bubblewrap engine has no image {name!r} under {prefix()}. Make it with: {remedy}")
-    return Environment(name, place, label_words(name, "preload"), label_words(name, "preload-later"))
+    return Environment(name, place, label_words(name, "preload"))
 
 
 def _is_complete(place: Path) -> bool:
@@ -272,7 +271,7 @@ def _import_once(root: Path, name: str, report: Report) -> None:
     """
     report(Progress("try it", "import its modules in a sandbox"))
     skeleton = root / "opt/kernel-sandbox/home"
-    modules = ("ipykernel.kernelapp", *label_words(name, "preload"), *label_words(name, "preload-later"))
+    modules = ("ipykernel.kernelapp", *label_words(name, "preload"))
     command = [
         "bwrap",
         "--unshare-pid",

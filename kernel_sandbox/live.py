@@ -116,7 +116,6 @@ class LiveSandbox:
             "table_rows": self.spec.limits.table_rows,
             "largest_output": _bounds(self.spec.limits).frame - OVERHEAD,
             "preload": self.sandbox.preload,
-            "preload_later": self.sandbox.preload_later,
         }
         await asyncio.gather(
             self.link.start_kernel(self.generation, request, self.spec.limits.start_timeout), self._checked

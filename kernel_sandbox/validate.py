@@ -22,6 +22,10 @@ DELIMITER = b"<IDS|MSG>"
 MOST_IDENTITIES = 4
 SMALL_PART = 64 * 1024
 """Bytes of a header, a parent header, or a signature: an honest one has a few hundred."""
+MOST_VALUES = 400_000
+"""Values of a content, a list or an object counting as eight: `[],` is 3 bytes, and takes 64 and a microsecond here."""
+MOST_PAYLOADS = 100
+"""Pages that one execute_reply may show."""
 _SHOWN = """
 status stream display_data update_display_data execute_result execute_input error clear_output iopub_welcome
 """
@@ -49,7 +53,7 @@ def read_message(channel: str, frames: Sequence[bytes], key: bytes) -> Message |
         expected.update(part)
     if not hmac.compare_digest(expected.hexdigest().encode(), signature):
         raise InvalidMessage("a signature that is not its own")
-    header, parent, content = (_object(part) for part in (parts[0], parts[1], parts[3]))
+    header, parent = _object(parts[0]), _object(parts[1])
     kind, request = header.get("msg_type"), parent.get("msg_id")
     if not isinstance(kind, str):
         raise InvalidMessage("a message without a type")
@@ -58,7 +62,33 @@ def read_message(channel: str, frames: Sequence[bytes], key: bytes) -> Message |
     if kind not in TYPES[channel]:
         raise InvalidMessage(f"a message of an unknown type on {channel}")
     parent_id = request if isinstance(request, str) else ""
-    return {"msg_type": kind, "parent": parent_id, "content": content, "date": _date(header.get("date"))}
+    content, date = _content(kind, parts[3]), _date(header.get("date"))
+    return {"msg_type": kind, "parent": parent_id, "content": content, "date": date}
+
+
+def _content(kind: str, part: bytes) -> dict[str, Any]:
+    if _values(part) > MOST_VALUES:
+        if kind not in ("display_data", "execute_result", "update_display_data"):
+            raise InvalidMessage("a content of too many values")
+        return {"data": {"text/plain": f"[kernel-sandbox: an output of more than {MOST_VALUES:,} values is not shown]"}}
+    content = _object(part)
+    if isinstance(content.get("payload"), list):
+        del content["payload"][MOST_PAYLOADS:]
+    return content
+
+
+def _values(part: bytes) -> int:
+    """Count about how many values a JSON text has, before any is made; what stands in its texts does not count."""
+    if (count := _count(part)) <= MOST_VALUES:
+        return count
+    texts = part.replace(b"\\\\", b"").replace(b'\\"', b"")
+    if (quotes := texts.count(b'"')) > MOST_VALUES:
+        return count
+    return quotes + _count(b"".join(texts.split(b'"')[::2]))
+
+
+def _count(part: bytes) -> int:
+    return part.count(b",") + 8 * (part.count(b"[") + part.count(b"{"))
 
 
 def _signed_parts(frames: Sequence[bytes]) -> Sequence[bytes]:

@@ -23,6 +23,8 @@ class Bounds:
     """Bytes of one part of a message."""
     message: int
     """Bytes of all its parts together."""
+    least: int = 100
+    """Bytes of the smallest: of Jupyter's, a signature and a header are more. Smaller ones would only cost time."""
     parts: int = 64
     """Jupyter's messages have 7, and one more for every buffer."""
     command: int = 4096
@@ -106,6 +108,8 @@ class FrameCheck:
         if self._parts > bounds.parts:
             return f"a message of more than {bounds.parts} parts"
         if not flags & MORE:
+            if self._message < bounds.least:
+                return f"a message of fewer than {bounds.least} bytes"
             self._parts = self._message = 0
             self.messages += 1
         return ""

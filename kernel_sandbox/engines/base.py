@@ -59,9 +59,7 @@ class Sandbox(ABC):
     weakened: tuple[str, ...] = ()
     """What the engine could not hold of the promised profile, in words."""
     preload: tuple[str, ...] = ()
-    """Modules that the image wants imported before the first kernel is forked."""
-    preload_later: tuple[str, ...] = ()
-    """Modules that it wants imported after that, for the kernels of restarts."""
+    """Modules that the image wants imported ahead of their need."""
     sockets: Path | None = None
     """Where the host reaches SOCKETS_INSIDE, if not in the directory that was shared."""
 

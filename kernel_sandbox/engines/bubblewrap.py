@@ -142,8 +142,10 @@ class BubblewrapEngine(Engine):
         await self.check(spec)
         environment = environments.find(spec.image)
         sandbox = BubblewrapSandbox(f"kernel-sandbox-{session_id}-{secrets.token_hex(4)}", environment.digest)
-        sandbox.preload, sandbox.preload_later = environment.preload, environment.preload_later
+        sandbox.preload = environment.preload
         try:
+            # Before there is anything: a host that is killed from here on leaves word of what to remove.
+            registry.add(_record(sandbox, spec, session_id, environment))
             sandbox.group = control_groups.create(sandbox.id, spec.limits)
             profile = Profile(
                 spec=spec,
@@ -170,7 +172,9 @@ class BubblewrapEngine(Engine):
         """Start bubblewrap and wait until the command in it is about to run. Raises EngineUnavailable."""
         info, info_in = os.pipe()
         ready, ready_in = os.pipe()
-        config = profile.preparation() | {"ready": ready_in, "session": sandbox.id}
+        # With both ends of `info`: had this process just died, bubblewrap would end when it writes there, and its child
+        # would wait for it for ever.
+        config = profile.preparation() | {"info": info, "ready": ready_in, "session": sandbox.id}
         loop = asyncio.get_running_loop()
         try:
             try:
@@ -184,7 +188,7 @@ class BubblewrapEngine(Engine):
                         stderr=asyncio.subprocess.PIPE,
                         limit=CHUNK,
                         env={"PATH": os.environ.get("PATH", os.defpath)},
-                        pass_fds=(info_in, ready_in),
+                        pass_fds=(info, info_in, ready_in),
                         start_new_session=True,  # Ctrl-C in the terminal is not meant for it
                     )
                 )
@@ -239,7 +243,7 @@ def _record(sandbox: BubblewrapSandbox, spec: SandboxSpec, session_id: str, envi
         "owner": asdict(Owner.current()),
         "process": asdict(Owner.of(sandbox.process.pid)) if sandbox.process else None,
         "first_pid": sandbox.first_pid,
-        "groups": [str(path) for path in sandbox.group.directories],
+        "groups": [str(path) for path in control_groups.places(sandbox.id)],
     }
 
 

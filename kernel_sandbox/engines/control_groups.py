@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import contextlib
 import os
+import signal
 import time
 from dataclasses import dataclass
 from pathlib import Path
@@ -36,6 +37,14 @@ class ControlGroup:
     def weakened(self) -> tuple[str, ...]:
         """What is not held and cannot be seen from inside, in words."""
         return () if "cpu" in self.held else ("no limit for processor time",)
+
+
+def places(name: str) -> tuple[Path, ...]:
+    """Where `create` may make a group of this name: known before there is one."""
+    if not (MOUNT / "cgroup.controllers").exists():
+        return tuple(MOUNT / controller / path.lstrip("/") / name for controller, path in _own_paths().items())
+    own = MOUNT / _own_unified().lstrip("/")
+    return tuple(parent / name for parent in (own, own.parent, MOUNT) if parent.is_relative_to(MOUNT))
 
 
 def create(name: str, limits: Limits) -> ControlGroup:
@@ -115,7 +124,7 @@ def _values_unified(limits: Limits) -> list[tuple[str, str]]:
 
 
 def remove(directories: tuple[Path, ...]) -> None:
-    """Remove a group whose processes have ended; the kernel lets go of them a moment later."""
+    """Remove a group and end what is still in it; the kernel lets go of processes a moment later."""
     for directory in directories:
         for _ in range(100):
             try:
@@ -123,6 +132,15 @@ def remove(directories: tuple[Path, ...]) -> None:
             except FileNotFoundError:
                 pass
             except OSError:
+                _kill(directory)
                 time.sleep(0.01)
                 continue
             break
+
+
+def _kill(directory: Path) -> None:
+    """Kill what is in a group: a bubblewrap whose parent ended at the wrong moment waits for it for ever."""
+    with contextlib.suppress(OSError):
+        for pid in (directory / "cgroup.procs").read_text().split():
+            if pid != "0":  # in a pid namespace that is not seen from here; for kill(2) it would be this one's group
+                os.kill(int(pid), signal.SIGKILL)

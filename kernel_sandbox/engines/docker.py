@@ -26,7 +26,7 @@ from kernel_sandbox.engines.base import SOCKETS_INSIDE, Engine, Finding, Sandbox
 from kernel_sandbox.engines.docker_client import connect, is_gone, translated_errors
 from kernel_sandbox.engines.masked_paths import CONTAINER_MASKED, CONTAINER_READ_ONLY
 from kernel_sandbox.engines.seccomp import docker_profile
-from kernel_sandbox.errors import EngineError, ImageNotFound, SandboxLost
+from kernel_sandbox.errors import EngineError, EngineUnavailable, ImageNotFound, SandboxLost
 from kernel_sandbox.images import image_names, reference
 from kernel_sandbox.policy import HOME_DIRECTORY, Limits, SandboxSpec, format_size
 from kernel_sandbox.run_directory import Owner
@@ -80,6 +80,13 @@ class DockerSandbox(Sandbox):
         self._reader, self._writer = await opening(sock=raw, limit=CHUNK)
 
     async def receive(self) -> bytes:
+        chunk = await self._read()
+        if not chunk and self._writer is not None:
+            # The engine holds on to what PID 1 did not read: who waits to write more would wait for a minute.
+            self._writer.transport.abort()
+        return chunk
+
+    async def _read(self) -> bytes:
         assert self._reader is not None
         try:
             while True:
@@ -104,13 +111,17 @@ class DockerSandbox(Sandbox):
     async def epitaph(self) -> str:
         """Ask what became of the container; one that is gone was removed from outside (or by its own end)."""
         said = self._stderr.decode("utf-8", "replace").strip()
-        with contextlib.suppress(EngineError):
+        try:
             state = (await call(self._client.api.inspect_container, self.id))["State"]
-            if not state.get("Running"):
-                status = state.get("ExitCode")
-                # OOMKilled is no help: it stays set from a kernel that ran out of memory hours ago.
-                meaning = " (killed: from outside, or out of memory)" if status == 137 else ""
-                return f"its container ended with status {status}{meaning}{': ' + said if said else ''}"
+        except EngineUnavailable:
+            return said or "the engine that ran it does not answer any more"
+        except EngineError:
+            state = {"Running": True}
+        if not state.get("Running"):
+            status = state.get("ExitCode")
+            # OOMKilled is no help: it stays set from a kernel that ran out of memory hours ago.
+            meaning = " (killed: from outside, or out of memory)" if status == 137 else ""
+            return f"its container ended with status {status}{meaning}{': ' + said if said else ''}"
         return said or "its container was killed or removed"
 
     async def aclose(self) -> None:
@@ -180,9 +191,7 @@ class DockerEngine(Engine):
         name = f"kernel-sandbox-{session_id}-{secrets.token_hex(4)}"
         sandbox = DockerSandbox(client, name, image["Id"])
         image_labels = image["Config"].get("Labels") or {}
-        # A container takes its time to start: here the first kernel does not wait for any of the modules too.
-        preload = " ".join(image_labels.get(f"{LABEL}.{name}", "") for name in ("preload", "preload-later"))
-        sandbox.preload_later = tuple(preload.split())
+        sandbox.preload = tuple(image_labels.get(f"{LABEL}.preload", "").split())
         try:
             with _start_errors(spec):
                 await self._create_and_start(sandbox, image["Id"], argv, labels, options)
@@ -208,6 +217,7 @@ class DockerEngine(Engine):
             working_dir="/",
             labels=labels,
             healthcheck={"test": ["NONE"]},
+            stop_signal="SIGKILL",  # PID 1 ignores SIGTERM, and an engine that stops or restarts waits 10 s for it
             use_config_proxy=False,  # the host's proxies are none of the sandbox's business
             **options,
         )
@@ -230,11 +240,7 @@ class DockerEngine(Engine):
         client = await self.client()
         stale = [info for info in await self.sandboxes() if info.owner_gone]
         for info in stale:
-            try:
-                await call(client.api.remove_container, info.id, force=True)
-            except EngineError as exc:
-                if not is_gone(exc):
-                    raise
+            await DockerSandbox(client, info.id, info.image).aclose()
         return len(stale)
 
     async def examine(self) -> list[Finding]:

@@ -7,12 +7,16 @@ from __future__ import annotations
 
 import asyncio
 import ctypes
+import importlib
 import os
 import signal
 import sys
+import threading
 from typing import Any
 
 PR_SET_DUMPABLE = 4
+AHEAD_AFTER = 0.03
+"""Seconds after the start: the host's first requests come before."""
 STREAM_PIECE = 1024 * 1024
 """Characters of one stream message: what is printed at once goes to the host in pieces."""
 OUR_FINDERS = ("SourceFinder", "ArchiveFinder")
@@ -56,6 +60,7 @@ def run(request: dict[str, Any]) -> int:
     # Told from the loop's first round: by then the kernel has announced that it starts, and a client that connects
     # now gets iopub's welcome before anything else.
     asyncio.get_event_loop().call_soon(_tell_ready, request["sockets"])
+    asyncio.get_event_loop().call_later(AHEAD_AFTER, _import_ahead, request["preload"])
     app.start()
     return 0
 
@@ -63,6 +68,25 @@ def run(request: dict[str, Any]) -> int:
 def _tell_ready(sockets: str) -> None:
     with open(os.path.join(sockets, "ready"), "w"):
         pass
+
+
+def _import_ahead(names: list[str]) -> None:
+    """Import modules in a thread, while the kernel waits for its first cell; a cell that wants one waits for it only.
+
+    A fork waits too: a child that inherits an import half done would wait for it for ever.
+    """
+
+    def work() -> None:
+        for name in names:
+            try:
+                importlib.import_module(name)
+            except Exception:  # noqa: BLE001 - an image's module may raise anything; a cell that imports it is told
+                return
+
+    if any(name not in sys.modules for name in names):
+        thread = threading.Thread(target=work, name="import-ahead", daemon=True)
+        thread.start()
+        os.register_at_fork(before=thread.join)
 
 
 def _become_ordinary(request: dict[str, Any]) -> None:

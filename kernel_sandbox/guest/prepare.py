@@ -8,6 +8,7 @@ to this program, which runs before anything hostile is there. `python3 -c SOURCE
     user        the user id of the command
     nested      whether this is a user namespace of an unprivileged user, where id 0 alone is mapped
     seccomp     the filter program, in base64
+    info        a descriptor that was for bubblewrap only
     ready       the descriptor on which the host hears that the command is about to run
 """
 
@@ -97,6 +98,7 @@ def filter_system_calls(program: bytes) -> None:
 
 def main() -> None:
     config = json.loads(sys.argv[1])
+    os.close(config["info"])
     for place, options in config["tmpfs"]:
         mount("tmpfs", place, MS_NOSUID | MS_NODEV | MS_NOEXEC, options)
     mount("devpts", "/dev/pts", MS_NOSUID | MS_NOEXEC, "newinstance,ptmxmode=0666,mode=0620")

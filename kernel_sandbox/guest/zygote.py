@@ -1,7 +1,7 @@
 """A process that has imported ipykernel, and forks a kernel from itself whenever PID 1 asks.
 
-The fork saves the import (200 ms) at the first start, which the image's preload modules join; those that it declares
-for later are imported after it, and every restart finds them. PID 1 forks this process before it does anything else,
+The fork saves the import (200 ms) at the first start, and at every restart what the image declares as preload modules
+too. PID 1 forks this process before it does anything else,
 so it holds no thread, no zmq context and no event loop: a fork from it is safe. It is not dumpable: code of the same
 user in the sandbox cannot trace it or write to its memory (prctl(2), PR_SET_DUMPABLE), only kill it, and then PID 1
 starts another.
@@ -22,7 +22,7 @@ from typing import Any
 from kernel_sandbox.guest import archive
 
 MESSAGE_LIMIT = 256 * 1024
-PATIENCE = 0.5
+PATIENCE = 2.0
 """Seconds without a request before the next module is imported ahead of its need."""
 
 
@@ -79,10 +79,8 @@ def _serve(control: socket.socket) -> None:
             # Libraries read their settings when they are imported: matplotlib its backend, OpenBLAS its threads.
             os.environ.clear()
             os.environ.update(request["env"])
-            for name in request["preload"]:
-                _import(name)
-            # The first kernel does not wait for these; a restart finds them imported.
-            forked, waiting = True, request["preload_later"]
+            # The first kernel does not wait for these (it imports them itself when it is idle); a restart finds them.
+            forked, waiting = True, request["preload"]
         gc.freeze()  # what is there will not be freed: a collection in a kernel would only unshare its pages
         control.send(json.dumps({"pid": _fork_kernel(request, control)}).encode())
 
