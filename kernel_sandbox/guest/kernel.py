@@ -17,6 +17,7 @@ from typing import Any
 PR_SET_DUMPABLE = 4
 AHEAD_AFTER = 0.03
 """Seconds after the start: the host's first requests come before."""
+BASE64_KINDS = ("image/png", "image/jpeg", "image/gif", "image/webp", "application/pdf", "audio/", "video/")
 STREAM_PIECE = 1024 * 1024
 """Characters of one stream message: what is printed at once goes to the host in pieces."""
 OUR_FINDERS = ("SourceFinder", "ArchiveFinder")
@@ -197,14 +198,18 @@ def _keep_outputs_small(app: Any, limit: int) -> None:
                 sent = send(stream, "stream", piece, header, *rest, **named)
             return sent
         if name in ("display_data", "execute_result", "update_display_data"):
-            count = _characters(body["data"])
-            # JSON spells some characters with more bytes: a table's newlines and quotes.
-            if count > limit // 2 and len(session.pack(body)) > limit:
-                text = f"[an output of {count:,} characters was not sent: {limit:,} bytes are the limit]"
+            if _at_most(body["data"]) > limit and len(session.pack(body)) > limit:
+                text = f"[an output of more than {limit:,} bytes was not sent: that is the limit]"
                 body["data"], body["metadata"] = {"text/plain": text}, {}
         return send(stream, kind, content, parent, *rest, **named)
 
     session.send = send_bounded
+
+
+def _at_most(data: Any) -> int:
+    """Bound the bytes that JSON takes for a MIME bundle, without writing it: base64 as it is, text six times."""
+    weights = {kind: 1 if kind.startswith(BASE64_KINDS) else 6 for kind in data}
+    return sum(weights[kind] * _characters(value) for kind, value in data.items())
 
 
 def _characters(value: Any) -> int:
