@@ -197,10 +197,10 @@ def _keep_outputs_small(app: Any, limit: int) -> None:
                 piece = {**body, "text": text[start : start + STREAM_PIECE]}
                 sent = send(stream, "stream", piece, header, *rest, **named)
             return sent
-        if name in ("display_data", "execute_result", "update_display_data"):
-            if _at_most(body["data"]) > limit and len(session.pack(body)) > limit:
-                text = f"[an output of more than {limit:,} bytes was not sent: that is the limit]"
-                body["data"], body["metadata"] = {"text/plain": text}, {}
+        shown = name in ("display_data", "execute_result", "update_display_data")
+        if shown and _at_most(body["data"]) > limit and len(session.pack(body)) > limit:
+            text = f"[an output of more than {limit:,} bytes was not sent: that is the limit]"
+            body["data"], body["metadata"] = {"text/plain": text}, {}
         return send(stream, kind, content, parent, *rest, **named)
 
     session.send = send_bounded
