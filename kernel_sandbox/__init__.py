@@ -37,6 +37,7 @@ if TYPE_CHECKING:
     from kernel_sandbox.errors import SandboxLost as SandboxLost
     from kernel_sandbox.errors import SessionClosed as SessionClosed
     from kernel_sandbox.errors import TranscriptError as TranscriptError
+    from kernel_sandbox.exports import export_notebook as export_notebook
     from kernel_sandbox.files import AsyncSandboxFiles as AsyncSandboxFiles
     from kernel_sandbox.files import FileInfo as FileInfo
     from kernel_sandbox.outputs import ClearOutput as ClearOutput
@@ -62,6 +63,7 @@ _ROOMS = {
         "KernelDied KernelError KernelNotReady ModelError ModelNotConfigured OutOfMemory PolicyError ProtocolViolation "
         "SandboxError SandboxFileNotFound SandboxFull SandboxLost SessionClosed TranscriptError"
     ),
+    "exports": "export_notebook",
     "files": "AsyncSandboxFiles FileInfo",
     "outputs": "ClearOutput DisplayData DisplayUpdate ErrorOutput ExecuteResult Execution Output StreamOutput",
     "policy": "Limits Mount SandboxSpec",
@@ -72,6 +74,9 @@ _ROOMS = {
 _HOMES = {name: room for room, names in _ROOMS.items() for name in names.split()}
 
 __all__ = sorted(_HOMES)
+
+# What `%load_ext kernel_sandbox` looks for. Not a public name: `import *` must not import IPython.
+_HOMES |= dict.fromkeys(("load_ipython_extension", "unload_ipython_extension"), "magic.extension")
 
 
 def __getattr__(name: str) -> Any:

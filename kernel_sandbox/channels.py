@@ -13,13 +13,14 @@ import functools
 import os
 import time
 import uuid
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Iterator
 from typing import TYPE_CHECKING, Any
 
 import zmq
 import zmq.asyncio
 
 from kernel_sandbox.errors import KernelNotReady, ProtocolViolation
+from kernel_sandbox.run_directory import explained
 from kernel_sandbox.validate import InvalidMessage, Message, read_message
 
 if TYPE_CHECKING:
@@ -44,6 +45,8 @@ def _shared_context(process: int) -> zmq.asyncio.Context:
     context.setsockopt(zmq.LINGER, 0)
     # A full queue stops libzmq from reading; the kernel's queue has no mark at which it would drop (guest/kernel.py).
     context.setsockopt(zmq.RCVHWM, QUEUE)
+    # Nothing may wait in a send: it would stop every session of this process.
+    context.setsockopt(zmq.SNDTIMEO, 0)
     context.setsockopt(zmq.RECONNECT_IVL, 5)
     return context
 
@@ -51,6 +54,16 @@ def _shared_context(process: int) -> zmq.asyncio.Context:
 def shared_context() -> zmq.asyncio.Context:
     """Return this process's context for all sessions: each context costs a thread."""
     return _shared_context(os.getpid())
+
+
+@contextlib.contextmanager
+def refusals_named() -> Iterator[None]:
+    """Raise EngineError where libzmq or this process gets no descriptors, processes or room from the system."""
+    with explained(also_room=False):
+        try:
+            yield
+        except zmq.ZMQError as exc:
+            raise OSError(exc.errno, exc.strerror) from exc
 
 
 class Channels:
@@ -74,12 +87,10 @@ class Channels:
     def open(self) -> None:
         # The kernel sends an input request to the stdin client of the same identity as the shell client.
         manager, identity = self._manager, self._session.bsession
-        self._sockets = {
-            "shell": manager.connect_shell(identity=identity),
-            "iopub": manager.connect_iopub(),
-            "control": manager.connect_control(identity=identity),
-            "stdin": manager.connect_stdin(identity=identity),
-        }
+        self._sockets["shell"] = manager.connect_shell(identity=identity)
+        self._sockets["iopub"] = manager.connect_iopub()
+        self._sockets["control"] = manager.connect_control(identity=identity)
+        self._sockets["stdin"] = manager.connect_stdin(identity=identity)
         loop = asyncio.get_running_loop()
         self._readers = [loop.create_task(self._read(name, socket)) for name, socket in self._sockets.items()]
         for reader in self._readers:
@@ -130,8 +141,14 @@ class Channels:
         message = self._session.msg(kind, content)
         message["msg_id"] = message["header"]["msg_id"] = identifier = uuid.uuid4().hex
         self._handlers[identifier] = handler
-        self._session.send(self._sockets[channel], message)
+        self._send(channel, message)
         return identifier
+
+    def _send(self, channel: str, message: dict[str, Any]) -> None:
+        try:
+            self._session.send(self._sockets[channel], message)
+        except zmq.Again:  # libzmq has given the connection up for good, as it does where a peer breaks the handshake
+            self._failed(ProtocolViolation("a handshake that no client can complete"))
 
     async def ask(self, channel: str, kind: str, content: dict[str, Any], timeout: float) -> dict[str, Any] | None:
         """Send a request and return its reply's content, or None when none came in time."""
@@ -151,7 +168,7 @@ class Channels:
 
     def answer_input(self, value: str) -> None:
         """Send what the user typed to the cell that asked for it."""
-        self._session.send(self._sockets["stdin"], self._session.msg("input_reply", {"value": value, "status": "ok"}))
+        self._send("stdin", self._session.msg("input_reply", {"value": value, "status": "ok"}))
 
     def forget(self, identifier: str) -> None:
         self._handlers.pop(identifier, None)

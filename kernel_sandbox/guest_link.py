@@ -8,7 +8,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import json
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncIterator, Callable, Sequence
 from dataclasses import dataclass
 from importlib import resources
 from typing import Any
@@ -97,8 +97,18 @@ def parse(line: bytes) -> dict[str, Any]:
 class GuestLink:
     """The link to one sandbox's PID 1. `run` reads the stream until the sandbox ends."""
 
-    def __init__(self, sandbox: Sandbox) -> None:
-        self._mux = Mux(sandbox.receive, sandbox.send)
+    def __init__(self, sandbox: Sandbox, frozen: Callable[[float], None] = lambda seconds: None) -> None:
+        """`frozen` is called when PID 1 has taken nothing for so many seconds."""
+        self._sandbox, self._frozen = sandbox, frozen
+        self._mux = Mux(sandbox.receive, self._send)
+
+    async def _send(self, data: bytes) -> None:
+        try:
+            async with asyncio.timeout(PATIENCE):
+                await self._sandbox.send(data)
+        except TimeoutError:
+            self._frozen(PATIENCE)
+            raise
 
     async def run(self) -> None:
         """Serve the link until the stream ends. Raises MuxError when the sandbox breaks the protocol."""

@@ -9,6 +9,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import math
+from collections.abc import Coroutine
 from concurrent.futures import Future
 from dataclasses import replace
 from typing import Any
@@ -35,6 +36,9 @@ LEAST_FRAME = 8 * 1024 * 1024
 OVERHEAD = 64 * 1024
 """Of that, what an honest kernel leaves for the JSON around an output."""
 
+SIGNALLED_WITHIN, STOPPED_WITHIN = 5.0, 15.0
+"""Seconds in which PID 1 does what it is told: 100 and 7 times what they take at worst. Later it counts as frozen."""
+
 _collected: set[str] = set()
 """Engines on which what dead owners left was already looked for by this process."""
 
@@ -55,6 +59,7 @@ class LiveSandbox:
         self.promises: list[Promise] = []
         """What was found of them from inside, once that is known."""
         self._tasks: list[asyncio.Task[None]] = []
+        self._ending: asyncio.Task[None] | None = None
         self._closing = False
 
     async def open(self) -> None:
@@ -75,7 +80,7 @@ class LiveSandbox:
         except BaseException:
             self.directory.remove()
             raise
-        self.link = GuestLink(self.sandbox)
+        self.link = GuestLink(self.sandbox, self._frozen)
         self.transport = self._transport(ipc=ipc)
         self.gate = Gate(self.transport.dial, _bounds(self.spec.limits), self.violated)
         loop = asyncio.get_running_loop()
@@ -148,15 +153,26 @@ class LiveSandbox:
     async def stop_kernel(self) -> None:
         """End the current kernel and everything that it started. Files under /mnt/data stay."""
         if self.lost is None:
-            with contextlib.suppress(SandboxLost):
-                await self.link.stop_kernel(kernel_name(self.generation))
+            await self._obeyed(self.link.stop_kernel(kernel_name(self.generation)), STOPPED_WITHIN)
         await self.gate.aclose()
         if self.exit_code is None:
             self.exit_code = -9
 
     async def signal_kernel(self, number: int) -> None:
         if self.lost is None and self.exit_code is None:
-            await self.link.signal_kernel(kernel_name(self.generation), number)
+            await self._obeyed(self.link.signal_kernel(kernel_name(self.generation), number), SIGNALLED_WITHIN)
+
+    async def _obeyed(self, order: Coroutine[Any, Any, None], seconds: float) -> None:
+        """Wait until PID 1 has done what it does at once; where it does not, the sandbox is frozen, and is ended."""
+        asked = asyncio.ensure_future(order)
+        asked.add_done_callback(lambda task: task.cancelled() or task.exception())  # its end is told by `lost`
+        done, _ = await asyncio.wait([asked], timeout=seconds)
+        if not done:
+            self._frozen(seconds)
+
+    def _frozen(self, seconds: float) -> None:
+        frozen = f"The sandbox was ended because it did not answer for {seconds:g} s: it is frozen or overloaded."
+        self._give_up(SandboxLost(f"{frozen} {STARTS_ANEW}"))
 
     async def aclose(self) -> None:
         """End the sandbox and remove all that belonged to it, on the host too."""
@@ -165,7 +181,7 @@ class LiveSandbox:
         self._closing = True
         try:
             await self.gate.aclose()
-            await self.sandbox.aclose()
+            await (self._ending or self.sandbox.aclose())
         finally:
             tasks = [*self._tasks, self._checked]
             for task in tasks:
@@ -192,10 +208,13 @@ class LiveSandbox:
 
     def violated(self, what: str) -> None:
         """End the sandbox, because it sent `what`. The next restart starts another."""
+        self._give_up(ProtocolViolation(f"The sandbox was ended because it sent {what}. {STARTS_ANEW}"))
+
+    def _give_up(self, reason: SandboxError) -> None:
         if not self._closing and self.lost is None:
-            self.lost = ProtocolViolation(f"The sandbox was ended because it sent {what}. {STARTS_ANEW}")
-            self._end(self.lost, 1)
-            self._tasks.append(asyncio.get_running_loop().create_task(self._put_down()))
+            self.lost = reason
+            self._end(reason, 1)
+            self._ending = asyncio.get_running_loop().create_task(self._put_down())
 
     async def end_for_violation(self, what: str) -> None:
         """Do the same, for callers of another event loop."""

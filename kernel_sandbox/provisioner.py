@@ -128,7 +128,7 @@ class SandboxProvisioner(KernelProvisionerBase):
 
     async def cleanup(self, restart: bool = False) -> None:
         if not restart and self.live is not None:
-            live, self.live = self.live, None
+            live, self.live, self._running = self.live, None, False
             await on_reactor(live.aclose)
 
     def get_shutdown_wait_time(self, recommended: float = 5.0) -> float:

@@ -14,6 +14,7 @@ each socket is reached through the descriptor that was pinned then.
 from __future__ import annotations
 
 import contextlib
+import errno
 import json
 import os
 import secrets
@@ -29,6 +30,8 @@ from kernel_sandbox.errors import EngineError, ProtocolViolation
 PORTS = range(1, 6)
 SOCKET_PATH_LIMIT = 107
 """What sockaddr_un holds (unix(7)), less the closing zero."""
+LEAST_ROOM, LEAST_FILES = 64 * 1024, 32
+"""Bytes and files that a session makes there, and some."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -94,7 +97,7 @@ def base_directory() -> Path:
 
     Raises EngineError where the place belongs to somebody else, or cannot be written.
     """
-    with _explained():
+    with explained():
         base = _base()
         with contextlib.suppress(FileExistsError):
             base.mkdir(mode=0o700)
@@ -115,16 +118,43 @@ def _base() -> Path:
     return base
 
 
+_ADVICE = {
+    errno.EMFILE: "raise its limit of open files (ulimit -n), or close other sessions",
+    errno.ENFILE: "this machine has too many files open; end some programs",
+    errno.EAGAIN: "its limit of processes or threads (ulimit -u) is reached; end some of them",
+    errno.ENOMEM: "this machine is out of memory; end some programs",
+}
+
+
 @contextlib.contextmanager
-def _explained() -> Iterator[None]:
-    """Say what to do where the place cannot be written."""
+def explained(*, also_room: bool = True) -> Iterator[None]:
+    """Say what to do where this process gets no descriptors or processes, or (`also_room`) cannot write.
+
+    Raises EngineError for what it can say something about.
+    """
     try:
         yield
     except OSError as exc:
+        reason = exc.strerror or exc
+        if advice := _ADVICE.get(exc.errno or 0):
+            raise EngineError(f"This process gets no more from the system ({reason}): {advice}.") from exc
+        if not also_room and exc.errno not in (errno.ENOSPC, errno.EDQUOT):
+            raise
         raise EngineError(
-            f"A session keeps its sockets in a temporary directory, and cannot write there ({exc.strerror or exc}): "
+            f"A session keeps its sockets in a temporary directory, and cannot write there ({reason}): "
             "make room in /tmp, or set XDG_RUNTIME_DIR or TMPDIR to a directory of yours."
         ) from exc
+
+
+def _require_room(place: Path) -> None:
+    """Raise OSError where a kernel could not make its sockets: it would only be silent."""
+    status = os.statvfs(place)
+    # A file system without a table of inodes counts none.
+    if status.f_bavail * status.f_frsize < LEAST_ROOM or (status.f_files and status.f_favail < LEAST_FILES):
+        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+
+
+_doomed: set[Path] = set()
 
 
 class RunDirectory:
@@ -134,7 +164,8 @@ class RunDirectory:
         self.path = base_directory() / secrets.token_hex(4)
         self.shared = self.path / "k"
         try:
-            with _explained():
+            with explained():
+                _require_room(self.path.parent)
                 self.path.mkdir(mode=0o700)
                 (self.path / "owner.json").write_text(json.dumps(asdict(Owner.current())))
                 self.shared.mkdir()
@@ -155,6 +186,7 @@ class RunDirectory:
     def open_for_kernel(self, generation: int) -> None:
         """Make the directory that the next kernel may bind its sockets in."""
         directory = self.shared / str(generation)
+        _require_room(self.shared)
         directory.mkdir()
         directory.chmod(0o777)  # another user binds there; the 0700 parent keeps everybody else out
 
@@ -171,7 +203,12 @@ class RunDirectory:
         """Do nothing: `remove` is for the end of the session."""
 
     def remove(self) -> None:
-        shutil.rmtree(self.path, ignore_errors=True)
+        """Remove it, and what earlier ones could not: without a free descriptor no directory can be removed."""
+        _doomed.add(self.path)
+        for path in tuple(_doomed):
+            shutil.rmtree(path, ignore_errors=True)
+            if not path.exists():
+                _doomed.discard(path)
 
 
 class InsideSockets:

@@ -22,7 +22,7 @@ from jupyter_client.kernelspec import KernelSpec
 from jupyter_client.manager import AsyncKernelManager
 
 from kernel_sandbox.cell import Cell, CellStream
-from kernel_sandbox.channels import Ask, Channels, shared_context
+from kernel_sandbox.channels import Ask, Channels, refusals_named, shared_context
 from kernel_sandbox.engines.base import new_session_id
 from kernel_sandbox.errors import PolicyError, ProtocolViolation, SandboxError, SandboxLost, SessionClosed
 from kernel_sandbox.files import AsyncSandboxFiles
@@ -124,8 +124,9 @@ class AsyncSession:
             metadata={"kernel_provisioner": {"provisioner_name": PROVISIONER, "config": config}},
         )
         try:
-            await self._manager.start_kernel()
-            await self._connect()
+            with refusals_named():
+                await self._manager.start_kernel()
+                await self._connect()
         except BaseException:
             with anyio.CancelScope(shield=True):
                 await self.aclose()
@@ -143,6 +144,8 @@ class AsyncSession:
             if self._channels is not None:
                 await self._channels.close()
             if self._manager is not None and self._manager.provisioner is not None:
+                # Before jupyter_client's own way, which begins with an interrupt, and so needs a socket for it.
+                await self._manager.provisioner.cleanup()
                 await self._manager.shutdown_kernel(now=True)
             self._death = SessionClosed("The session is closed. Open a new one; its transcript can be replayed.")
 
@@ -272,11 +275,10 @@ class AsyncSession:
                 if cell.execution is None and cell.status is None:
                     cell.fail(status, SandboxError(f"{why} and was interrupted; variables are kept."), ename)
                 return
-        lost = (
-            "did not stop when interrupted, so the kernel was restarted: variables are lost, files under /mnt/data stay"
-        )
-        cell.end(status, SandboxError(f"{why} and {lost}."), ename)
-        await self._relaunch()
+        lost = "the kernel was restarted: variables are lost, files under /mnt/data stay"
+        cell.end(status, SandboxError(f"{why} and did not stop when interrupted, so {lost}."), ename)
+        with contextlib.suppress(SandboxError):  # the next cell tells of it
+            await self._relaunch()
 
     async def _give_up(self, cell: Cell) -> None:
         """Stop a cell that nobody waits for any more, whether it runs or still waits for its turn."""
@@ -318,11 +320,18 @@ class AsyncSession:
         if self._channels is not None:
             await self._channels.close()
         try:
-            await self._manager.restart_kernel(now=True)
-            await self._connect()
+            with refusals_named():
+                await self._manager.restart_kernel(now=True)
+                await self._connect()
         except SandboxError as exc:
             self._death = exc
             raise
+
+    async def request(self, kind: str, content: dict[str, Any], timeout: float = 10.0) -> dict[str, Any] | None:
+        """Ask the kernel something beside the cells (a completion, say): its reply's content; None where none came."""
+        if self._death is not None or self._channels is None:
+            raise self._death or SessionClosed("The session is not open.")
+        return await self._channels.ask("shell", kind, content, timeout)
 
     async def usage(self) -> Usage:
         """Ask the sandbox what it uses now: memory and data in bytes, and how many processes."""

@@ -124,6 +124,9 @@ class Session:
     def restart(self) -> None:
         call_reactor(self._session.restart)
 
+    def request(self, kind: str, content: dict[str, Any], timeout: float = 10.0) -> dict[str, Any] | None:
+        return call_reactor(self._session.request, kind, content, timeout)
+
     def usage(self) -> Usage:
         return call_reactor(self._session.usage)
 

@@ -25,10 +25,10 @@ LAYERS = [
     ["provisioner", "cell"],
     ["recorder"],
     ["session"],
-    ["sync", "artifacts"],
+    ["sync", "artifacts", "exports"],
     ["agents"],
     ["doctor", "doctor_host", "setup_steps"],
-    ["cli"],
+    ["cli", "magic"],
 ]
 LEVEL = {room: level for level, rooms in enumerate(LAYERS) for room in rooms}
 
@@ -37,11 +37,15 @@ DOORS = {
     "jupyter_client": {"provisioner.py", "session.py"},
     "zmq": {"channels.py"},
     "nbformat": {"transcript/reading.py"},
-    "pandas": {"outputs/tables.py"},
+    "pandas": {"outputs/tables.py", "magic/values.py"},  # values.py runs in the sandbox, too: it needs nothing of ours
+    "numpy": {"magic/values.py"},
+    "IPython": {"magic/extension.py"},
+    "nbconvert": {"exports/page.py"},
+    "nh3": {"exports/tags.py"},
     "openai": {"agents/models.py"},
 }
 
-INSIDE = ("guest/", "agents/preview.py", "agents/offline/cells/")
+INSIDE = ("guest/", "agents/preview.py", "agents/offline/cells/", "magic/inside.py")
 """What runs in the sandbox: read as text, and imported by nobody on the host."""
 
 

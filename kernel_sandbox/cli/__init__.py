@@ -5,6 +5,7 @@
     run repl     cells from a file, and from a prompt; both begin in `opening`, and so does `ask`
     ask demo     questions to an agent: `asking` puts them, `task_view` shows what it does; `dotenv` reads settings
     setup        what is missing on this machine, done and proved; `demo` does it too
+    export       a notebook as a page, Markdown or a script
     image kernelspec sandboxes doctor     the other commands
 
     source_files prompt     where cells come from

@@ -22,6 +22,7 @@ COMMANDS = {
     "repl": ("repl:repl", "Type cells at a prompt, with a sandbox behind it."),
     "ask": ("ask:ask", "Ask about files: an agent answers with code that it runs."),
     "demo": ("demo:demo", "See it work: a question about made-up data, answered by code."),
+    "export": ("export:export", "Make a page, Markdown or a script of a notebook."),
     "image": ("image:image", "Build and list the images that sandboxes start from."),
     "kernelspec": ("kernelspec:kernelspec", "Install the sandboxed kernel for JupyterLab, nbclient and papermill."),
     "ps": ("sandboxes:ps", "List the sandboxes that there are."),

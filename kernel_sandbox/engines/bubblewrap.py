@@ -163,7 +163,7 @@ class BubblewrapEngine(Engine):
         except BaseException as exc:
             with anyio.CancelScope(shield=True):
                 await sandbox.aclose()
-            if isinstance(exc, OSError):
+            if isinstance(exc, ConnectionError):
                 raise SandboxLost(f"The sandbox ended while it started ({exc}).") from exc
             raise
         return sandbox
@@ -171,7 +171,12 @@ class BubblewrapEngine(Engine):
     async def _spawn(self, sandbox: BubblewrapSandbox, profile: Profile, argv: list[str]) -> None:
         """Start bubblewrap and wait until the command in it is about to run. Raises EngineUnavailable."""
         info, info_in = os.pipe()
-        ready, ready_in = os.pipe()
+        try:
+            ready, ready_in = os.pipe()
+        except OSError:
+            os.close(info)
+            os.close(info_in)
+            raise
         # With both ends of `info`: had this process just died, bubblewrap would end when it writes there, and its child
         # would wait for it for ever.
         config = profile.preparation() | {"info": info, "ready": ready_in, "session": sandbox.id}

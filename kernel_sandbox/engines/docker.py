@@ -129,7 +129,7 @@ class DockerSandbox(Sandbox):
             return
         self._closed = True
         if self._writer is not None:
-            self._writer.close()
+            self._writer.transport.abort()  # close() would first wait until PID 1 has taken everything
         try:
             await self._remove()
         except EngineError:
@@ -343,7 +343,7 @@ def _start_errors(spec: SandboxSpec) -> Iterator[None]:
     """Say what to do about a container that did not start."""
     try:
         yield
-    except OSError as exc:
+    except ConnectionError as exc:
         raise SandboxLost(f"The sandbox ended while it started ({exc}).") from exc
     except EngineError as exc:
         text = str(exc)

@@ -29,8 +29,12 @@ def add(record: dict[str, Any]) -> None:
     """Keep a record with FIELDS; written whole or not at all."""
     path = _directory() / f"{record['id']}.json"
     scratch = path.with_suffix(".part")
-    scratch.write_text(json.dumps(record))
-    scratch.rename(path)
+    try:
+        scratch.write_text(json.dumps(record))
+        scratch.rename(path)
+    except OSError:
+        scratch.unlink(missing_ok=True)
+        raise
 
 
 def remove(identifier: str) -> None:

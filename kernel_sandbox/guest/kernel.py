@@ -67,8 +67,11 @@ def run(request: dict[str, Any]) -> int:
 
 
 def _tell_ready(sockets: str) -> None:
-    with open(os.path.join(sockets, "ready"), "w"):
-        pass
+    try:
+        with open(os.path.join(sockets, "ready"), "w"):
+            pass
+    except OSError:
+        os._exit(1)  # the event loop would only log it, and the host would wait for its patience's end
 
 
 def _import_ahead(names: list[str]) -> None:

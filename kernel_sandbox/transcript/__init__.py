@@ -3,7 +3,7 @@
 The session adds a cell when it runs one and saves after it; the doors load what is to be replayed.
 
     cells       Cell, and the JSON of a cell as nbformat writes it
-    scripts     percent scripts to cells
+    scripts     percent scripts to cells and back
     notebook    Transcript
     reading     notebooks through nbformat, which is imported nowhere else
     writing     files replaced whole
@@ -16,6 +16,6 @@ from __future__ import annotations
 
 from kernel_sandbox.transcript.cells import Cell, CellKind
 from kernel_sandbox.transcript.notebook import Transcript
-from kernel_sandbox.transcript.scripts import split_percent_script
+from kernel_sandbox.transcript.scripts import join_percent_script, split_percent_script
 
-__all__ = ["Cell", "CellKind", "Transcript", "split_percent_script"]
+__all__ = ["Cell", "CellKind", "Transcript", "join_percent_script", "split_percent_script"]

@@ -1,11 +1,12 @@
-"""Percent scripts to cells: the plain-text notebooks of jupytext, Spyder and VS Code. Pure.
+"""Percent scripts to cells and back: the plain-text notebooks of jupytext, Spyder and VS Code. Pure.
 
-The doors call it for `run script.py`.
+The doors call it for `run script.py`, and `exports` for a notebook as a script.
 """
 
 from __future__ import annotations
 
 import re
+from collections.abc import Iterable
 
 from kernel_sandbox.transcript.cells import Cell, CellKind
 
@@ -59,3 +60,31 @@ def _source(kind: CellKind, lines: list[str]) -> str:
     if string and string[1][:3] in ('"""', "'''"):
         return string[1][3:-3].strip("\n")
     return "\n".join(re.sub(r"^# ?", "", line) for line in text.split("\n")).strip()
+
+
+# Within a header, which is no part of any cell. Python looks for an encoding in the first two lines (PEP 263): without
+# one there, a cell that begins with "coding: utf-7" could make its prose be read as code.
+_OUR_HEADER = "# ---\n# coding: utf-8\n# ---\n"
+
+
+def join_percent_script(cells: Iterable[Cell]) -> str:
+    """Write cells as a script that `split_percent_script` splits into the same ones; blank cells are left out.
+
+    Prose stands in comments, which none of its characters ends. Magics stay as they are. A line within a cell that
+    would begin another one ("# %%") is written "# .%%", in prose "\\%%". Line ends become "\\n".
+    """
+    parts = [_written(cell) for cell in cells if cell.source.strip()]
+    return "\n".join([_OUR_HEADER, *parts])
+
+
+def _written(cell: Cell) -> str:
+    if cell.kind == "code":
+        lines = [_unmarked(line, ".%%") for line in re.split(r"\r\n|\r|\n", cell.source)]
+        return "\n".join(["# %%", *lines]).rstrip() + "\n"
+    # splitlines knows more line ends than Python's tokenizer; the NUL is what it does not accept at all.
+    lines = [f"# {line}".rstrip() for line in cell.source.replace("\0", "").strip().splitlines()]
+    return "\n".join([f"# %% [{cell.kind}]", *(_unmarked(line, "\\%%") for line in lines)]) + "\n"
+
+
+def _unmarked(line: str, instead: str) -> str:
+    return line.replace("%%", instead, 1) if _MARKER.fullmatch(line.rstrip()) else line

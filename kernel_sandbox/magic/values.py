@@ -1,0 +1,391 @@
+"""Values as bytes and back: JSON for plain values, NumPy's npy for arrays and for the columns of DataFrames.
+
+Runs at BOTH ends: the host imports it, and `transfer` reads it as text for the sandbox's kernel, so it imports nothing
+of this package. What `unpack` reads is hostile: nothing is unpickled or evaluated, dtypes are on a list, and no size is
+believed before the bytes are there. Not Arrow: pyarrow need not be on the host, its readers have run code for hostile
+files (CVE-2023-47248), and a column as npy keeps every dtype listed here exactly, at the speed of memory.
+
+    b"KSV1", four bytes with the length of the head (little-endian), the head as JSON, then the parts
+
+The head is {"value": node, "parts": [bytes of each part]}. A node says its `kind`; arrays stand in parts.
+"""
+
+from __future__ import annotations
+
+import datetime
+import io
+import json
+import re
+import struct
+from typing import Any
+
+MAGIC = b"KSV1"
+MAX_HEAD = 16 * 1024 * 1024
+"""Bytes of JSON: objects in memory take up to twenty times as much."""
+MAX_DEPTH = 64
+_KINDS = "biufcmMSU"
+"""NumPy's kinds of dtype that are nothing but their bytes."""
+_NULLABLE = re.compile(r"U?Int(?:8|16|32|64)|Float(?:32|64)|boolean")
+_ZONE = re.compile(r"[A-Za-z][A-Za-z0-9_+-]*(?:/[A-Za-z0-9_+-]+){0,3}")
+_OFFSET = re.compile(r"UTC([+-])(\d\d):(\d\d)")
+
+
+class Refused(ValueError):
+    """A value that cannot be carried, or bytes that are none; the message is one line."""
+
+
+def pack(value: Any, limit: int) -> bytes:
+    """Write a value. Raises Refused for what can't be carried, and for more than `limit` bytes."""
+    packer = _Packer(limit)
+    node = packer.node(value)
+    sizes = [len(part) for part in packer.parts]
+    head = json.dumps({"value": node, "parts": sizes}, separators=(",", ":")).encode()
+    if len(head) > MAX_HEAD:
+        raise Refused(
+            f"it is {len(head):,} bytes of JSON, and {MAX_HEAD:,} are the limit: make it an array or DataFrame"
+        )
+    packer.charge(len(head))
+    return b"".join([MAGIC, struct.pack("<I", len(head)), head, *packer.parts])
+
+
+class _Packer:
+    def __init__(self, limit: int) -> None:
+        self.parts: list[bytes] = []
+        self._left = limit
+        self._limit = limit
+
+    def charge(self, size: int) -> None:
+        self._left -= size
+        if self._left < 0:
+            raise Refused(
+                f"it is larger than {self._limit:,} bytes, the limit (%config KernelSandboxMagics.transfer_limit)"
+            )
+
+    def node(self, value: Any) -> dict[str, Any]:
+        """Describe a value by its type's own name: no library is imported for a value that is not of it."""
+        names = {(kind.__module__.partition(".")[0], kind.__name__) for kind in type(value).__mro__}
+        if ("pandas", "DataFrame") in names:
+            return self.frame(value)
+        if ("pandas", "Series") in names:
+            return {"kind": "series", "frame": self.frame(value.to_frame(name=0)), "name": _label(value.name)}
+        if ("pandas", "Index") in names:
+            return {"kind": "index", "index": self.index(value)}
+        if ("numpy", "ndarray") in names:
+            if type(value).__name__ != "ndarray":
+                raise Refused(f"a {type(value).__name__} is not a plain array: numpy.asarray makes one")
+            return {"kind": "array", "part": self.array(value)}
+        if ("numpy", "generic") in names:
+            import numpy
+
+            return {"kind": "scalar", "part": self.array(numpy.asarray(value))}
+        if type(value) is bytes:
+            self.charge(len(value))
+            self.parts.append(value)
+            return {"kind": "bytes", "part": len(self.parts) - 1}
+        _require_plain(value)
+        return {"kind": "json", "value": value}
+
+    def array(self, value: Any) -> int:
+        import numpy
+
+        value = numpy.asarray(value)
+        if value.dtype.kind not in _KINDS or value.dtype.itemsize == 0:
+            raise Refused(f"an array of dtype {value.dtype} cannot be carried without pickling: give it a plain dtype")
+        self.charge(value.nbytes)
+        buffer = io.BytesIO()
+        numpy.lib.format.write_array(buffer, value, allow_pickle=False)
+        self.parts.append(buffer.getvalue())
+        return len(self.parts) - 1
+
+    def frame(self, frame: Any) -> dict[str, Any]:
+        columns = []
+        for place, name in enumerate(frame.columns):
+            try:
+                columns.append(self.column(frame.iloc[:, place]))
+            except Refused as exc:
+                raise Refused(f"column {name!r}: {exc}") from exc
+        return {
+            "kind": "frame",
+            "columns": columns,
+            "names": self.index(frame.columns),
+            "index": self.index(frame.index),
+        }
+
+    def index(self, index: Any) -> dict[str, Any]:
+        import pandas
+
+        names = [_label(name) for name in index.names]
+        if isinstance(index, pandas.RangeIndex):
+            return {"range": [index.start, index.stop, index.step], "names": names}
+        levels = [index.get_level_values(n) for n in range(index.nlevels)]
+        try:
+            described = {"levels": [self.column(level.to_series()) for level in levels], "names": names}
+        except Refused as exc:
+            raise Refused(f"the index or the column names: {exc}") from exc
+        if getattr(index, "freqstr", None):
+            described["freq"] = index.freqstr
+        return described | {"multiple": isinstance(index, pandas.MultiIndex)}
+
+    def column(self, series: Any) -> dict[str, Any]:
+        """Describe one column. `series.dtype` decides; of objects, what they are."""
+        import pandas
+
+        dtype = series.dtype
+        if isinstance(dtype, pandas.CategoricalDtype):
+            codes, categories = self.array(series.cat.codes.to_numpy()), self.index(dtype.categories)
+            return {"kind": "category", "codes": codes, "categories": categories, "ordered": bool(dtype.ordered)}
+        if isinstance(dtype, pandas.DatetimeTZDtype):
+            utc = series.dt.tz_convert("UTC").dt.tz_localize(None).to_numpy()
+            return {"kind": "zoned", "part": self.array(utc), "zone": _zone_name(dtype.tz)}
+        if isinstance(dtype, pandas.StringDtype):
+            return self.texts(series, "string" if dtype.na_value is pandas.NA else "str")
+        if _NULLABLE.fullmatch(str(dtype)):
+            plain = str(dtype).lower() if str(dtype) != "boolean" else "bool"
+            values = series.to_numpy(dtype=plain, na_value=0)
+            return {
+                "kind": "masked",
+                "dtype": str(dtype),
+                "part": self.array(values),
+                "mask": self.array(series.isna()),
+            }
+        if dtype.kind == "O" and str(dtype) == "object":
+            return self.objects(series)
+        if getattr(dtype, "kind", "O") not in _KINDS or not hasattr(dtype, "itemsize") or not hasattr(dtype, "str"):
+            raise Refused(f"dtype {dtype} cannot be carried: convert it first, .astype(str) or .convert_dtypes()")
+        return {"kind": "plain", "part": self.array(series.to_numpy())}
+
+    def objects(self, series: Any) -> dict[str, Any]:
+        values = series.tolist()
+        if all(type(value) is str or _missing(value) for value in values):
+            return self.texts(series, "object")
+        for value in values:
+            _require_plain(value)
+        self.charge(8 * len(values))
+        return {"kind": "objects", "values": values}
+
+    def texts(self, series: Any, dtype: str) -> dict[str, Any]:
+        """Put texts one behind the other, and their lengths in characters beside them; below 0 is what is missing."""
+        import numpy
+
+        values = series.tolist()
+        lengths = numpy.array(
+            [len(value) if type(value) is str else _missing(value) for value in values], dtype="int32"
+        )
+        try:
+            text = "".join([value for value in values if type(value) is str]).encode()
+        except UnicodeEncodeError as exc:
+            raise Refused("it holds a lone surrogate, which is no text") from exc
+        self.charge(len(text))
+        self.parts.append(text)
+        return {"kind": "texts", "dtype": dtype, "text": len(self.parts) - 1, "lengths": self.array(lengths)}
+
+
+def _missing(value: Any) -> int:
+    """Tell which kind of missing value it is; 0 for none."""
+    if value is None:
+        return -1
+    if type(value) is float and value != value:
+        return -2
+    return -3 if type(value).__name__ == "NAType" else 0
+
+
+def _label(name: Any) -> Any:
+    """A name of a column or an index, where JSON has it."""
+    if name is None or type(name) in (str, int, float, bool):
+        return name
+    if type(name) is tuple:
+        return {"tuple": [_label(part) for part in name]}
+    raise Refused(f"the name {name!r:.60} is of type {type(name).__name__}: use text or numbers")
+
+
+def _read_label(value: Any) -> Any:
+    if isinstance(value, dict) and isinstance(value.get("tuple"), list):
+        return tuple(_read_label(part) for part in value["tuple"])
+    return value if type(value) in (str, int, float, bool) else None
+
+
+def _require_plain(value: Any, depth: int = 0) -> None:
+    """Check that JSON gives the value back as it is."""
+    if depth > MAX_DEPTH:
+        raise Refused(f"it nests deeper than {MAX_DEPTH} levels")
+    kind = type(value)
+    if value is None or kind in (str, int, float, bool):
+        return
+    if kind is list:
+        for item in value:
+            _require_plain(item, depth + 1)
+    elif kind is dict:
+        for key, item in value.items():
+            if type(key) is not str:
+                raise Refused(f"a dict with the key {key!r:.60}: JSON has text as keys only")
+            _require_plain(item, depth + 1)
+    else:
+        raise Refused(
+            f"{kind.__name__} objects cannot be carried without pickling. What can: DataFrames, Series, arrays, bytes, "
+            "and text, numbers, booleans, None, lists and dicts of them"
+        )
+
+
+def _zone_name(zone: Any) -> str:
+    name = str(zone)
+    if zone == datetime.timezone.utc:  # noqa: UP017 (older Pythons inside)
+        return "UTC"
+    if not _ZONE.fullmatch(name) and not _OFFSET.fullmatch(name):
+        raise Refused(f"the time zone {name!r:.60} has no name: .dt.tz_convert to one of the zone database")
+    return name
+
+
+def unpack(data: bytes) -> Any:
+    """Read what `pack` wrote. Raises Refused for anything else."""
+    try:
+        return _Unpacker(data).value()
+    except Refused:
+        raise
+    except Exception as exc:  # hostile bytes lead pandas and NumPy to raise whatever they like
+        raise Refused(f"what came is not a value ({type(exc).__name__}: {str(exc)[:200]})") from exc
+
+
+class _Unpacker:
+    def __init__(self, data: bytes) -> None:
+        view = memoryview(data)
+        size = struct.unpack("<I", view[4:8])[0]
+        if bytes(view[:4]) != MAGIC or size > MAX_HEAD or 8 + size > len(view):
+            raise Refused("what came is not a value")
+        self._head = json.loads(bytes(view[8 : 8 + size]))
+        self._parts: list[memoryview] = []
+        place = 8 + size
+        for length in self._head["parts"]:
+            if type(length) is not int or not 0 <= length <= len(view) - place:
+                raise Refused("a part of the value is missing")
+            self._parts.append(view[place : place + length])
+            place += length
+
+    def value(self) -> Any:
+        node = self._head["value"]
+        read = {"frame": self.frame, "series": self.series, "array": self.array, "scalar": self.scalar}
+        kind = node["kind"]
+        if kind == "json":
+            _require_plain(node["value"])
+            return node["value"]
+        if kind == "bytes":
+            return bytes(self._part(node["part"]))
+        return self.index(node["index"]) if kind == "index" else read[kind](node)
+
+    def _part(self, place: Any) -> memoryview:
+        if type(place) is not int or place < 0:
+            raise Refused("a part of the value is missing")
+        return self._parts[place]
+
+    def array(self, node: dict[str, Any], name: str = "part") -> Any:
+        """Read an npy part: its head within bounds, its dtype on the list, its size that of the bytes that came."""
+        import numpy
+
+        part = self._part(node[name])
+        head = io.BytesIO(bytes(part[:20_000]))
+        version = numpy.lib.format.read_magic(head)
+        read = {(1, 0): numpy.lib.format.read_array_header_1_0, (2, 0): numpy.lib.format.read_array_header_2_0}[version]
+        shape, fortran, dtype = read(head, max_header_size=10_000)
+        if dtype.kind not in _KINDS or dtype.itemsize == 0 or dtype.fields or dtype.subdtype:
+            raise Refused(f"an array of dtype {dtype} is not taken")
+        body, count = part[head.tell() :], 1
+        for length in shape:
+            count *= length
+        if len(shape) > 32 or any(not 0 <= length < 2**40 for length in shape) or count * dtype.itemsize != len(body):
+            raise Refused("an array is not as large as it says")
+        array = numpy.frombuffer(body, dtype=dtype).copy()
+        return array.reshape(shape, order="F" if fortran else "C")
+
+    def scalar(self, node: dict[str, Any]) -> Any:
+        return self.array(node).reshape(-1)[0]
+
+    def series(self, node: dict[str, Any]) -> Any:
+        series = self.frame(node["frame"]).iloc[:, 0]
+        series.name = _read_label(node["name"])
+        return series
+
+    def frame(self, node: dict[str, Any]) -> Any:
+        import pandas
+
+        index = self.index(node["index"])
+        columns = {n: self.column(column, index) for n, column in enumerate(node["columns"])}
+        frame = pandas.DataFrame(columns, index=index, copy=False)
+        frame.columns = self.index(node["names"])
+        return frame
+
+    def index(self, node: dict[str, Any]) -> Any:
+        import pandas
+
+        names = [_read_label(name) for name in node["names"]]
+        if "range" in node:
+            if not all(type(bound) is int and abs(bound) < 2**62 for bound in node["range"]):
+                raise Refused("a range without bounds")
+            start, stop, step = node["range"]
+            return pandas.RangeIndex(start, stop, step, name=names[0])
+        series = [self.column(level, None) for level in node["levels"]]
+        levels = [pandas.Index(level, dtype=level.dtype) for level in series]
+        if node.get("multiple"):
+            return pandas.MultiIndex.from_arrays(levels, names=names)
+        index = levels[0].rename(names[0])
+        freq = node.get("freq")
+        if isinstance(freq, str) and re.fullmatch(r"-?[0-9A-Za-z-]{1,20}", freq):
+            index.freq = freq
+        return index
+
+    def column(self, node: dict[str, Any], index: Any) -> Any:
+        import pandas
+
+        kind = node["kind"]
+        if kind == "plain":
+            values = self.array(node)
+        elif kind == "texts":
+            values = self.texts(node)
+        elif kind == "objects":
+            for value in node["values"]:
+                _require_plain(value)
+            values = pandas.Series(node["values"], dtype=object).to_numpy()
+        elif kind == "category":
+            categories, codes = self.index(node["categories"]), self.array(node, "codes")
+            values = pandas.Categorical.from_codes(codes, categories=categories, ordered=node["ordered"] is True)
+        elif kind == "zoned":
+            values = pandas.Series(self.array(node)).dt.tz_localize("UTC").dt.tz_convert(_zone(node["zone"])).array
+        else:
+            values = self.masked(node)
+        return pandas.Series(values, index=index, dtype=values.dtype, copy=False)  # of objects pandas would infer text
+
+    def masked(self, node: dict[str, Any]) -> Any:
+        import pandas
+
+        if node["kind"] != "masked" or not _NULLABLE.fullmatch(node["dtype"]):
+            raise Refused("a column of no known kind")
+        values = pandas.array(self.array(node), dtype=node["dtype"])
+        values[self.array(node, "mask").astype(bool)] = pandas.NA
+        return values
+
+    def texts(self, node: dict[str, Any]) -> Any:
+        import numpy
+        import pandas
+
+        text, lengths = bytes(self._part(node["text"])).decode(), self.array(node, "lengths")
+        ends = numpy.cumsum(numpy.maximum(lengths, 0), dtype="int64")
+        if lengths.ndim != 1 or lengths.dtype.kind != "i" or (ends[-1] if len(ends) else 0) != len(text):
+            raise Refused("a column of text is not as long as it says")
+        missing = {-1: None, -2: float("nan"), -3: pandas.NA}
+        pairs = zip(lengths.tolist(), ends.tolist(), strict=True)
+        values = [text[end - length : end] if length >= 0 else missing.get(length) for length, end in pairs]
+        if node["dtype"] == "string":
+            return pandas.array(values, dtype="string")
+        # pandas 2 has no dtype "str": there texts are objects.
+        named_str = node["dtype"] == "str" and pandas.__version__ >= "3"
+        return pandas.Series(values, dtype="str").array if named_str else pandas.Series(values, dtype=object).to_numpy()
+
+
+def _zone(name: Any) -> Any:
+    import zoneinfo
+
+    offset = _OFFSET.fullmatch(name)
+    if offset:
+        minutes = int(offset[2]) * 60 + int(offset[3])
+        return datetime.timezone((1 if offset[1] == "+" else -1) * datetime.timedelta(minutes=minutes))
+    if not _ZONE.fullmatch(name):
+        raise Refused(f"there is no time zone {name!r:.60}")
+    return datetime.timezone.utc if name == "UTC" else zoneinfo.ZoneInfo(name)  # noqa: UP017

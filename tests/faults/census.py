@@ -1,0 +1,128 @@
+"""What there is of a session on this machine, seen from outside: containers, processes, control groups, directories."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import time
+from collections.abc import Callable, Iterable, Iterator
+from pathlib import Path
+from typing import Any
+
+from kernel_sandbox.engines import get_engine, registry
+from kernel_sandbox.engines.docker import LABEL
+from kernel_sandbox.engines.docker_client import connect
+from kernel_sandbox.reactor import portal
+from kernel_sandbox.run_directory import remove_stale_directories
+
+CGROUPS = Path("/sys/fs/cgroup")
+POLL = 0.005
+
+
+def seconds_until_none(look: Callable[[], list[str]], limit: float) -> float:
+    """Look until nothing is found any more, and return how long that took. Fails after `limit` seconds."""
+    started = time.monotonic()
+    while found := look():
+        assert time.monotonic() - started < limit, f"still there after {limit:g} s: {found}"
+        time.sleep(POLL)
+    return time.monotonic() - started
+
+
+def containers(session_id: str) -> list[str]:
+    """The ids of a session's containers, in whatever state."""
+    filters = {"label": f"{LABEL}.session={session_id}"}
+    return [found["Id"] for found in connect().api.containers(all=True, filters=filters)]
+
+
+def containers_made(session_id: str, since: float) -> list[str]:
+    """The ids of all containers that a session ever had, as the engine remembers it."""
+    filters = {"label": f"{LABEL}.session={session_id}", "event": "create", "type": "container"}
+    api: Any = connect().api
+    events = api.events(since=f"{since:.6f}", until=f"{time.time():.6f}", filters=filters, decode=True)
+    return [event["id"] for event in events]
+
+
+def processes(words: Iterable[str]) -> list[int]:
+    """The processes that have one of these words in their command line or in the path of a control group."""
+    wanted = [word.encode() for word in words]
+    found = []
+    for entry in Path("/proc").iterdir():
+        if entry.name.isdigit() and entry.name != str(os.getpid()):
+            with contextlib.suppress(OSError):
+                told = (entry / "cmdline").read_bytes() + (entry / "cgroup").read_bytes()
+                found += [int(entry.name)] if any(word in told for word in wanted) else []
+    return found
+
+
+def control_groups(words: Iterable[str]) -> list[Path]:
+    """The control groups that have one of these words in their name."""
+    wanted = tuple(words)
+    return [path for path in all_control_groups() if any(word in path.name for word in wanted)]
+
+
+def all_control_groups() -> Iterator[Path]:
+    for root, directories, _ in os.walk(CGROUPS):
+        yield from (Path(root, name) for name in directories)
+
+
+def alive(engine: str, session_id: str) -> list[str]:
+    """What of a session's sandbox has a life of its own: none of it may outlive the host process.
+
+    A container that was never started, and a control group without a process, are for the next process to remove.
+    """
+    there = [f"process {pid}" for pid in processes([session_id])]
+    if engine == "docker":
+        filters = {"label": f"{LABEL}.session={session_id}"}
+        found = connect().api.containers(all=True, filters=filters)
+        there += [f"container {one['Id'][:12]} is {one['State']}" for one in found if one["State"] != "created"]
+    return there
+
+
+def traces(session_id: str, words: Iterable[str] = ()) -> list[str]:
+    """All that there is of a session outside its run directory; `words` are the ids of its containers."""
+    found = [f"process {pid}" for pid in processes([session_id, *words])]
+    found += [f"control group {path}" for path in control_groups([session_id, *words])]
+    return found + [f"container {identifier[:12]}" for identifier in containers(session_id)]
+
+
+def collect(engine: str) -> None:
+    """Do what every process does beside its first sandbox: remove what dead owners left."""
+    remove_stale_directories()
+    portal().call(get_engine(engine).collect_garbage)
+
+
+def first_process(engine: str, session_id: str) -> int:
+    """PID 1 of a session's sandbox, as this machine counts."""
+    if engine == "docker":
+        (identifier,) = containers(session_id)
+        return int(connect().api.inspect_container(identifier)["State"]["Pid"])
+    return int(bubblewrap_record(session_id)["first_pid"])
+
+
+def bubblewrap_record(session_id: str) -> dict[str, Any]:
+    (record,) = (record for record in registry.records() if record["session"] == session_id)
+    return record
+
+
+def process_inside(engine: str, session_id: str, inner: int) -> int:
+    """The id on this machine of a process that has the id `inner` in the sandbox (proc(5), NSpid)."""
+    namespace = Path(f"/proc/{first_process(engine, session_id)}/ns/pid").readlink()
+    for entry in Path("/proc").iterdir():
+        if entry.name.isdigit():
+            with contextlib.suppress(OSError):
+                ids = (entry / "status").read_text().partition("NSpid:")[2].partition("\n")[0].split()
+                if ids[-1:] == [str(inner)] and (entry / "ns/pid").readlink() == namespace:
+                    return int(entry.name)
+    raise LookupError(f"no process {inner} in the sandbox")
+
+
+def all_inside(engine: str, session_id: str) -> list[int]:
+    """All processes of a sandbox, PID 1 first."""
+    first = first_process(engine, session_id)
+    namespace = Path(f"/proc/{first}/ns/pid").readlink()
+    found = [first]
+    for entry in Path("/proc").iterdir():
+        if entry.name.isdigit() and entry.name != str(first):
+            with contextlib.suppress(OSError):
+                found += [int(entry.name)] if (entry / "ns/pid").readlink() == namespace else []
+    return found

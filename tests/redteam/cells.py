@@ -1,0 +1,84 @@
+"""How tests attack: armed sessions, and cells that answer in JSON."""
+
+from __future__ import annotations
+
+import contextlib
+import json
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from kernel_sandbox import Execution, Limits, Session
+
+ATTACKER = Path(__file__).with_name("inside") / "attacker.py"
+TRY = """
+import contextlib, ctypes, errno, json, os, resource, signal, socket, stat, subprocess, sys, threading, time
+libc = ctypes.CDLL(None, use_errno=True)
+
+def error(attempt, *arguments):
+    "The error number of an attempt, 0 where it succeeded."
+    try:
+        attempt(*arguments)
+    except OSError as exc:
+        return exc.errno or -1
+    return 0
+
+def answer(value):
+    print(json.dumps(value))
+"""
+EPERM, ENOENT, EAGAIN, EACCES, EMFILE, EFBIG, ENOSPC, EROFS, ENOSYS = 1, 2, 11, 13, 24, 27, 28, 30, 38
+ENETUNREACH, ECONNREFUSED = 101, 111
+
+SMALL = Limits(
+    memory="320m",
+    cpus=0.5,
+    pids=64,
+    data_size="16m",
+    tmp_size="16m",
+    home_size="16m",
+    shm_size="16m",
+    inodes=600,
+    open_files=256,
+)
+"""Little of everything."""
+
+opened_sessions: set[str] = set()
+"""The ids of all that were opened, for the census at the end."""
+
+attack = pytest.mark.attack
+"""attack(severity): a test that is an attack, and what it would be if it succeeded."""
+
+
+@contextlib.contextmanager
+def armed(engine: str, **options: Any) -> Iterator[Session]:
+    """Open a session on the small image, with the attacker's module in it."""
+    with Session(engine=engine, image="python", **options) as session:
+        opened_sessions.add(session.id)
+        arm(session)
+        yield session
+
+
+def arm(session: Session) -> None:
+    """Give the sandbox what the cells of these tests use. Call it again after a restart."""
+    session.files.write("attacker.py", ATTACKER.read_bytes())
+    session.execute(f"{TRY}\nimport attacker\nfrom attacker import *").raise_for_error()
+
+
+def strike(session: Session, source: str, *, timeout: float = 20, **values: Any) -> Execution:
+    """Run a cell that attacks. `values` are names that it finds set."""
+    names = "".join(f"{name} = {value!r}\n" for name, value in values.items())
+    return session.execute(names + source, timeout=timeout)
+
+
+def ask(session: Session, source: str, *, timeout: float = 30, **values: Any) -> Any:
+    """Run a cell that calls `answer`, and return what it answered last."""
+    execution = strike(session, source, timeout=timeout, **values).raise_for_error()
+    return json.loads(execution.text.splitlines()[-1])
+
+
+def is_well(session: Session) -> bool:
+    """Whether the session's next cell runs as if nothing had happened."""
+    execution = session.execute("print(6 * 7)", timeout=10)
+    return execution.status == "ok" and execution.text == "42\n"

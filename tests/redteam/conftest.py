@@ -1,0 +1,138 @@
+"""Armed sessions, canaries on the host, a census at the end, and what each attack came to.
+
+KERNEL_SANDBOX_REDTEAM_REPORT names a file that gets a JSON object a line: attack, severity, engine, contained, and the
+figures that the test recorded (growth in megabytes; detection, p99 in seconds and milliseconds).
+"""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import os
+from collections.abc import Generator, Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from kernel_sandbox import Session
+from kernel_sandbox.engines import NAMES
+
+from . import census
+from .arena import Arena, arena
+from .canaries import Canaries
+from .canaries import canaries as planted
+from .cells import SMALL, armed, is_well, opened_sessions
+
+REPORT = "KERNEL_SANDBOX_REDTEAM_REPORT"
+
+
+def pytest_configure(config: pytest.Config) -> None:
+    config.addinivalue_line("markers", "attack(severity): an attack, and what it would be if it succeeded")
+
+
+@pytest.fixture(scope="session")
+def canaries() -> Iterator[Canaries]:
+    with planted() as made:
+        yield made
+
+
+@pytest.fixture(scope="session", autouse=True)
+def nothing_is_left() -> Iterator[None]:
+    """What the host had before all attacks, it has after them, and no more."""
+    before = census.take()
+    yield
+    left = census.left(before, opened_sessions)
+    _write({"leaks": len(left), "sessions": len(opened_sessions)})
+    assert not left
+
+
+class Standing:
+    """Armed sessions that the attacks share for as long as they stand."""
+
+    def __init__(self) -> None:
+        self._stacks: dict[str, contextlib.ExitStack] = {}
+        self._sessions: dict[str, Session] = {}
+
+    def session(self, engine: str, name: str, **options: Any) -> Session:
+        """Return the session of this name, another one where it has fallen."""
+        key = f"{engine} {name}"
+        found = self._sessions.get(key)
+        if found is None or not is_well(found):
+            self._close(key)
+            stack = self._stacks[key] = contextlib.ExitStack()
+            self._sessions[key] = found = stack.enter_context(armed(engine, **options))
+        return found
+
+    def close(self) -> None:
+        for key in list(self._stacks):
+            self._close(key)
+
+    def _close(self, key: str) -> None:
+        self._sessions.pop(key, None)
+        if (stack := self._stacks.pop(key, None)) is not None:
+            stack.close()
+
+
+@pytest.fixture(scope="session")
+def standing(canaries: Canaries) -> Iterator[Standing]:
+    made = Standing()
+    yield made
+    made.close()
+
+
+@pytest.fixture
+def target(engine: str, standing: Standing) -> Session:
+    """A session under attack, which the attack leaves standing."""
+    return standing.session(engine, "target")
+
+
+@pytest.fixture
+def cramped(engine: str, standing: Standing) -> Session:
+    """The same, with little of everything."""
+    return standing.session(engine, "cramped", limits=SMALL)
+
+
+@pytest.fixture
+def fresh(engine: str, canaries: Canaries) -> Iterator[Session]:
+    """A session under attack that may end by it."""
+    with armed(engine) as session:
+        yield session
+
+
+@pytest.fixture(scope="session")
+def arenas(canaries: Canaries) -> Iterator[dict[str, Arena]]:
+    with contextlib.ExitStack() as stack:
+        yield {engine: stack.enter_context(arena(engine)) for engine in NAMES}
+
+
+@pytest.fixture
+def ring(engine: str, arenas: dict[str, Arena]) -> Arena:
+    """A host process that measures itself, for what floods it."""
+    return arenas[engine]
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_runtest_makereport(
+    item: pytest.Item, call: pytest.CallInfo[None]
+) -> Generator[None, pytest.TestReport, pytest.TestReport]:
+    report = yield
+    marker = item.get_closest_marker("attack")
+    if marker is not None and (call.when == "call" or report.failed):
+        arguments: dict[str, Any] = getattr(item, "funcargs", {})
+        _write(
+            {
+                "attack": item.nodeid.split("::", 1)[1].replace(f"[{arguments.get('engine')}", "["),
+                "severity": marker.args[0],
+                "engine": arguments.get("engine", ""),
+                "contained": report.passed,
+                **dict(item.user_properties),
+            }
+        )
+    return report
+
+
+def _write(line: dict[str, Any]) -> None:
+    if path := os.environ.get(REPORT):
+        with Path(path).open("a") as file:
+            file.write(json.dumps(line) + "\n")

