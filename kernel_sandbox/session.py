@@ -99,8 +99,6 @@ class AsyncSession:
         self._death: SandboxError | None = SessionClosed("The session is not open: use it in a `with` block.")
         self._closed = False
 
-    # Opening and closing
-
     async def __aenter__(self) -> Self:
         await self.open()
         return self
@@ -197,8 +195,6 @@ class AsyncSession:
         if self._manager is None or not self._manager.connection_file:
             raise self._death or SessionClosed("The session is not open.")
         return Path(self._manager.connection_file)
-
-    # Running cells
 
     async def execute(
         self, source: str, *, timeout: Timeout = "default", metadata: Mapping[str, Any] = NOTHING
