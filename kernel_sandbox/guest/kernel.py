@@ -14,12 +14,20 @@ import sys
 import threading
 from typing import Any
 
+from kernel_sandbox.guest import shell
+
 PR_SET_DUMPABLE = 4
 AHEAD_AFTER = 0.03
 """Seconds after the start: the host's first requests come before."""
 BASE64_KINDS = ("image/png", "image/jpeg", "image/gif", "image/webp", "application/pdf", "audio/", "video/")
 STREAM_PIECE = 1024 * 1024
 """Characters of one stream message: what is printed at once goes to the host in pieces."""
+QUEUE = 16
+"""Messages that wait for the host in libzmq; then the thread that sends them waits."""
+ROOM = 4 * 1024 * 1024
+"""Bytes that code may show before it waits until they are in that queue."""
+PATIENCE = 5.0
+"""Seconds: where a client has stopped reading, outputs are kept in the kernel's own memory from then on."""
 OUR_FINDERS = ("SourceFinder", "ArchiveFinder")
 """In a kernel the user's own files come before the image's modules, as everywhere."""
 DATA_RESOURCE = "application/vnd.dataresource+json"
@@ -34,12 +42,13 @@ def run(request: dict[str, Any]) -> int:
     from ipykernel.kernelapp import IPKernelApp
 
     class App(IPKernelApp):
-        """Keeps all outputs until the host takes them: at its mark, a socket that publishes drops, `idle` too."""
+        """Waits where the host takes outputs slowly: at its mark, a socket that publishes drops, `idle` too."""
 
         def init_iopub(self, context: Any) -> None:
             import zmq
 
-            context.setsockopt(zmq.SNDHWM, 0)
+            for option, value in ((zmq.SNDHWM, QUEUE), (zmq.XPUB_NODROP, 1), (zmq.SNDTIMEO, int(PATIENCE * 1000))):
+                context.setsockopt(option, value)
             super().init_iopub(context)  # type: ignore[no-untyped-call]
 
     app: Any = App.instance()
@@ -56,8 +65,11 @@ def run(request: dict[str, Any]) -> int:
     _wake_on_signals()
     _refuse_exit(app.shell)
     _explain_input(app.kernel)
+    _forget_outputs(app.shell)
     _send_tables(app.shell, int(request["table_rows"]))
     _keep_outputs_small(app, int(request["largest_output"]))
+    _hold_up_floods(app)
+    shell.register(app.shell)
     # Told from the loop's first round: by then the kernel has announced that it starts, and a client that connects
     # now gets iopub's welcome before anything else.
     asyncio.get_event_loop().call_soon(_tell_ready, request["sockets"])
@@ -155,6 +167,16 @@ def _explain_input(kernel: Any) -> None:
     kernel.getpass = explained(kernel.getpass)
 
 
+def _forget_outputs(shell: Any) -> None:
+    """Let go of what cells showed: IPython 9 keeps all of it, for `%notebook`; here the transcript has it."""
+
+    class Forgotten(dict):  # type: ignore[type-arg]
+        def __missing__(self, count: int) -> list[Any]:
+            return []
+
+    shell.history_manager.outputs = Forgotten()
+
+
 def _send_tables(shell: Any, rows: int) -> None:
     """Send DataFrames as table-schema JSON too, row-capped, so that the host gets data and not only HTML.
 
@@ -207,6 +229,47 @@ def _keep_outputs_small(app: Any, limit: int) -> None:
         return send(stream, kind, content, parent, *rest, **named)
 
     session.send = send_bounded
+
+
+def _hold_up_floods(app: Any) -> None:
+    """Let code that shows more than the host takes wait for it, rather than fill the sandbox's memory."""
+    import zmq
+    from ipykernel.iostream import OutStream
+
+    thread, process = app.iopub_thread, os.getpid()
+    really_send, send, write = thread._really_send, thread.send_multipart, OutStream.write
+    shown = 0
+
+    def wait(size: int, stream: Any = None) -> None:
+        nonlocal shown
+        shown += size
+        if shown < ROOM or os.getpid() != process or threading.get_ident() == thread.thread.ident:
+            return
+        shown = 0
+        if stream is not None:
+            stream.flush()
+        taken = threading.Event()
+        thread.schedule(taken.set)
+        taken.wait(PATIENCE)
+
+    def send_patiently(*args: Any, **kwargs: Any) -> None:
+        try:
+            really_send(*args, **kwargs)
+        except zmq.Again:
+            thread.socket.setsockopt(zmq.SNDHWM, 0)
+            really_send(*args, **kwargs)
+
+    def send_and_wait(message: Any, *args: Any, **kwargs: Any) -> None:
+        send(message, *args, **kwargs)
+        wait(sum(map(len, message)))
+
+    def write_and_wait(stream: Any, text: str) -> Any:
+        written = write(stream, text)
+        wait(len(text), stream)
+        return written
+
+    thread._really_send, thread.send_multipart = send_patiently, send_and_wait
+    OutStream.write = write_and_wait  # type: ignore[method-assign]
 
 
 def _at_most(data: Any) -> int:
