@@ -30,12 +30,15 @@ if TYPE_CHECKING:
     from kernel_sandbox.errors import ModelNotConfigured as ModelNotConfigured
     from kernel_sandbox.errors import OutOfMemory as OutOfMemory
     from kernel_sandbox.errors import PolicyError as PolicyError
+    from kernel_sandbox.errors import PoolClosed as PoolClosed
+    from kernel_sandbox.errors import PoolFull as PoolFull
     from kernel_sandbox.errors import ProtocolViolation as ProtocolViolation
     from kernel_sandbox.errors import SandboxError as SandboxError
     from kernel_sandbox.errors import SandboxFileNotFound as SandboxFileNotFound
     from kernel_sandbox.errors import SandboxFull as SandboxFull
     from kernel_sandbox.errors import SandboxLost as SandboxLost
     from kernel_sandbox.errors import SessionClosed as SessionClosed
+    from kernel_sandbox.errors import SessionNotFound as SessionNotFound
     from kernel_sandbox.errors import TranscriptError as TranscriptError
     from kernel_sandbox.exports import export_notebook as export_notebook
     from kernel_sandbox.files import AsyncSandboxFiles as AsyncSandboxFiles
@@ -51,6 +54,10 @@ if TYPE_CHECKING:
     from kernel_sandbox.policy import Limits as Limits
     from kernel_sandbox.policy import Mount as Mount
     from kernel_sandbox.policy import SandboxSpec as SandboxSpec
+    from kernel_sandbox.pool import PooledSession as PooledSession
+    from kernel_sandbox.pool import PoolMetrics as PoolMetrics
+    from kernel_sandbox.pool import PoolSettings as PoolSettings
+    from kernel_sandbox.pool import SessionPool as SessionPool
     from kernel_sandbox.session import AsyncSession as AsyncSession
     from kernel_sandbox.sync import SandboxFiles as SandboxFiles
     from kernel_sandbox.sync import Session as Session
@@ -60,13 +67,15 @@ _ROOMS = {
     "cell": "CellStream",
     "errors": (
         "CellError CellTimeout EngineError EngineUnavailable FileError FileNameRefused HostFileRefused ImageNotFound "
-        "KernelDied KernelError KernelNotReady ModelError ModelNotConfigured OutOfMemory PolicyError ProtocolViolation "
-        "SandboxError SandboxFileNotFound SandboxFull SandboxLost SessionClosed TranscriptError"
+        "KernelDied KernelError KernelNotReady ModelError ModelNotConfigured OutOfMemory PolicyError PoolClosed "
+        "PoolFull ProtocolViolation SandboxError SandboxFileNotFound SandboxFull SandboxLost SessionClosed "
+        "SessionNotFound TranscriptError"
     ),
     "exports": "export_notebook",
     "files": "AsyncSandboxFiles FileInfo",
     "outputs": "ClearOutput DisplayData DisplayUpdate ErrorOutput ExecuteResult Execution Output StreamOutput",
     "policy": "Limits Mount SandboxSpec",
+    "pool": "PoolMetrics PoolSettings PooledSession SessionPool",
     "session": "AsyncSession",
     "sync": "SandboxFiles Session",
     "transcript": "Transcript",

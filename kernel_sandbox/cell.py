@@ -76,8 +76,8 @@ class Cell:
             for payload in content.get("payload") or () if isinstance(content.get("payload"), list) else ():
                 self._show(self.outputs.feed_payload(payload))
             self._timer = asyncio.get_running_loop().call_later(IDLE_GRACE, self._finish)
-        elif channel == "stdin" and kind == "input_request" and self.on_input is not None:
-            self.on_input(str(content.get("prompt", ""))[:10_000], content.get("password") is True)
+        elif channel == "stdin" and kind == "input_request" and self.on_input is not None and not self.over.is_set():
+            self.on_input(str(content.get("prompt", "")), content.get("password") is True)
         self._finish_if_complete()
 
     def _take_iopub(self, kind: str, content: dict[str, Any], message: Message) -> None:
@@ -185,7 +185,8 @@ class CellStream:
 
     def __init__(self, cell: Cell, task: asyncio.Task[None], stop: Callable[[Cell], Awaitable[None]]) -> None:
         self._cell = cell
-        self._task = task
+        self.run = task
+        """Done when the cell is over and recorded."""
         self._stop = stop
         self._ended = False
 
@@ -200,13 +201,19 @@ class CellStream:
         event = None if self._ended else await self._cell.next_event()
         if event is None:
             self._ended = True
-            await asyncio.shield(self._task)
+            await self._run_over()
             raise StopAsyncIteration
         return event
+
+    async def _run_over(self) -> None:
+        """Wait for the end of the run, however it comes: a session that closes cancels it. Raises TranscriptError."""
+        await asyncio.wait([self.run])
+        if not self.run.cancelled():
+            self.run.result()
 
     async def aclose(self) -> None:
         """Stop the cell if it still runs, and wait for its end."""
         with anyio.CancelScope(shield=True):
-            if not self._task.done():
+            if not self.run.done():
                 await self._stop(self._cell)
-            await self._task
+            await self._run_over()

@@ -13,7 +13,7 @@ import functools
 import os
 import time
 import uuid
-from collections.abc import Awaitable, Callable, Iterator
+from collections.abc import Callable, Iterator
 from typing import TYPE_CHECKING, Any
 
 import zmq
@@ -36,6 +36,9 @@ SLICE = 0.005
 """Seconds for which a channel that never runs dry is read before other sessions have their turn."""
 QUEUE = 2
 """Messages that wait in this process, per channel; more wait in the kernel's own process, within its memory."""
+SETTLE = 0.02
+SETTLE_LIMIT = 0.3
+"""Seconds: after a kernel's death, its last outputs are awaited until nothing has come for SETTLE."""
 
 
 @functools.lru_cache(maxsize=4)
@@ -108,6 +111,14 @@ class Channels:
             socket.close(0)
         self._handlers.clear()
 
+    async def settle(self) -> None:
+        """Wait until a dead kernel's last messages have been read."""
+        deadline = asyncio.get_running_loop().time() + SETTLE_LIMIT
+        before = -1
+        while before != self.messages and asyncio.get_running_loop().time() < deadline:
+            before = self.messages
+            await asyncio.sleep(SETTLE)
+
     async def handshake(self, timeout: float) -> dict[str, Any]:
         """Return the kernel's kernel_info once both ways stand. Raises KernelNotReady.
 
@@ -145,10 +156,14 @@ class Channels:
         return identifier
 
     def _send(self, channel: str, message: dict[str, Any]) -> None:
-        try:
-            self._session.send(self._sockets[channel], message)
-        except zmq.Again:  # libzmq has given the connection up for good, as it does where a peer breaks the handshake
+        # Not by the session's own `send`, which passes the asyncio socket by: a message that arrives just then uses up
+        # the one sign of it (zmq_getsockopt(3), ZMQ_FD), and its reader would never hear of it.
+        sent = self._sockets[channel].send_multipart(self._session.serialize(message), flags=zmq.DONTWAIT)
+        if isinstance(refused := sent.exception(), zmq.Again):
+            # libzmq has given the connection up for good, as it does where a peer breaks the handshake.
             self._failed(ProtocolViolation("a handshake that no client can complete"))
+        elif refused is not None:
+            raise refused
 
     async def ask(self, channel: str, kind: str, content: dict[str, Any], timeout: float) -> dict[str, Any] | None:
         """Send a request and return its reply's content, or None when none came in time."""
@@ -193,7 +208,3 @@ class Channels:
                 self._heard_iopub.set()
             if message is not None:
                 (self._handlers.get(message["parent"]) or self._unparented)(channel, message)
-
-
-Ask = Callable[[str, bool], "str | Awaitable[str]"]
-"""An input handler: gets the sandbox's prompt and whether the answer is a password; returns the answer."""

@@ -21,6 +21,9 @@
     ├── ModelError                    a language model failed, or its answer cannot be used
     │   └── ModelNotConfigured        no key, or requests to models are switched off
     ├── TranscriptError               a notebook that cannot be read or written
+    ├── PoolFull                      a pool has no room for another session; `retry_after` says when to ask again
+    ├── PoolClosed                    a pool that was closed, or never opened
+    ├── SessionNotFound (LookupError) a pool has no session of this identifier
     └── SessionClosed                 the session was closed, or never opened
 
 Every message says what happened and what to do next.
@@ -131,6 +134,23 @@ class ModelNotConfigured(ModelError):
 
 class TranscriptError(SandboxError):
     """A notebook that cannot be read or written."""
+
+
+class PoolFull(SandboxError):
+    """A pool has no room for another session."""
+
+    def __init__(self, message: str, *, retry_after: float) -> None:
+        super().__init__(message)
+        self.retry_after = retry_after
+        """Seconds after which there may be room."""
+
+
+class PoolClosed(SandboxError):
+    """The pool was closed, or never opened."""
+
+
+class SessionNotFound(SandboxError, LookupError):
+    """A pool has no session of this identifier, and was not to make one."""
 
 
 class SessionClosed(SandboxError):

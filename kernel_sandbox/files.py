@@ -14,7 +14,7 @@ from collections.abc import AsyncIterator, Callable, Iterator
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any, BinaryIO, Literal
 
 from kernel_sandbox.errors import FileError, FileNameRefused, SandboxFileNotFound, SandboxFull
 from kernel_sandbox.guest_link import LINE_LIMIT, GuestLink, GuestRefused, parse
@@ -109,11 +109,16 @@ class AsyncSandboxFiles:
         pieces = (content[start : start + CHUNK] for start in range(0, len(content), CHUNK))
         return await on_reactor(self._write, name, pieces, len(content))
 
-    async def upload(self, path: str | Path, name: str | None = None) -> FileInfo:
+    async def upload(self, path: str | Path | BinaryIO, name: str | None = None) -> FileInfo:
         """Copy a host file into the sandbox, under its own name unless another is given.
 
-        Raises FileError where `path` is not a regular file that can be read.
+        An open file (binary, seekable) goes whole, from its beginning, and needs a `name`. Raises FileError where
+        `path` is not a regular file that can be read.
         """
+        if not isinstance(path, str | Path):
+            size = path.seek(0, os.SEEK_END)
+            path.seek(0)
+            return await on_reactor(self._write, name or "", iter(lambda: path.read(CHUNK), b""), size)
         source = Path(path).expanduser()
         try:
             with source.open("rb") as file:
@@ -136,6 +141,10 @@ class AsyncSandboxFiles:
         except OSError as exc:
             raise FileError(f"{target} cannot be written: {exc.strerror or exc}.") from exc
         return target
+
+    async def copy_to(self, name: str, file: BinaryIO, *, limit: int | None = None) -> int:
+        """Write a file's bytes to an open file on the host, and give their number. Raises as `download` does."""
+        return await on_reactor(self._copy_to, name, file, limit)
 
     async def delete(self, name: str) -> None:
         """Delete a file, a symbolic link or an empty directory."""
@@ -179,21 +188,25 @@ class AsyncSandboxFiles:
             return [piece async for piece in pieces]
 
     async def _download(self, name: str, target: Path, limit: int | None) -> None:
+        descriptor, temporary = tempfile.mkstemp(prefix=".download-", dir=target.parent)
+        try:
+            with os.fdopen(descriptor, "wb") as file:
+                await self._copy_to(name, file, limit)
+            mask = os.umask(0)
+            os.umask(mask)
+            Path(temporary).chmod(0o666 & ~mask)
+            Path(temporary).replace(target)
+        except BaseException:
+            Path(temporary).unlink(missing_ok=True)
+            raise
+
+    async def _copy_to(self, name: str, file: BinaryIO, limit: int | None) -> int:
         async with self._reading(name) as (size, pieces):
             if limit is not None and size > limit:
                 raise FileError(f"{name!r} has {format_size(size)}, more than the limit of {format_size(limit)}.")
-            descriptor, temporary = tempfile.mkstemp(prefix=".download-", dir=target.parent)
-            try:
-                with os.fdopen(descriptor, "wb") as file:
-                    async for piece in pieces:
-                        file.write(piece)
-                mask = os.umask(0)
-                os.umask(mask)
-                Path(temporary).chmod(0o666 & ~mask)
-                Path(temporary).replace(target)
-            except BaseException:
-                Path(temporary).unlink(missing_ok=True)
-                raise
+            async for piece in pieces:
+                file.write(piece)
+        return size
 
     async def _write(self, name: str, pieces: Iterator[bytes], size: int) -> FileInfo:
         _check_name(name)

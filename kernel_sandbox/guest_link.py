@@ -29,6 +29,7 @@ SOURCES = (
     "guest.zygote",
     "guest.kernels",
     "guest.kernel",
+    "guest.shell",
     "guest.files",
 )
 

@@ -24,8 +24,8 @@ def images_folder() -> Path:
 
 
 def image_names() -> tuple[str, ...]:
-    """Name the images that can be built, in alphabetical order."""
-    return tuple(sorted(path.parent.name for path in images_folder().glob("*/Dockerfile")))
+    """Name the images that sandboxes start from, in alphabetical order. Each has a lock; images/server has none."""
+    return tuple(sorted(path.parent.name for path in images_folder().glob("*/requirements.txt")))
 
 
 def reference(name: str) -> str:

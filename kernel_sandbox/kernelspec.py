@@ -56,11 +56,24 @@ def default_directory() -> Path:
 
 
 def kernelspec_document(engine: str | None, spec: SandboxSpec, display_name: str = DISPLAY_NAME) -> dict[str, Any]:
-    """Write a kernelspec as JSON values. `argv` is what a Jupyter tool that knows no provisioners would run."""
+    """Write a kernelspec as JSON values.
+
+    `argv` is what a front end that knows no provisioners runs: the same sandbox, by a process of our own. Named by this
+    interpreter's path: such front ends would take the one that the user has chosen, in which we may not be.
+    """
     config = {**({"engine": engine} if engine else {}), **spec.to_config()}
     provisioner = {"provisioner_name": PROVISIONER, "config": config}
+    command = [
+        sys.executable,
+        "-m",
+        "kernel_sandbox.launcher",
+        "-f",
+        "{connection_file}",
+        "--config",
+        json.dumps(config),
+    ]
     return {
-        "argv": ["python3", "-m", "ipykernel_launcher", "-f", "{connection_file}"],
+        "argv": command,
         "display_name": display_name,
         "language": "python",
         "interrupt_mode": "message",

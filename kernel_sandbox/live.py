@@ -106,6 +106,9 @@ class LiveSandbox:
 
         Raises KernelNotReady, SandboxLost or ProtocolViolation.
         """
+        if not self.directory.path.is_dir():
+            removed = f"The session's directory on this host was removed ({self.directory.path})"
+            self._give_up(SandboxLost(f"{removed}, and no kernel can start without it. {STARTS_ANEW}"))
         if self.lost is not None:
             raise self.lost
         self.generation += 1
@@ -121,6 +124,7 @@ class LiveSandbox:
             "table_rows": self.spec.limits.table_rows,
             "largest_output": _bounds(self.spec.limits).frame - OVERHEAD,
             "preload": self.sandbox.preload,
+            "load_first": self.spec.preload,
         }
         await asyncio.gather(
             self.link.start_kernel(self.generation, request, self.spec.limits.start_timeout), self._checked
@@ -149,6 +153,20 @@ class LiveSandbox:
                 "kernel-sandbox doctor. (strict=False runs all the same, and lists it as weakened.)"
             )
         self.sandbox.weakened = tuple(weakened)
+
+    def provenance(self) -> dict[str, Any]:
+        """Say where a session's outputs come from, for its transcript."""
+        spec = self.spec
+        return {
+            "session": self.session_id,
+            "engine": self.engine.name,
+            "transport": self.transport.name,
+            "image": spec.image,
+            "image_digest": self.sandbox.image,
+            "network": spec.network,
+            "limits": {name: getattr(spec.limits, name) for name in Limits.__dataclass_fields__},
+            "weakened": list(self.sandbox.weakened),
+        }
 
     async def stop_kernel(self) -> None:
         """End the current kernel and everything that it started. Files under /mnt/data stay."""

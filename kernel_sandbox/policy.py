@@ -9,7 +9,7 @@ from __future__ import annotations
 import dataclasses
 import math
 import re
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Literal
@@ -188,10 +188,16 @@ class SandboxSpec:
     nothing, and all is listed."""
     kernel: str = "python3"
     """The kernelspec to start inside the image."""
+    preload: tuple[str, ...] | None = None
+    """None: the image's libraries are loaded beside the first cells. Modules, or none of them: both are loaded before
+    the first kernel is ready, which takes seconds longer, and less memory: all kernels share what was loaded."""
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "mounts", tuple(self.mounts))
         object.__setattr__(self, "env", {str(k): str(v) for k, v in dict(self.env).items()})
+        if self.preload is not None:
+            object.__setattr__(self, "preload", tuple(self.preload))
+            _require_modules(self.preload)
         if self.network != "none":
             raise PolicyError(f"network={self.network!r}: only 'none' is supported; use files or mounts.")
         if self.transport not in (None, "ipc", "forward"):
@@ -224,6 +230,12 @@ class SandboxSpec:
             return cls(**values)
         except TypeError as exc:
             raise PolicyError(f"The sandbox configuration is not understood: {exc}") from exc
+
+
+def _require_modules(names: Iterable[str]) -> None:
+    for name in names:
+        if not isinstance(name, str) or not re.fullmatch(r"[A-Za-z_]\w*(\.[A-Za-z_]\w*)*", name, re.ASCII):
+            raise PolicyError(f"{name!r} is not the name of a module that could be loaded.")
 
 
 def _differences(

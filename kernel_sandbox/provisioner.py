@@ -12,6 +12,7 @@ import contextlib
 import signal
 from typing import Any
 
+from jupyter_client.kernelspec import KernelSpec
 from jupyter_client.provisioning.provisioner_base import KernelProvisionerBase
 from traitlets import Bool, Dict, List, Unicode
 
@@ -25,6 +26,18 @@ SHUTDOWN_WAIT = 1.0
 """Seconds that a polite shutdown may take: nothing in a sandbox needs longer, and ipykernel can hang in its exit."""
 
 _default = SandboxSpec()
+
+
+def kernelspec_in_memory(engine: str | None, session_id: str, spec: SandboxSpec) -> KernelSpec:
+    """Make the kernelspec of one session: it names the provisioner below, and all that is to be in its traits."""
+    config = {"engine": engine, "session_id": session_id, **spec.to_config()}
+    return KernelSpec(
+        argv=[],
+        display_name="Python (sandbox)",
+        language="python",
+        interrupt_mode="message",
+        metadata={"kernel_provisioner": {"provisioner_name": PROVISIONER, "config": config}},
+    )
 
 
 class SandboxProvisioner(KernelProvisionerBase):
@@ -44,6 +57,9 @@ class SandboxProvisioner(KernelProvisionerBase):
     transport = Unicode(None, allow_none=True, config=True, help="ipc or forward; chosen by itself where not given.")
     listen = Unicode(_default.listen, config=True, help="What clients connect to: ipc, or tcp on 127.0.0.1.")
 
+    preload: List[Any] = List(
+        default_value=None, allow_none=True, config=True, help="Modules to load before a kernel is ready, or None."
+    )
     strict = Bool(None, allow_none=True, config=True, help="What a look from inside refuses: see SandboxSpec.")
 
     live: LiveSandbox | None = None
@@ -53,7 +69,7 @@ class SandboxProvisioner(KernelProvisionerBase):
     def spec(self) -> SandboxSpec:
         """Read the traits as a SandboxSpec. Raises PolicyError."""
         names = ("image", "kernel", "limits", "mounts", "env", "workdir", "runtime", "transport", "listen", "strict")
-        return SandboxSpec.from_config({name: getattr(self, name) for name in names})
+        return SandboxSpec.from_config({name: getattr(self, name) for name in (*names, "preload")})
 
     @property
     def has_process(self) -> bool:

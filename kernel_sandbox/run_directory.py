@@ -32,6 +32,8 @@ SOCKET_PATH_LIMIT = 107
 """What sockaddr_un holds (unix(7)), less the closing zero."""
 LEAST_ROOM, LEAST_FILES = 64 * 1024, 32
 """Bytes and files that a session makes there, and some."""
+LEAST_DESCRIPTORS = 48
+"""What a start takes while it lasts, and some; an open session holds about 34."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -126,6 +128,13 @@ _ADVICE = {
 }
 
 
+def exhausted(exc: BaseException) -> EngineError | None:
+    """What to say where this process gets no descriptors, processes or memory; None for any other failure."""
+    if isinstance(exc, OSError) and (advice := _ADVICE.get(exc.errno or 0)):
+        return EngineError(f"This process gets no more from the system ({exc.strerror or exc}): {advice}.")
+    return None
+
+
 @contextlib.contextmanager
 def explained(*, also_room: bool = True) -> Iterator[None]:
     """Say what to do where this process gets no descriptors or processes, or (`also_room`) cannot write.
@@ -135,13 +144,12 @@ def explained(*, also_room: bool = True) -> Iterator[None]:
     try:
         yield
     except OSError as exc:
-        reason = exc.strerror or exc
-        if advice := _ADVICE.get(exc.errno or 0):
-            raise EngineError(f"This process gets no more from the system ({reason}): {advice}.") from exc
+        if refusal := exhausted(exc):
+            raise refusal from exc
         if not also_room and exc.errno not in (errno.ENOSPC, errno.EDQUOT):
             raise
         raise EngineError(
-            f"A session keeps its sockets in a temporary directory, and cannot write there ({reason}): "
+            f"A session keeps its sockets in a temporary directory, and cannot write there ({exc.strerror or exc}): "
             "make room in /tmp, or set XDG_RUNTIME_DIR or TMPDIR to a directory of yours."
         ) from exc
 
@@ -152,6 +160,17 @@ def _require_room(place: Path) -> None:
     # A file system without a table of inodes counts none.
     if status.f_bavail * status.f_frsize < LEAST_ROOM or (status.f_files and status.f_favail < LEAST_FILES):
         raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+
+
+def _require_descriptors() -> None:
+    """Raise OSError where the last steps of a start would find none: libzmq and the gate would try for ever."""
+    held: list[int] = []
+    try:
+        for _ in range(LEAST_DESCRIPTORS):
+            held.append(os.open("/", os.O_PATH | os.O_CLOEXEC))
+    finally:
+        for descriptor in held:
+            os.close(descriptor)
 
 
 _doomed: set[Path] = set()
@@ -166,6 +185,7 @@ class RunDirectory:
         try:
             with explained():
                 _require_room(self.path.parent)
+                _require_descriptors()
                 self.path.mkdir(mode=0o700)
                 (self.path / "owner.json").write_text(json.dumps(asdict(Owner.current())))
                 self.shared.mkdir()
@@ -197,7 +217,7 @@ class RunDirectory:
         """
         with _opened(self.shared / str(generation)) as directory:
             os.fchmod(directory, 0o755)
-            return {port: _pin(directory, f"s-{port}") for port in PORTS}
+            return _pin_all(directory)
 
     def close(self) -> None:
         """Do nothing: `remove` is for the end of the session."""
@@ -237,7 +257,7 @@ class InsideSockets:
         """Make a kernel's directory unwritable and pin its sockets. See RunDirectory."""
         with _opened(str(generation), self._directory) as directory:
             os.fchmod(directory, 0o755)
-            return {port: _pin(directory, f"s-{port}") for port in PORTS}
+            return _pin_all(directory)
 
     def close(self) -> None:
         """Let go of the directory, which would keep the sandbox's file system alive."""
@@ -253,6 +273,19 @@ def _opened(path: Path | str, parent: int | None = None) -> Iterator[int]:
         yield directory
     finally:
         os.close(directory)
+
+
+def _pin_all(directory: int) -> dict[int, int]:
+    """Pin the socket of each port, or none."""
+    pinned: dict[int, int] = {}
+    try:
+        for port in PORTS:
+            pinned[port] = _pin(directory, f"s-{port}")
+    except BaseException:
+        for descriptor in pinned.values():
+            os.close(descriptor)
+        raise
+    return pinned
 
 
 def _pin(directory: int, name: str) -> int:

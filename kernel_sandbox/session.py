@@ -9,26 +9,24 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-import inspect
 import signal
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from types import MappingProxyType, TracebackType
 from typing import TYPE_CHECKING, Any, Literal, Self
 
 import anyio
-import anyio.to_thread
-from jupyter_client.kernelspec import KernelSpec
 from jupyter_client.manager import AsyncKernelManager
 
 from kernel_sandbox.cell import Cell, CellStream
-from kernel_sandbox.channels import Ask, Channels, refusals_named, shared_context
+from kernel_sandbox.channels import Channels, refusals_named, shared_context
 from kernel_sandbox.engines.base import new_session_id
 from kernel_sandbox.errors import PolicyError, ProtocolViolation, SandboxError, SandboxLost, SessionClosed
 from kernel_sandbox.files import AsyncSandboxFiles
 from kernel_sandbox.outputs import Execution, Status
 from kernel_sandbox.policy import Limits, Mount, SandboxSpec
-from kernel_sandbox.provisioner import PROVISIONER, SandboxProvisioner
+from kernel_sandbox.prompts import Ask, Prompts
+from kernel_sandbox.provisioner import SandboxProvisioner, kernelspec_in_memory
 from kernel_sandbox.reactor import on_reactor
 from kernel_sandbox.recorder import Recorder
 from kernel_sandbox.transcript import Transcript
@@ -40,11 +38,14 @@ if TYPE_CHECKING:
 
 Timeout = float | None | Literal["default"]
 NOTHING: Mapping[str, Any] = MappingProxyType({})
+CLOSING = 1.0
+"""Seconds in which cells end when their session is closed; they need no more than their turn."""
 LATE_CELLS = 1000
 """How many finished cells still take what arrives late."""
-SETTLE = 0.02
-SETTLE_LIMIT = 0.3
-"""Seconds: after a kernel's death, its last outputs are awaited until iopub has been silent for SETTLE."""
+
+
+class _Restarting(SandboxError):
+    """Why no cell can run while a fresh kernel is started."""
 
 
 class AsyncSession:
@@ -87,14 +88,19 @@ class AsyncSession:
             transcript = Transcript(path=Path(transcript).expanduser() if transcript else None)
         self._recorder = Recorder(self.spec.limits, transcript)
         self.files = AsyncSandboxFiles(self._link)
+        self.on_death: Callable[[SandboxError], None] | None = None
+        """Called in the session's event loop when a kernel has died, with the reason."""
         self.kernel_info: dict[str, Any] = {}
-        self._input_handler = input_handler
+        self._prompts = Prompts(input_handler)
         self._cells: dict[str, Cell] = {}
         self._current: Cell | None = None
         self._turn = asyncio.Lock()
         self._epoch = 0
         self._background: set[asyncio.Task[Any]] = set()
+        self._runs: set[asyncio.Task[Any]] = set()  # of cells, those that wait for their turn included
         self._manager: AsyncKernelManager | None = None
+        self._opening: asyncio.Future[None] | None = None
+        self._ending = asyncio.Lock()
         self._channels: Channels | None = None
         self._death: SandboxError | None = SessionClosed("The session is not open: use it in a `with` block.")
         self._closed = False
@@ -113,22 +119,22 @@ class AsyncSession:
         if self._manager is not None or self._closed:
             raise SessionClosed("A session opens once: make a new one.")
         self._manager = AsyncKernelManager(context=shared_context())
-        config = {"engine": self.engine or None, "session_id": self.id, **self.spec.to_config()}
-        self._manager._kernel_spec = KernelSpec(  # the property looks for files; this spec lives in memory
-            argv=[],
-            display_name="Python (sandbox)",
-            language="python",
-            interrupt_mode="message",
-            metadata={"kernel_provisioner": {"provisioner_name": PROVISIONER, "config": config}},
-        )
+        # The property would look for files; this spec lives in memory.
+        self._manager._kernel_spec = kernelspec_in_memory(self.engine or None, self.id, self.spec)
+        self._opening = asyncio.ensure_future(self._start(self._manager))
         try:
-            with refusals_named():
-                await self._manager.start_kernel()
-                await self._connect()
-        except BaseException:
-            with anyio.CancelScope(shield=True):
-                await self.aclose()
+            await self._opening
+        except BaseException as exc:
+            closed, self._closed = self._closed, True
+            await self._release()
+            if closed and isinstance(exc, asyncio.CancelledError):
+                raise SessionClosed("The session was closed while it opened.") from None
             raise
+
+    async def _start(self, manager: AsyncKernelManager) -> None:
+        with refusals_named():
+            await manager.start_kernel()
+            await self._connect()
 
     async def aclose(self) -> None:
         """End the kernel and the sandbox. The transcript stays; the files under /mnt/data are gone."""
@@ -136,16 +142,29 @@ class AsyncSession:
             return
         self._closed = True
         with anyio.CancelScope(shield=True):
-            self._end_current(SessionClosed("The session was closed while the cell ran."))
-            for task in list(self._background):
-                task.cancel()
-            if self._channels is not None:
-                await self._channels.close()
-            if self._manager is not None and self._manager.provisioner is not None:
-                # Before jupyter_client's own way, which begins with an interrupt, and so needs a socket for it.
-                await self._manager.provisioner.cleanup()
-                await self._manager.shutdown_kernel(now=True)
-            self._death = SessionClosed("The session is closed. Open a new one; its transcript can be replayed.")
+            if self._opening is not None:
+                self._opening.cancel()
+                await asyncio.wait([self._opening])
+            await self._release()
+
+    async def _release(self) -> None:
+        """End all that there is by now, also what a start that failed or was given up has left."""
+        self._death = SessionClosed("The session is closed. Open a new one; its transcript can be replayed.")
+        with anyio.CancelScope(shield=True):
+            async with self._ending:
+                self._end_current(SessionClosed("The session was closed while the cell ran."))
+                if self._runs:
+                    await asyncio.wait(self._runs, timeout=CLOSING)
+                for task in (*self._runs, *self._background):
+                    task.cancel()
+                if self._channels is not None:
+                    await self._channels.close()
+                manager, self._manager = self._manager, None
+                if manager is not None and manager.provisioner is not None:
+                    try:  # before jupyter_client's own way, which begins with an interrupt and so needs a socket for it
+                        await manager.provisioner.cleanup()
+                    finally:
+                        await manager.shutdown_kernel(now=True)
 
     async def _connect(self) -> None:
         """Connect to a kernel that has just started, and watch for its death."""
@@ -156,8 +175,8 @@ class AsyncSession:
         self._death = None
         live = self._live()
         self.engine, self.engine_reason, self.weakened = live.engine.name, live.engine_reason, live.sandbox.weakened
-        self._in_background(self._watch_death(live))
-        self._recorder.describe(self.kernel_info, self._provenance())
+        self._in_background(self._watch_death(live), self._background)
+        self._recorder.describe(self.kernel_info, live.provenance())
 
     def _live(self) -> LiveSandbox:
         if self._manager is not None and isinstance(self._manager.provisioner, SandboxProvisioner):
@@ -172,17 +191,10 @@ class AsyncSession:
             raise live.lost
         return live.link
 
-    def _provenance(self) -> dict[str, Any]:
-        live = self._live()
-        sandbox = {"image": self.spec.image, "image_digest": live.sandbox.image, "network": self.spec.network}
-        return {
-            "session": self.id,
-            "engine": self.engine,
-            "transport": live.transport.name,
-            **sandbox,
-            "limits": {name: getattr(self.spec.limits, name) for name in Limits.__dataclass_fields__},
-            "weakened": list(self.weakened),
-        }
+    @property
+    def death(self) -> SandboxError | None:
+        """Why no cell can run until `restart`, where that is so: the kernel died, or the session is not open."""
+        return None if isinstance(self._death, _Restarting) else self._death
 
     @property
     def transcript(self) -> Transcript:
@@ -223,7 +235,8 @@ class AsyncSession:
         text = source.encode("utf-8", "replace").decode("utf-8")  # a lone surrogate has no place in a message
         cell = self._recorder.new_cell(text, metadata)
         cell.on_input = self._ask_user
-        return CellStream(cell, self._in_background(self._run(cell, seconds, self._epoch)), self._give_up)
+        run = self._in_background(self._run(cell, seconds, self._epoch), self._runs)
+        return CellStream(cell, run, self._give_up)
 
     async def _run(self, cell: Cell, timeout: float | None, epoch: int) -> None:
         try:
@@ -238,6 +251,7 @@ class AsyncSession:
                     await self._send(cell, timeout)
         finally:
             self._current = None
+            self._prompts.withdraw()
             self._recorder.conclude(cell)
 
     async def _send(self, cell: Cell, timeout: float | None) -> None:
@@ -247,7 +261,7 @@ class AsyncSession:
             "silent": False,
             "store_history": True,
             "user_expressions": {},
-            "allow_stdin": self._input_handler is not None,
+            "allow_stdin": self._prompts.handler is not None,
             "stop_on_error": False,  # cells are sent one at a time: there is nothing to abort
         }
         identifier = self._channels.request("shell", "execute_request", content, cell.take)
@@ -310,7 +324,7 @@ class AsyncSession:
 
     async def _relaunch(self) -> None:
         assert self._manager is not None
-        self._death = SandboxError("The kernel is being restarted.")
+        self._death = _Restarting("The kernel is being restarted.")
         self._recorder.forget_displays()
         self._cells.clear()
         if self._channels is not None:
@@ -341,17 +355,11 @@ class AsyncSession:
         cause = await asyncio.wrap_future(death)
         if live.death is death and self._death is None:
             self._death = cause
-            await self._settle()
+            if self._channels is not None:
+                await self._channels.settle()
             self._end_current(cause)
-
-    async def _settle(self) -> None:
-        """Wait until the dead kernel's last messages have been read."""
-        deadline = asyncio.get_running_loop().time() + SETTLE_LIMIT
-        while self._channels is not None and asyncio.get_running_loop().time() < deadline:
-            before = self._channels.messages
-            await asyncio.sleep(SETTLE)
-            if self._channels.messages == before:
-                return
+            if self.on_death is not None:
+                self.on_death(cause)
 
     def _end_current(self, cause: SandboxError) -> None:
         if self._current is not None:
@@ -364,23 +372,16 @@ class AsyncSession:
 
     def _channel_failed(self, exc: BaseException) -> None:
         """A reader must never end by itself: without it every later cell would wait for nothing."""
-        self._death = SandboxError(f"Reading from the kernel failed ({type(exc).__name__}: {exc}). Call restart().")
         if isinstance(exc, ProtocolViolation):
             # The sandbox's death, of which this is the cause, ends the cell.
-            self._in_background(on_reactor(self._live().end_for_violation, str(exc)))
+            self._in_background(on_reactor(self._live().end_for_violation, str(exc)), self._background)
         else:
+            self._death = SandboxError(f"Reading from the kernel failed ({type(exc).__name__}: {exc}). Call restart().")
             self._end_current(self._death)
 
     def _ask_user(self, prompt: str, password: bool) -> None:
-        if self._input_handler is not None and self._channels is not None:
-            self._in_background(self._answer_input(self._input_handler, prompt, password, self._channels))
-
-    async def _answer_input(self, handler: Ask, prompt: str, password: bool, channels: Channels) -> None:
-        if inspect.iscoroutinefunction(handler):
-            value = await handler(prompt, password)
-        else:
-            value = await anyio.to_thread.run_sync(handler, prompt, password, abandon_on_cancel=True)
-        channels.answer_input(str(value))
+        if self._channels is not None:
+            self._prompts.ask(prompt, password, self._channels.answer_input)
 
     # Keeping
 
@@ -392,8 +393,8 @@ class AsyncSession:
             if self._channels is not None:
                 self._channels.forget(oldest)
 
-    def _in_background(self, work: Any) -> asyncio.Task[Any]:
+    def _in_background(self, work: Any, tasks: set[asyncio.Task[Any]]) -> asyncio.Task[Any]:
         task = asyncio.get_running_loop().create_task(work)
-        self._background.add(task)
-        task.add_done_callback(self._background.discard)
+        tasks.add(task)
+        task.add_done_callback(tasks.discard)
         return task

@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 from types import TracebackType
-from typing import TYPE_CHECKING, Any, Self
+from typing import TYPE_CHECKING, Any, BinaryIO, Self
 
 from kernel_sandbox.cell import CellStream
 from kernel_sandbox.files import AsyncSandboxFiles, FileInfo
@@ -19,6 +19,7 @@ from kernel_sandbox.session import NOTHING, AsyncSession, Timeout
 from kernel_sandbox.transcript import Transcript
 
 if TYPE_CHECKING:
+    from kernel_sandbox.errors import SandboxError
     from kernel_sandbox.guest_link import Usage
     from kernel_sandbox.policy import SandboxSpec
 
@@ -38,7 +39,7 @@ class SandboxFiles:
     def write(self, name: str, data: bytes | str) -> FileInfo:
         return call_reactor(self._files.write, name, data)
 
-    def upload(self, path: str | Path, name: str | None = None) -> FileInfo:
+    def upload(self, path: str | Path | BinaryIO, name: str | None = None) -> FileInfo:
         return call_reactor(self._files.upload, path, name)
 
     def download(self, name: str, path: str | Path, *, limit: int | None = None) -> Path:
@@ -46,6 +47,12 @@ class SandboxFiles:
             return await self._files.download(name, path, limit=limit)
 
         return call_reactor(download)
+
+    def copy_to(self, name: str, file: BinaryIO, *, limit: int | None = None) -> int:
+        async def copy() -> int:
+            return await self._files.copy_to(name, file, limit=limit)
+
+        return call_reactor(copy)
 
     def delete(self, name: str) -> None:
         call_reactor(self._files.delete, name)
@@ -149,6 +156,10 @@ class Session:
     @property
     def spec(self) -> SandboxSpec:
         return self._session.spec
+
+    @property
+    def death(self) -> SandboxError | None:
+        return self._session.death
 
     @property
     def transcript(self) -> Transcript:

@@ -14,7 +14,7 @@ MODULES = sorted(path for path in PACKAGE.rglob("*.py") if "_images" not in path
 FIRST_PARTY = "kernel_sandbox"
 
 LAYERS = [
-    ["errors", "policy", "outputs", "transcript", "mux", "zmtp", "validate", "self_check"],
+    ["errors", "policy", "outputs", "transcript", "mux", "zmtp", "validate", "self_check", "markdown"],
     ["run_directory", "reactor", "progress"],
     ["wheels", "images", "environment_files", "environments"],
     ["engines", "docker_images", "image_builder", "debian_root", "kernelspec", "system_packages"],
@@ -22,12 +22,13 @@ LAYERS = [
     ["guest_link", "gate"],
     ["transports", "files", "channels"],
     ["live"],
-    ["provisioner", "cell"],
+    ["provisioner", "launcher", "cell", "prompts"],
     ["recorder"],
     ["session"],
-    ["sync", "artifacts", "exports"],
+    ["sync", "artifacts", "exports", "pool"],
     ["agents"],
     ["doctor", "doctor_host", "setup_steps"],
+    ["server", "mcp"],  # each is a door to the other: the service mounts the tools, whose HTTP side uses it
     ["cli", "magic"],
 ]
 LEVEL = {room: level for level, rooms in enumerate(LAYERS) for room in rooms}
@@ -43,6 +44,12 @@ DOORS = {
     "nbconvert": {"exports/page.py"},
     "nh3": {"exports/tags.py"},
     "openai": {"agents/models.py"},
+    "jwt": {"server/oidc.py"},
+    "sqlalchemy": {"server/schema.py", "server/storage.py"},
+    "prometheus_client": {"server/metrics.py"},
+    "opentelemetry": {"server/traces.py"},
+    "mcp": {"mcp/mcp_server.py"},
+    "mcp_types": {"mcp/mcp_server.py"},
 }
 
 INSIDE = ("guest/", "agents/preview.py", "agents/offline/cells/", "magic/inside.py")

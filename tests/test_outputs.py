@@ -121,10 +121,17 @@ def test_bundle_without_text_gets_one() -> None:
     assert output.data["text/plain"] == "<image/png, text/html>"
 
 
-def test_bundle_metadata_is_json_or_nothing() -> None:
-    messages = [{"data": {"text/plain": "a"}, "metadata": value} for value in ({"a": float("inf")}, ["x"], None)]
-    outputs = fed(*(("display_data", message) for message in messages))
-    assert [output.metadata for output in outputs if isinstance(output, DisplayData)] == [{"a": None}, {}, {}]
+def test_bundle_metadata_is_sizes_and_switches() -> None:
+    sides = {"width": 3, "height": 2**40, "isolated": True, "trusted": True, "url_template": "https://tiles.example"}
+    given = (
+        {"text/plain": sides, "image/png": sides, "a": float("inf")},
+        {"collapsed": False, "width": True},
+        ["x"],
+        None,
+    )
+    outputs = fed(*(("display_data", {"data": {"text/plain": "a"}, "metadata": value}) for value in given))
+    kept = [output.metadata for output in outputs if isinstance(output, DisplayData)]
+    assert kept == [{"text/plain": {"width": 3, "isolated": True}}, {"collapsed": False, "width": True}, {}, {}]
 
 
 def test_json_is_bounded_in_depth_and_numbers() -> None:

@@ -1,3 +1,5 @@
+import json
+
 import pytest
 
 from kernel_sandbox import Limits, Mount, PolicyError, SandboxSpec
@@ -34,8 +36,12 @@ def test_limits_refuse_impossible_values(wrong: dict[str, float]) -> None:
 
 
 def test_spec_survives_the_way_through_a_kernelspec() -> None:
-    spec = SandboxSpec(image="python", limits=Limits(memory="1g"), mounts=(Mount("/tmp", "t"),), env={"A": "1"})
+    spec = SandboxSpec(
+        image="python", limits=Limits(memory="1g"), mounts=(Mount("/tmp", "t"),), env={"A": "1"}, preload=("wave",)
+    )
     assert SandboxSpec.from_config(spec.to_config()) == spec
+    assert SandboxSpec.from_config(json.loads(json.dumps(spec.to_config()))) == spec
+    assert SandboxSpec.from_config(SandboxSpec(preload=()).to_config()).preload == ()
     assert SandboxSpec().to_config() == {}
 
 
@@ -48,6 +54,12 @@ def test_spec_refuses_unknown_configuration() -> None:
 def test_mount_refuses_names_that_are_paths(name: str) -> None:
     with pytest.raises(PolicyError, match="name under /mnt/input"):
         Mount("/tmp", name)
+
+
+@pytest.mark.parametrize("name", ["os; import sys", "", "a..b", ".a", "1a"])
+def test_spec_refuses_to_preload_what_is_no_module(name: str) -> None:
+    with pytest.raises(PolicyError, match="module"):
+        SandboxSpec(preload=(name,))
 
 
 def test_spec_refuses_a_network() -> None:

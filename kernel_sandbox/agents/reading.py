@@ -13,10 +13,8 @@ from dataclasses import dataclass
 from types import MappingProxyType
 from typing import Any
 
-from kernel_sandbox.outputs import ErrorOutput, Execution, Output, StreamOutput, picture_of
+from kernel_sandbox.outputs import ErrorOutput, Execution, Output, StreamOutput, picture_of, remove_ansi
 
-# ECMA-48 section 5.4 (control sequences) and section 8.3.89 (operating system commands, which carry links).
-_ANSI = re.compile(r"\x1b\[[0-?]*[ -/]*[@-~]|\x1b\][^\x07\x1b]*(?:\x07|\x1b\\)")
 # C0 and C1 but tab and newline; what reorders, hides or joins (bidi marks, zero width, tags, variation selectors).
 # The joiners U+200C and U+200D stay: Persian and emoji are written with them.
 _INVISIBLE = re.compile(
@@ -68,7 +66,7 @@ def _failure(execution: Execution) -> str:
 def read_output(output: Output, picture: str = UNSEEN) -> str:
     """Write one output as text, without caps; `picture` says what became of its picture, if it has one."""
     if isinstance(output, StreamOutput):
-        text = visible(_last_states(_ANSI.sub("", output.text)))
+        text = visible(_last_states(remove_ansi(output.text)))
         return f"[stderr]\n{text}" if output.name == "stderr" and text.strip() else text
     if isinstance(output, ErrorOutput):
         return read_traceback(output)
@@ -82,7 +80,7 @@ def read_bundle(data: Mapping[str, Any], picture: str = UNSEEN) -> str:
         text = str(data.get("text/markdown", data.get("text/latex", text)))
     kind = next((kind for kind in data if kind.startswith("image/")), None)
     if kind is None:
-        return visible(_ANSI.sub("", text))
+        return visible(remove_ansi(text))
     name = "" if _OBJECT.fullmatch(text) else visible(text).removeprefix("<").removesuffix(">")
     found = picture_of(data)
     what = f"{kind} that cannot be read." if found is None else f"{found}{picture}"
@@ -91,7 +89,7 @@ def read_bundle(data: Mapping[str, Any], picture: str = UNSEEN) -> str:
 
 def read_traceback(error: ErrorOutput) -> str:
     """Write an error with the user's own frames; of the library's, only the place where it was raised."""
-    parts = [visible(_ANSI.sub("", part)).strip("\n") for part in error.traceback]
+    parts = [visible(remove_ansi(part)).strip("\n") for part in error.traceback]
     kept = list(_without_library([part for part in parts if not _HEADER.fullmatch(part)]))
     if not kept:
         return visible(f"{error.ename}: {error.evalue}")

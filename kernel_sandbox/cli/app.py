@@ -25,11 +25,17 @@ COMMANDS = {
     "export": ("export:export", "Make a page, Markdown or a script of a notebook."),
     "image": ("image:image", "Build and list the images that sandboxes start from."),
     "kernelspec": ("kernelspec:kernelspec", "Install the sandboxed kernel for JupyterLab, nbclient and papermill."),
+    "serve": ("serve:serve", "Serve sessions over HTTP: to agents, by an identifier of theirs."),
+    "keys": ("keys:keys", "Make, list and revoke the API keys of the service."),
+    "mcp": ("mcp:mcp", "Serve the sandbox as MCP tools, over stdio."),
     "ps": ("sandboxes:ps", "List the sandboxes that there are."),
     "gc": ("sandboxes:gc", "Remove what dead processes left behind."),
     "doctor": ("doctor:doctor", "Check this machine, and say how to mend what is wrong."),
 }
 """Name to where it lives, and its line in `--help`."""
+
+EXTRAS = {"keys": "server", "serve": "server", "mcp": "mcp"}
+"""What must be installed beside the package, for the commands that need more than it."""
 
 FAILED, USAGE, INTERRUPTED = 1, 2, 130
 """Exit statuses: a cell failed; a usage or engine error; Ctrl-C (128 and the number of SIGINT, as shells have it)."""
@@ -45,7 +51,13 @@ class LazyGroup(click.Group):
         if cmd_name not in COMMANDS:
             return None
         module, _, name = COMMANDS[cmd_name][0].partition(":")
-        command: click.Command = getattr(importlib.import_module(f"kernel_sandbox.cli.{module}"), name)
+        try:
+            command: click.Command = getattr(importlib.import_module(f"kernel_sandbox.cli.{module}"), name)
+        except ModuleNotFoundError as exc:
+            if cmd_name not in EXTRAS or (exc.name or "").startswith("kernel_sandbox"):
+                raise
+            extra = f"pip install 'kernel-sandbox[{EXTRAS[cmd_name]}]'"
+            raise SandboxError(f"{exc.name} is missing, which this command needs: {extra}.") from exc
         return command
 
     def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:

@@ -9,7 +9,6 @@ from pathlib import Path
 import click
 
 from kernel_sandbox.agents import FileAccessTool, LanguageModelInterface, OpenAILanguageModel, PythonExecAgent
-from kernel_sandbox.agents.markdown import safe_markdown
 from kernel_sandbox.agents.safety import SafetyCheck, Verdict, model_check, rules_check
 from kernel_sandbox.artifacts import Artifacts
 from kernel_sandbox.cli.app import FAILED
@@ -21,6 +20,7 @@ from kernel_sandbox.cli.options import sandbox_options
 from kernel_sandbox.cli.prompt import Prompt
 from kernel_sandbox.cli.terminal import one_line
 from kernel_sandbox.errors import ModelError, ModelNotConfigured
+from kernel_sandbox.markdown import harmless_markdown
 from kernel_sandbox.policy import SandboxSpec
 from kernel_sandbox.reactor import call_reactor, portal
 from kernel_sandbox.sync import Session
@@ -134,7 +134,7 @@ def _title(data: Sequence[Path], model: str) -> str:
     """Write the head of the notebook."""
     files = ", ".join(one_line(path.name, 100) for path in data)
     who = "the built-in rule-based analyst" if model == OFFLINE else one_line(model, 100)
-    return safe_markdown(
+    return harmless_markdown(
         f"# {f'Questions about {files}' if files else 'Questions'}\n\n"
         f"Answered by {who}, with code that ran in a sandbox without a network. Each question is a heading; below it "
         "stand the cells that were run for it, with all that they showed, and then the answer."

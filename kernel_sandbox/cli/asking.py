@@ -12,7 +12,6 @@ from concurrent.futures import Future
 
 from kernel_sandbox.agents import PythonExecAgent
 from kernel_sandbox.agents.events import AgentEvent, ModelAnswered
-from kernel_sandbox.agents.markdown import safe_markdown
 from kernel_sandbox.agents.safety import Verdict
 from kernel_sandbox.cli.cell_view import format_seconds
 from kernel_sandbox.cli.console import Screen
@@ -20,6 +19,7 @@ from kernel_sandbox.cli.model_view import show_markdown
 from kernel_sandbox.cli.task_view import Approval, Step, TaskView
 from kernel_sandbox.cli.terminal import one_line
 from kernel_sandbox.errors import ModelError
+from kernel_sandbox.markdown import harmless_markdown
 from kernel_sandbox.reactor import portal
 from kernel_sandbox.sync import Session
 
@@ -57,7 +57,7 @@ class Asking:
         Ctrl-C interrupts the cell that runs; where none runs, and pressed twice, it gives the question up. Raises
         ModelError.
         """
-        self._keep(f"## {safe_markdown(one_line(question, 2000))}")
+        self._keep(f"## {harmless_markdown(one_line(question, 2000))}")
         future: Future[str] = portal().start_task_soon(self._answer, question)
 
         def give_up() -> None:
@@ -78,7 +78,7 @@ class Asking:
     def _take(self, event: AgentEvent) -> None:
         """Take an event, in the reactor. Cells are recorded there too: what was said before one must stand above it."""
         if isinstance(event, ModelAnswered) and event.completion.tool_calls and event.completion.content.strip():
-            self._transcript.add_markdown(safe_markdown(event.completion.content.strip()))
+            self._transcript.add_markdown(harmless_markdown(event.completion.content.strip()))
         self._steps.queue.put(event)
 
     def _conclude(self, future: Future[str]) -> bool:
@@ -90,9 +90,9 @@ class Asking:
         try:
             answer = future.result()
         except ModelError as exc:
-            self._keep(f"*No answer came: {safe_markdown(one_line(str(exc), 500))}*")
+            self._keep(f"*No answer came: {harmless_markdown(one_line(str(exc), 500))}*")
             raise
-        self._keep(safe_markdown(answer))
+        self._keep(harmless_markdown(answer))
         show_markdown(self._screen, answer)
         self._say_summary()
         return self._agent.last_task is not None and self._agent.last_task.ended == "answer"

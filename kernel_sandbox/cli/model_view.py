@@ -1,6 +1,6 @@
 """The language model at work, on the screen: that it thinks, its text as it comes, and the whole once it is complete.
 
-What a model writes is no safer than what it has read: all of it goes through `safe_markdown` and `plain`.
+What a model writes is no safer than what it has read: all of it goes through `harmless_markdown` and `plain`.
 """
 
 from __future__ import annotations
@@ -9,11 +9,11 @@ from rich.console import Console, ConsoleOptions, RenderResult
 from rich.markdown import Markdown
 from rich.text import Text
 
-from kernel_sandbox.agents.markdown import safe_markdown
 from kernel_sandbox.cli.bottom import Bottom, StatusLine
 from kernel_sandbox.cli.console import Screen, fold
 from kernel_sandbox.cli.interrupts import Interrupts
 from kernel_sandbox.cli.terminal import plain
+from kernel_sandbox.markdown import harmless_markdown
 
 MOST_LINES = 12
 """Of a text that streams, as many of its last lines are shown; on a low terminal, fewer."""
@@ -51,7 +51,7 @@ class ModelView:
     def __rich_console__(self, console: Console, options: ConsoleOptions) -> RenderResult:
         """Draw the bottom: the last lines of the text, as they are written, and the spinner."""
         width = options.max_width - 1
-        tail = plain(safe_markdown(self._text[-TAIL:])).rstrip().split("\n")
+        tail = plain(harmless_markdown(self._text[-TAIL:])).rstrip().split("\n")
         lines = [piece for line in tail for piece in fold(Text(line.expandtabs(4)), width)]
         yield from lines[-min(MOST_LINES, max(console.height - 4, 1)) :] if self._text.strip() else ()
         note = f" · {self.tokens:,} tokens" if self.tokens else ""
@@ -60,7 +60,7 @@ class ModelView:
 
 def show_markdown(screen: Screen, text: str) -> None:
     """Print a model's text: drawn on a terminal, elsewhere as it is."""
-    safe = plain(safe_markdown(text))
+    safe = plain(harmless_markdown(text))
     screen.say()
     if screen.live:
         screen.console.print(Markdown(safe, hyperlinks=False))

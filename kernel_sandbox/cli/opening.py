@@ -11,10 +11,10 @@ from typing import Any
 
 import click
 
-from kernel_sandbox.channels import Ask
 from kernel_sandbox.cli.cell_view import format_seconds
 from kernel_sandbox.cli.console import Screen
 from kernel_sandbox.policy import Limits, SandboxSpec, format_size
+from kernel_sandbox.prompts import Ask
 from kernel_sandbox.sync import Session
 
 _limit = f"{Limits().cell_timeout:g}"

@@ -8,19 +8,34 @@ from __future__ import annotations
 
 import secrets
 from abc import ABC, abstractmethod
+from collections.abc import Callable
 from dataclasses import dataclass
 from datetime import datetime
 from pathlib import Path
-from typing import Literal
+from typing import Any, Literal, TypeVar
+
+import anyio
+import anyio.to_thread
 
 from kernel_sandbox.policy import SandboxSpec
+
+T = TypeVar("T")
 
 SOCKETS_INSIDE = "/opt/kernel-sandbox/run"
 """Where a kernel's socket directories are inside: the run directory's k/ (ipc), or a tmpfs (forward)."""
 
 
+_threads = anyio.CapacityLimiter(40)
+"""Of the engines' own: in the pool that all callers of anyio share, a prompt may keep a thread for hours."""
+
+
 def new_session_id() -> str:
     return secrets.token_hex(8)
+
+
+async def in_thread(function: Callable[..., T], *args: Any) -> T:
+    """Run a call that blocks, but not for long, in a worker thread."""
+    return await anyio.to_thread.run_sync(function, *args, limiter=_threads)
 
 
 @dataclass(frozen=True, slots=True)

@@ -21,11 +21,11 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
-import anyio.to_thread
+import anyio
 
 from kernel_sandbox import environments
 from kernel_sandbox.engines import control_groups, registry
-from kernel_sandbox.engines.base import SOCKETS_INSIDE, Engine, Finding, Sandbox, SandboxInfo
+from kernel_sandbox.engines.base import SOCKETS_INSIDE, Engine, Finding, Sandbox, SandboxInfo, in_thread
 from kernel_sandbox.engines.bubblewrap_host import examine_host, start_failure
 from kernel_sandbox.engines.bubblewrap_profile import Profile
 from kernel_sandbox.engines.control_groups import ControlGroup
@@ -55,9 +55,20 @@ class BubblewrapSandbox(Sandbox):
         self._listening: asyncio.Task[None] | None = None
         self._closed = False
 
-    def adopt(self, process: asyncio.subprocess.Process) -> None:
-        self.process = process
-        self._listening = asyncio.get_running_loop().create_task(self._listen())
+    async def adopt(self, spawning: asyncio.Task[asyncio.subprocess.Process]) -> None:
+        """Take the process over once it is there, also where this is cancelled meanwhile.
+
+        asyncio waits for ever where it is cancelled before it has connected the pipes (Python 3.11, base_subprocess).
+        """
+        with anyio.CancelScope(shield=True):
+            try:
+                self.process = await asyncio.shield(spawning)
+            except asyncio.CancelledError:
+                self.process = await spawning
+                raise
+            finally:
+                if self.process is not None:
+                    self._listening = asyncio.get_running_loop().create_task(self._listen())
 
     async def _listen(self) -> None:
         assert self.process is not None
@@ -103,7 +114,7 @@ class BubblewrapSandbox(Sandbox):
             await self._end(self.process)
         if self._listening is not None:
             self._listening.cancel()
-        await anyio.to_thread.run_sync(control_groups.remove, self.group.directories)
+        await in_thread(control_groups.remove, self.group.directories)
         registry.remove(self.id)
 
     async def _end(self, process: asyncio.subprocess.Process) -> None:
@@ -183,20 +194,19 @@ class BubblewrapEngine(Engine):
         loop = asyncio.get_running_loop()
         try:
             try:
-                sandbox.adopt(
-                    await asyncio.create_subprocess_exec(
-                        *profile.command(info_in),
-                        json.dumps(config),
-                        *argv,
-                        stdin=asyncio.subprocess.PIPE,
-                        stdout=asyncio.subprocess.PIPE,
-                        stderr=asyncio.subprocess.PIPE,
-                        limit=CHUNK,
-                        env={"PATH": os.environ.get("PATH", os.defpath)},
-                        pass_fds=(info, info_in, ready_in),
-                        start_new_session=True,  # Ctrl-C in the terminal is not meant for it
-                    )
+                spawning = asyncio.create_subprocess_exec(
+                    *profile.command(info_in),
+                    json.dumps(config),
+                    *argv,
+                    stdin=asyncio.subprocess.PIPE,
+                    stdout=asyncio.subprocess.PIPE,
+                    stderr=asyncio.subprocess.PIPE,
+                    limit=CHUNK,
+                    env={"PATH": os.environ.get("PATH", os.defpath)},
+                    pass_fds=(info, info_in, ready_in),
+                    start_new_session=True,  # Ctrl-C in the terminal is not meant for it
                 )
+                await sandbox.adopt(loop.create_task(spawning))
             finally:
                 os.close(info_in)
                 os.close(ready_in)
@@ -218,13 +228,13 @@ class BubblewrapEngine(Engine):
             if registry.owner_is_gone(record):
                 registry.kill(record)
                 groups = tuple(Path(path) for path in record["groups"])
-                await anyio.to_thread.run_sync(control_groups.remove, groups)
+                await in_thread(control_groups.remove, groups)
                 registry.remove(record["id"])
                 count += 1
         return count
 
     async def examine(self) -> list[Finding]:
-        return await anyio.to_thread.run_sync(examine_host)
+        return await in_thread(examine_host)
 
 
 async def _read_to_end(loop: asyncio.AbstractEventLoop, descriptor: int) -> bytes:

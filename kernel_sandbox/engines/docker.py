@@ -19,10 +19,10 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
 
-import anyio.to_thread
+import anyio
 
 from kernel_sandbox.engines.attached import plain_socket
-from kernel_sandbox.engines.base import SOCKETS_INSIDE, Engine, Finding, Sandbox, SandboxInfo
+from kernel_sandbox.engines.base import SOCKETS_INSIDE, Engine, Finding, Sandbox, SandboxInfo, in_thread
 from kernel_sandbox.engines.docker_client import connect, is_gone, translated_errors
 from kernel_sandbox.engines.masked_paths import CONTAINER_MASKED, CONTAINER_READ_ONLY
 from kernel_sandbox.engines.seccomp import docker_profile
@@ -54,7 +54,11 @@ async def call(function: Callable[..., T], *args: Any, **kwargs: Any) -> T:
         with translated_errors():
             return function(*args, **kwargs)
 
-    return await anyio.to_thread.run_sync(translated)
+    return await in_thread(translated)
+
+
+_doomed: dict[str, docker.DockerClient] = {}
+"""Containers that are still to be removed. They do not run: their streams have ended."""
 
 
 class DockerSandbox(Sandbox):
@@ -140,10 +144,19 @@ class DockerSandbox(Sandbox):
             await self._remove()
 
     async def _remove(self) -> None:
+        """Remove the container; then what earlier ones could not: a call needs a descriptor, which may not be free."""
+        await self._remove_named(self.id)
+        for name in [name for name, client in _doomed.items() if client is self._client]:
+            with contextlib.suppress(EngineError):
+                await self._remove_named(name)
+
+    async def _remove_named(self, name: str) -> None:
+        _doomed.pop(name, None)
         try:
-            await call(self._client.api.remove_container, self.id, force=True)
+            await call(self._client.api.remove_container, name, force=True)
         except EngineError as exc:
             if not is_gone(exc):
+                _doomed[name] = self._client
                 raise
 
 
@@ -156,7 +169,7 @@ class DockerEngine(Engine):
 
     async def client(self) -> docker.DockerClient:
         """Connect, at the first call. Raises EngineUnavailable."""
-        return await anyio.to_thread.run_sync(connect, self._host)
+        return await in_thread(connect, self._host)
 
     async def facts(self) -> dict[str, Any]:
         """What the engine says of itself (docker info), asked once."""
@@ -291,6 +304,7 @@ def _profile(
     )
     # docker-py has no arguments for these; they take the place of the engine's own, shorter lists.
     config["MaskedPaths"], config["ReadonlyPaths"] = list(CONTAINER_MASKED), list(CONTAINER_READ_ONLY)
+    config["CgroupnsMode"] = "private"  # with control groups version 1 the default is the host's, whose paths it tells
     return {"host_config": config, "user": f"{user}:{user}", "environment": {"HOME": HOME_DIRECTORY}}
 
 

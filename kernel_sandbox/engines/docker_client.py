@@ -17,6 +17,7 @@ import docker.errors
 import requests.exceptions
 
 from kernel_sandbox.errors import EngineError, EngineUnavailable, ImageNotFound
+from kernel_sandbox.run_directory import exhausted
 
 API_TIMEOUT = 60
 """Seconds that one API call may take."""
@@ -52,6 +53,8 @@ def translated_errors() -> Iterator[None]:
     except docker.errors.APIError as exc:
         raise EngineError(f"Docker refused: {exc.explanation or exc}") from exc
     except (docker.errors.DockerException, requests.exceptions.RequestException, OSError) as exc:
+        if refusal := exhausted(_innermost(exc)):
+            raise refusal from exc
         raise EngineUnavailable(f"No Docker engine answers ({_root_cause(exc)}). {_hint(exc)}") from exc
 
 
@@ -59,11 +62,15 @@ def _hint(exc: BaseException) -> str:
     return GROUP_HINT if "Permission denied" in _root_cause(exc) else START_HINT
 
 
+def _innermost(exc: BaseException) -> BaseException:
+    """The reason: docker-py and requests wrap the interesting OSError several times."""
+    while (inner := exc.__cause__ or exc.__context__) is not None:
+        exc = inner
+    return exc
+
+
 def _root_cause(exc: BaseException) -> str:
-    """The innermost reason: docker-py and requests wrap the interesting OSError several times."""
-    seen = exc
-    while (inner := seen.__cause__ or seen.__context__) is not None:
-        seen = inner
+    seen = _innermost(exc)
     return str(seen) or type(seen).__name__
 
 

@@ -1,8 +1,9 @@
 """A scrubbed notebook as Markdown that is harmless in whatever renders it, raw HTML allowed or not. Pure.
 
 Markdown has many dialects, so nothing is parsed here, and no fence is trusted to stay closed. What could begin a tag,
-a link that runs, a picture from elsewhere or an attribute is written as a character reference, which every dialect
-takes for text and none for syntax (https://spec.commonmark.org/0.31.2/#entity-and-numeric-character-references).
+a link that runs, a picture from elsewhere, an attribute or a drawing (JupyterLab draws fences of Mermaid's, and loads
+the pictures that they name) is written as a character reference, which every dialect takes for text and none for
+syntax (https://spec.commonmark.org/0.31.2/#entity-and-numeric-character-references).
 Prose is treated so everywhere; code and outputs stand in a fence as they are where there is nothing of the kind, and
 else, treated so, in a `<pre>`. nbconvert's template is of no use here: its fences end where a text says so.
 """
@@ -26,6 +27,7 @@ _LIVE = re.compile(
     | (?P<picture> !) (?=\[)
     | (?<=\]) (?P<space> \s*) (?P<link> [(:]) (?!\s*{_DESTINATION})
     | \b (?P<attribute> on[a-z]+ | href | src | srcdoc) = (?=[^\s=])
+    | (?P<drawing> `{{3}}|~{{3}}) (?=[^\n]*mermaid)
     | (?P<macro> \\) (?=(?:href|url|html[a-z]*|includegraphics|require|unicode|mmltoken)\b)
     """,
     re.IGNORECASE | re.VERBOSE,
@@ -85,8 +87,8 @@ def _neutral(match: re.Match[str]) -> str:
         return f"{match['attribute']}&#61;"
     if match["tag"]:
         return "&lt;"
-    live = match["picture"] or match["link"] or match["macro"]
-    return f"{match['space'] or ''}&#{ord(live)};"
+    live = match["picture"] or match["link"] or match["macro"] or match["drawing"]
+    return f"{match['space'] or ''}{''.join(f'&#{ord(character)};' for character in live)}"
 
 
 def _text(text: str) -> str:

@@ -89,20 +89,49 @@ def _tell_ready(sockets: str) -> None:
 def _import_ahead(names: list[str]) -> None:
     """Import modules in a thread, while the kernel waits for its first cell; a cell that wants one waits for it only.
 
-    A fork waits too: a child that inherits an import half done would wait for it for ever.
+    A fork waits too: a child that inherits an import half done would wait for it for ever. Meanwhile no module gets its
+    handlers of forks registered: those that run before a fork are chosen by then, and one that runs after it would
+    release a lock that the fork has not taken (concurrent.futures.thread).
     """
+    held: list[dict[str, Any]] = []
+    register, forks = os.register_at_fork, 0
 
     def work() -> None:
         for name in names:
             try:
                 importlib.import_module(name)
             except Exception:  # noqa: BLE001 - an image's module may raise anything; a cell that imports it is told
-                return
+                break
+        loop.call_soon_threadsafe(settle)
+
+    def hold(**handlers: Any) -> None:
+        if threading.current_thread() is thread:
+            held.append(handlers)
+        else:
+            register(**handlers)
+
+    def before() -> None:
+        nonlocal forks
+        forks += 1
+        thread.join()
+
+    def after() -> None:
+        nonlocal forks
+        forks -= 1
+        settle()
+
+    def settle() -> None:
+        if not forks:
+            os.register_at_fork = register
+            while held:
+                register(**held.pop(0))
 
     if any(name not in sys.modules for name in names):
+        loop = asyncio.get_event_loop()
         thread = threading.Thread(target=work, name="import-ahead", daemon=True)
+        register(before=before, after_in_parent=after, after_in_child=after)
+        os.register_at_fork = hold
         thread.start()
-        os.register_at_fork(before=thread.join)
 
 
 def _become_ordinary(request: dict[str, Any]) -> None:

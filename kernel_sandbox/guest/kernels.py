@@ -8,6 +8,7 @@ from __future__ import annotations
 import asyncio
 import json
 import os
+import secrets
 import shutil
 import signal
 import socket
@@ -24,6 +25,8 @@ FRESH_PLACES = (HOME, "/tmp", "/dev/shm")
 HOME_SKELETON = "/opt/kernel-sandbox/home"
 ZYGOTE_PATIENCE = 10.0
 """Seconds in which a zygote must have forked: 20 times what a first import takes, then another is started."""
+LOADING_PATIENCE = 30.0
+"""The same, where it loads libraries before."""
 
 
 def copy_skeleton() -> None:
@@ -36,23 +39,40 @@ def copy_skeleton() -> None:
 
 
 def _empty(place: str) -> None:
-    """Remove all that a directory holds, whatever modes a cell gave it."""
+    """Remove all that a directory holds, however deep it is and whatever modes a cell gave it.
 
-    def retry(function: Any, path: str, _: Any) -> None:
+    Each directory is moved up to `place` before its turn comes, so that neither paths nor recursion grow with the
+    depth. Nothing else runs by now that could change the tree meanwhile.
+    """
+    token, number, waiting = secrets.token_hex(8), 0, [place]
+    while waiting:
+        directory = waiting.pop()
         try:
-            os.chmod(os.path.dirname(path), 0o700)
-            function(path)
+            os.chmod(directory, 0o700)
         except OSError:
-            pass  # a file that cannot be removed stays; the kernel's own start does not depend on it
-
-    with os.scandir(place) as entries:
-        for entry in list(entries):
-            if entry.is_dir(follow_symlinks=False):
-                # The name of the argument changed in Python 3.12.
-                handler: dict[str, Any] = {"onexc" if sys.version_info >= (3, 12) else "onerror": retry}
-                shutil.rmtree(entry.path, **handler)
-            else:
-                retry(os.unlink, entry.path, None)
+            pass  # some engines give a place to another owner, and the sandbox's user its modes
+        try:
+            with os.scandir(directory) as entries:
+                found = list(entries)
+        except OSError:
+            continue  # what cannot be removed stays; the kernel's own start does not depend on it
+        for entry in found:
+            moved = os.path.join(place, f".{token}-{number}")
+            try:
+                if entry.is_dir(follow_symlinks=False):
+                    os.chmod(entry.path, 0o700)  # a directory that moves must be writable itself
+                    os.rename(entry.path, moved)
+                    waiting.append(moved)
+                    number += 1
+                else:
+                    os.unlink(entry.path)
+            except OSError:
+                pass
+        if directory != place:
+            try:
+                os.rmdir(directory)
+            except OSError:
+                pass
 
 
 def oom_kills() -> int:
@@ -91,7 +111,6 @@ class Kernels:
 
     def _set_zygote(self, pid: int, control: socket.socket) -> None:
         self.zygote_pid, self.zygote_socket = pid, control
-        control.settimeout(ZYGOTE_PATIENCE)
 
     async def do_start(self, channel: mux.Channel, request: dict[str, Any]) -> None:
         """Start a kernel and answer when its five sockets are there."""
@@ -120,6 +139,8 @@ class Kernels:
                 kernel.pid = int(answer["pid"])
                 kernel.signs.add("ready")  # kernel.py's own sign, later than the sockets
                 return
+            if answer.get("refused"):
+                raise RuntimeError(answer["refused"])
         argv = _kernelspec_command(request["kernelspec"], request["connection_file"])
         null = [(os.POSIX_SPAWN_OPEN, descriptor, "/dev/null", os.O_RDWR, 0) for descriptor in (0, 1, 2)]
         os.chdir(request["workdir"])
@@ -134,6 +155,7 @@ class Kernels:
         """Ask for a fork; a zygote that a cell has killed or stopped is replaced once."""
         for attempt in (1, 2):
             try:
+                self.zygote_socket.settimeout(ZYGOTE_PATIENCE if request["load_first"] is None else LOADING_PATIENCE)
                 os.kill(self.zygote_pid, signal.SIGCONT)  # a cell may have stopped it
                 self.zygote_socket.send(json.dumps(request).encode())
                 if message := self.zygote_socket.recv(zygote.MESSAGE_LIMIT):
@@ -172,8 +194,11 @@ class Kernels:
                 _empty(place)
             copy_skeleton()
             # Where the host made the socket directories, they are its own to remove; nothing here can write there.
-            for name in os.listdir(SOCKETS):
-                shutil.rmtree(os.path.join(SOCKETS, name), ignore_errors=True)
+            _empty(SOCKETS)
+            try:
+                os.chmod(files.ROOT, 0o700)  # a cell may have shut it, and the next kernel begins there
+            except OSError:
+                pass
         await files.answer(channel, ok=True)
 
     async def sweep(self) -> None:

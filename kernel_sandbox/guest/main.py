@@ -92,6 +92,8 @@ class Guest:
 
         loop = asyncio.get_running_loop()
         loop.add_signal_handler(signal.SIGCHLD, self.kernels.reap)
+        # A cell may send more of them than fit in the loop's pipe: Python would complain of each on standard error.
+        signal.set_wakeup_fd(signal.set_wakeup_fd(-1), warn_on_full_buffer=False)
         reader = asyncio.StreamReader(limit=PIPE_SIZE)
         await loop.connect_read_pipe(lambda: asyncio.StreamReaderProtocol(reader), os.fdopen(LINK_IN, "rb", 0))
         transport, protocol = await loop.connect_write_pipe(

@@ -81,6 +81,9 @@ def _serve(control: socket.socket) -> None:
             os.environ.update(request["env"])
             # The first kernel does not wait for these (it imports them itself when it is idle); a restart finds them.
             forked, waiting = True, request["preload"]
+            if request["load_first"] is not None and (refused := _load(waiting, request["load_first"])):
+                control.send(json.dumps({"refused": refused}).encode())
+                continue
         gc.freeze()  # what is there will not be freed: a collection in a kernel would only unshare its pages
         control.send(json.dumps({"pid": _fork_kernel(request, control)}).encode())
 
@@ -91,6 +94,16 @@ def _use_archive() -> None:
         sys.meta_path.insert(0, archive.ArchiveFinder(archive.PLACE))
     except (OSError, ValueError):
         pass
+
+
+def _load(waiting: list[str], asked: list[str]) -> str | None:
+    """Import all now, so that kernels share it; return why a module that the host asked for cannot be, or None."""
+    while waiting:
+        _import(waiting.pop(0))
+    for name in asked:
+        if why := _import(name):
+            return f"{name} cannot be loaded ({why})"
+    return None
 
 
 def _import(name: str) -> str | None:

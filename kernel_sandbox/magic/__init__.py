@@ -1,7 +1,8 @@
 """`%load_ext kernel_sandbox`: sandboxes beside the kernel of a notebook, by `%%sandbox`, `%sandbox` and `%ask`.
 
 IPython loads it; nothing else does. The magics run in the notebook's kernel, so whatever they show there is shown with
-the user's authority: all that comes from a sandbox passes `bundles` or `prose` first, and all values pass `values`.
+the user's authority: all that comes from a sandbox passes `bundles` or `kernel_sandbox.markdown` first, and all values
+pass `values`.
 
     extension     the only module that imports IPython: the magics, their settings, tab completion
     options       the command lines of the magics and their help        completion   what may come next on them
@@ -10,7 +11,7 @@ the user's authority: all that comes from a sandbox passes `bundles` or `prose` 
     interrupts    the notebook's stop button                            front        where things are shown
     values        values as bytes; runs at BOTH ends                    transfer     values in and out of a session
     bundles       which kinds are shown, and as what                    tables       DataFrames as HTML of our own
-    prose         Markdown and LaTeX in which nothing can run           ansi         text without a terminal's commands
+    ansi          text without a terminal's commands                    inside       runs in the sandbox's kernel
     asking        %ask: an agent on a session, step by step             steps        the steps on the page
-    agent_view    a cell of the agent as HTML and as text               inside       runs in the sandbox's kernel
+    agent_view    a cell of the agent as HTML and as text
 """

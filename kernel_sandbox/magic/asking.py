@@ -39,10 +39,10 @@ from kernel_sandbox.magic.commands import one_line
 from kernel_sandbox.magic.failures import failure
 from kernel_sandbox.magic.front import Front
 from kernel_sandbox.magic.interrupts import StopButton
-from kernel_sandbox.magic.prose import harmless_markdown
 from kernel_sandbox.magic.sessions import Slot
 from kernel_sandbox.magic.steps import Steps
 from kernel_sandbox.magic.transfer import send_variable
+from kernel_sandbox.markdown import harmless_markdown
 from kernel_sandbox.policy import DATA_DIRECTORY
 from kernel_sandbox.reactor import call_reactor, portal
 from kernel_sandbox.sync import Session

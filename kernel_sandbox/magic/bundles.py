@@ -17,8 +17,8 @@ from typing import Any, Literal
 
 from kernel_sandbox.magic.ansi import clean_terminal_text
 from kernel_sandbox.magic.front import Bundle
-from kernel_sandbox.magic.prose import harmless_latex, harmless_markdown
 from kernel_sandbox.magic.tables import table_html
+from kernel_sandbox.markdown import harmless_latex, harmless_markdown
 from kernel_sandbox.outputs import picture_of
 
 Display = Literal["isolated", "text", "trusted"]

@@ -12,7 +12,7 @@ from kernel_sandbox.agents.reading import visible
 from kernel_sandbox.magic.agent_view import FRAMES, CellBlock, clip, seconds_text, status_bundle
 from kernel_sandbox.magic.ansi import strip_colours
 from kernel_sandbox.magic.front import Bundle, Front
-from kernel_sandbox.magic.prose import harmless_markdown
+from kernel_sandbox.markdown import harmless_markdown
 from kernel_sandbox.outputs import Event, Execution
 
 THROTTLE = 0.15

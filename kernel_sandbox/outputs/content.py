@@ -20,6 +20,8 @@ MAX_DEPTH = 64
 """How deep JSON may nest; what lies deeper becomes None. Far below Python's recursion limit."""
 MAX_MIME_TYPES = 64
 """Kinds in one bundle; real ones have two to five."""
+MAX_METADATA = 64
+"""Names in a bundle's metadata that are looked at; real ones have one or two."""
 MAX_DISPLAY_ID = 256
 """Characters of a display_id; IPython's own have 32."""
 MAX_ENAME, MAX_EVALUE = 1024, 64 * 1024
@@ -27,9 +29,12 @@ MAX_TRACEBACK_PART, MAX_TRACEBACK = 64 * 1024, 256 * 1024
 """Bytes of one part of a traceback, and of all: a RecursionError's is 147 KB."""
 MAX_TRACEBACK_PARTS = 2000
 
+# ECMA-48 section 5.4 (control sequences) and section 8.3.89 (operating system commands, which carry links).
+_ANSI = re.compile(r"\x1b\[[0-?]*[ -/]*[@-~]|\x1b\][^\x07\x1b]*(?:\x07|\x1b\\)")
 _SURROGATE = re.compile(r"[\ud800-\udfff]")
 # RFC 6838 section 4.2: a type and a subtype of up to 127 characters each.
 _MIME_TYPE = re.compile(r"[A-Za-z0-9][A-Za-z0-9!#$&^_.+-]{0,126}/[A-Za-z0-9][A-Za-z0-9!#$&^_.+-]{0,126}")
+_SWITCH = re.compile(r"(?!trusted$)[a-z_]{1,40}")
 _WIDGET_VIEW = "application/vnd.jupyter.widget-view+json"
 _MAX_COUNT = 2**31 - 1
 # What Python needs to hold them, about; dumped they are smaller, and a megabyte of "[]" must not pass for one.
@@ -71,6 +76,11 @@ def clip_text(value: str, limit: int) -> str:
     raw, half = value.encode(), limit // 2
     head, tail = raw[:half].decode("utf-8", "ignore"), raw[-half:].decode("utf-8", "ignore")
     return f"{head}\n[kernel-sandbox: {format_size(size - 2 * half)} cut here]\n{tail}"
+
+
+def remove_ansi(value: str) -> str:
+    """Take the colours and links out of a text; other control characters stay."""
+    return _ANSI.sub("", value)
 
 
 def clean_count(value: Any) -> int | None:
@@ -171,12 +181,28 @@ def clean_bundle(data: Any, metadata: Any, limit: int) -> Bundle:
     try:
         for kind, value in items:
             clean[kind] = cleaner.clean({kind: value})[kind] if _is_json(kind) else texts[kind]
-        details = cleaner.clean(metadata) if isinstance(metadata, Mapping) and metadata else {}
     except _TooLarge:
         return Bundle({}, {}, tuple(kind for kind, _ in items), size + cleaner.size, whole=False)
     types = tuple(clean)
     clean.setdefault("text/plain", f"<{', '.join(types[:3])}>" if types else "")
-    return Bundle(clean, details, types, size + cleaner.size, whole=True)
+    return Bundle(clean, _clean_metadata(metadata, types), types, size + cleaner.size, whole=True)
+
+
+def _clean_metadata(metadata: Any, kinds: tuple[str, ...]) -> dict[str, Any]:
+    """Keep sizes and switches, of the whole and of each kind. What else front ends read there loads pages or trusts."""
+    if not isinstance(metadata, Mapping):
+        return {}
+    found = {kind: _clean_switches(metadata[kind]) for kind in kinds if isinstance(metadata.get(kind), Mapping)}
+    return _clean_switches(metadata) | {kind: switches for kind, switches in found.items() if switches}
+
+
+def _clean_switches(metadata: Mapping[Any, Any]) -> dict[str, Any]:
+    return {
+        name: value
+        for name, value in islice(metadata.items(), MAX_METADATA)
+        if (isinstance(name, str) and _SWITCH.fullmatch(name) and isinstance(value, bool))
+        or (name in ("width", "height", "rows") and clean_count(value) is not None)
+    }
 
 
 def _valid_items(data: Any) -> Iterable[tuple[str, Any]]:

@@ -14,6 +14,7 @@ from datetime import datetime
 from typing import TYPE_CHECKING, Any, Literal, Self
 
 from kernel_sandbox.errors import CellError, CellTimeout, SandboxError
+from kernel_sandbox.outputs.content import remove_ansi
 from kernel_sandbox.outputs.tables import TABLE_TYPE, table_to_dataframe
 from kernel_sandbox.outputs.values import DisplayData, ErrorOutput, ExecuteResult, Output, StreamOutput
 
@@ -24,8 +25,8 @@ Status = Literal["ok", "error", "aborted", "timeout", "dead"]
 
 # png first: PIL offers a png and a jpeg of the same picture, and the png has lost nothing.
 _IMAGE_TYPES = ("image/png", "image/jpeg", "image/gif", "image/webp", "image/svg+xml")
-# ECMA-48 section 5.4 (control sequences) and section 8.3.89 (operating system commands, which carry links).
-_ANSI = re.compile(r"\x1b\[[0-?]*[ -/]*[@-~]|\x1b\][^\x07\x1b]*(?:\x07|\x1b\\)")
+# What a terminal obeys, or reads backwards: Python prints an exception's text there as it is.
+_CONTROL = re.compile(r"[\x00-\x08\x0b-\x1f\x7f-\x9f\u200e\u200f\u2028-\u202e\u2066-\u2069]")
 _ADVICE = {
     "error": "The cell failed; `execution.text` holds all that it showed. Variables set before that remain.",
     "aborted": "The cell did not run, because an earlier one failed or was interrupted. Send it again.",
@@ -59,7 +60,7 @@ class Execution:
 
     def _first_line(self) -> str:
         """The first line that says something (a traceback begins with a rule), of up to 60 characters."""
-        lines = (_ANSI.sub("", line) for _, piece in self._pieces() for line in piece[:2000].splitlines())
+        lines = (remove_ansi(line) for _, piece in self._pieces() for line in piece[:2000].splitlines())
         first = next((line for line in lines if line.strip("-= \t")), "")
         return first if len(first) <= 60 else f"{first[:59]}…"
 
@@ -146,13 +147,14 @@ class Execution:
         if error is None:
             return _ADVICE[self.status]
         evalue = error.evalue if len(error.evalue) <= 2000 else f"{error.evalue[:2000]}…"
-        return f"{error.ename}: {evalue}\n{_ADVICE[self.status]}"
+        said = _CONTROL.sub(lambda found: repr(found[0])[1:-1], f"{error.ename}: {evalue}")
+        return f"{said}\n{_ADVICE[self.status]}"
 
 
 def _error_text(error: ErrorOutput) -> str:
     if not error.traceback:
         return f"{error.ename}: {error.evalue}"
-    return _ANSI.sub("", "\n".join(error.traceback))
+    return remove_ansi("\n".join(error.traceback))
 
 
 def _image(data: Mapping[str, Any]) -> tuple[str, bytes] | None:

@@ -6,6 +6,7 @@ one copy, and nothing but itself is written anew when it changes.
 
 from __future__ import annotations
 
+import json
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from datetime import datetime
@@ -100,6 +101,11 @@ class Transcript:
     def to_bytes(self) -> bytes:
         """Write the notebook as the file has it (UTF-8 JSON, as nbformat writes it). Does not import nbformat."""
         return b"".join(self._chunks())
+
+    def cells_as_json(self, first: int = 0, most: int | None = None) -> list[dict[str, Any]]:
+        """Give `most` cells from a position on as the file has them, outputs included."""
+        last = None if most is None else first + most
+        return [json.loads(record.to_bytes()) for record in self._records[first:last]]
 
     def add_code_cell(
         self,

@@ -53,7 +53,7 @@ STARTS: dict[str, dict[str, Point]] = {
     },
     "sandbox made, not started": {
         "docker": Point("kernel_sandbox.engines.docker:DockerSandbox.attach"),
-        "bubblewrap": Point("kernel_sandbox.engines.bubblewrap:BubblewrapSandbox.adopt"),
+        "bubblewrap": Point("kernel_sandbox.engines.bubblewrap:BubblewrapSandbox.adopt", after=True),
     },
     "sandbox starting": {
         "docker": Point("kernel_sandbox.engines.docker:DockerSandbox.send"),

@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import contextlib
 import gc
 import logging
+import os
+import signal
 import time
 from collections.abc import Iterator
 from pathlib import Path
@@ -11,6 +14,8 @@ from pathlib import Path
 import pytest
 
 from kernel_sandbox import EngineUnavailable, SandboxLost, Session
+from kernel_sandbox.engines import docker_client
+from kernel_sandbox.engines.docker_client import connect
 from tests.faults.census import containers, seconds_until_none
 from tests.faults.conftest import Fault
 from tests.faults.private_engine import PrivateEngine
@@ -72,7 +77,7 @@ def test_engine_killed_under_an_idle_session_that_is_closed_meanwhile(
     session.open()
     private_engine.kill()
     killed = time.monotonic()
-    died = session.execute("1")
+    died = session.execute("while True: pass")
     fault.detected_s = time.monotonic() - killed
     assert isinstance(died.cause, SandboxLost)
     with pytest.raises(EngineUnavailable):  # it cannot promise that nothing is left
@@ -95,3 +100,72 @@ def test_engine_that_is_down_refuses_by_name_and_leaves_nothing(
     private_engine.start()
     with Session(engine=engine, image="python") as session:
         assert session.execute("1 + 1").text == "2"
+
+
+@contextlib.contextmanager
+def out_of_reach(private_engine: PrivateEngine) -> Iterator[None]:
+    """Take the engine's socket away; who is connected stays so."""
+    socket = Path(private_engine.host.removeprefix("unix://"))
+    hidden = socket.rename(socket.with_suffix(".hidden"))
+    try:
+        yield
+    finally:
+        hidden.rename(socket)
+
+
+def test_session_goes_on_where_the_engine_is_out_of_reach(
+    engine: str, private_engine: PrivateEngine, place: Path, fault: Fault
+) -> None:
+    fault.fault = "engine's socket taken away under a session"
+    with Session(engine=engine, image="python") as session:
+        session.files.write("kept.txt", "here")
+        connect().close()  # what it keeps open would still reach the engine
+        with out_of_reach(private_engine):
+            assert session.execute("6 * 7").text == "42"
+            started = time.monotonic()
+            with pytest.raises(EngineUnavailable, match="No Docker engine answers"):
+                Session(engine=engine, image="python").open()
+            fault.detected_s = time.monotonic() - started
+            session.restart()
+            assert session.files.read("kept.txt") == b"here"
+    fault.leaked = len(left(private_engine, session.id))
+    assert not fault.leaked
+
+
+def test_session_that_closes_out_of_the_engines_reach_still_ends(
+    engine: str, private_engine: PrivateEngine, place: Path, fault: Fault
+) -> None:
+    fault.fault = "engine's socket taken away, session closed"
+    session = Session(engine=engine, image="python")
+    session.open()
+    connect().close()
+    with out_of_reach(private_engine):
+        closing = time.monotonic()
+        with pytest.raises(EngineUnavailable):  # it cannot promise that nothing is left
+            session.close()
+        fault.detected_s = time.monotonic() - closing
+        assert not list(place.glob("kernel-sandbox/*"))
+    seconds_until_none(lambda: left(private_engine, session.id), 5)
+
+
+def test_engine_that_stands_still_refuses_by_name_and_harms_no_session(
+    engine: str, private_engine: PrivateEngine, place: Path, fault: Fault, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    fault.fault = "engine stopped (SIGSTOP) under a session"
+    monkeypatch.setattr(docker_client, "API_TIMEOUT", 1)
+    docker_client._client.cache_clear()
+    with Session(engine=engine, image="python") as session:
+        os.kill(private_engine.pid, signal.SIGSTOP)
+        try:
+            assert session.execute("6 * 7", timeout=10).text == "42"
+            assert session.execute("while True: pass", timeout=0.5).status == "timeout"
+            started = time.monotonic()
+            with pytest.raises(EngineUnavailable, match="No Docker engine answers"):
+                Session(engine=engine, image="python").open()
+            fault.detected_s = time.monotonic() - started
+        finally:
+            os.kill(private_engine.pid, signal.SIGCONT)
+        assert session.execute("6 * 7").text == "42"
+    assert fault.detected_s < 5
+    seconds_until_none(lambda: left(private_engine, session.id), 5)
+    docker_client._client.cache_clear()

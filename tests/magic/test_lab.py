@@ -1,7 +1,12 @@
-"""The magics in a real JupyterLab, seen through a real browser; screenshots stay in the test's directory."""
+"""The magics in a real JupyterLab, seen through a real browser.
+
+Screenshots are kept in the directory that KERNEL_SANDBOX_SCREENSHOTS names, else in the test's own; each test prints
+where. agent.png is README's picture, notebooks/magic.png.
+"""
 
 from __future__ import annotations
 
+import os
 import threading
 import time
 from collections.abc import Iterator
@@ -62,7 +67,16 @@ def needed() -> None:
         pytest.skip(reason)
 
 
-def test_notebook_works_as_a_user_expects(tmp_path: Path) -> None:
+@pytest.fixture
+def pictures(tmp_path: Path) -> Path:
+    """Where screenshots are kept."""
+    directory = Path(os.environ.get("KERNEL_SANDBOX_SCREENSHOTS") or tmp_path)
+    directory.mkdir(parents=True, exist_ok=True)
+    print("screenshots:", directory)
+    return directory
+
+
+def test_notebook_works_as_a_user_expects(tmp_path: Path, pictures: Path) -> None:
     replies = [
         Slow(Call([("execute_python_code", {"python_code": AGENT_CELL})], "I add the sales up for each city."), 0.02),
         Slow(
@@ -88,15 +102,16 @@ def test_notebook_works_as_a_user_expects(tmp_path: Path) -> None:
         notebook.run(5)
         expect(notebook.outputs(4).locator("table.dataframe")).to_contain_text("Oslo")
         assert notebook.outputs(5).locator("img").evaluate("image => image.naturalWidth") > 300
-        page.screenshot(path=tmp_path / "cells.png")
-        check_agent(notebook, page, tmp_path)
+        page.screenshot(path=pictures / "cells.png")
+        check_agent(notebook, page, pictures)
         notebook.run(7)
         expect(notebook.outputs(7)).to_contain_text("12")
         notebook.run(8)
         notebook.run(9)
         expect(notebook.outputs(9)).to_contain_text("Rome")
         page.keyboard.press("Control+s")
-        check_transcript(page, url, tmp_path)
+        check_transcript(page, url, tmp_path / "kept.ipynb")
+        page.screenshot(path=pictures / "transcript.png")
 
 
 def check_live_output(notebook: Notebook) -> None:
@@ -119,7 +134,7 @@ def check_interrupt(notebook: Notebook, page: Page) -> None:
     expect(notebook.outputs(3)).to_contain_text("KeyboardInterrupt")
 
 
-def check_agent(notebook: Notebook, page: Page, directory: Path) -> None:
+def check_agent(notebook: Notebook, page: Page, pictures: Path) -> None:
     notebook.start(6)
     expect(notebook.outputs(6).locator("details[open]")).to_contain_text("best.plot")
     notebook.wait(6)
@@ -137,14 +152,14 @@ def check_agent(notebook: Notebook, page: Page, directory: Path) -> None:
     assert bottom is not None
     height = bottom["y"] + bottom["height"] - top["y"]
     page.screenshot(
-        path=directory / "agent.png",
+        path=pictures / "agent.png",
         clip={"x": top["x"], "y": top["y"], "width": top["width"], "height": height},
     )
 
 
-def check_transcript(page: Page, url: str, directory: Path) -> None:
-    assert (directory / "kept.ipynb").is_file()
-    page.goto(f"{url}doc/tree/kept.ipynb?token=secret&reset")
+def check_transcript(page: Page, url: str, path: Path) -> None:
+    assert path.is_file()
+    page.goto(f"{url}doc/tree/{path.name}?token=secret&reset")
     dialog = page.locator(".jp-Dialog button.jp-mod-accept")
     cells = page.locator(".jp-NotebookPanel .jp-Cell")
     cells.first.wait_for()
@@ -153,7 +168,6 @@ def check_transcript(page: Page, url: str, directory: Path) -> None:
         dialog.first.click()
     expect(page.locator(".jp-MarkdownCell", has_text="Oslo sold most").first).to_be_visible()
     assert page.locator(".jp-NotebookPanel img").count() >= 1
-    page.screenshot(path=directory / "transcript.png")
 
 
 HOSTILE = r"""%%sandbox -i address
@@ -184,6 +198,7 @@ display(SVG(
 display(Javascript(touch("javascript")))
 for text in ("%s", "\\` %s `", "a ~~~ %s ~~~", "``` a`\n\n%s\n\n```", "<details open>%s"):
     display(Markdown(text % image("markdown")))
+display(Markdown(f'```mermaid\nflowchart TD\n  A@{{ img: "{there("drawing")}", label: "x" }}\n```'))
 display(Markdown(f"[link](javascript:{touch('link')}) [other](&#106;avascript:alert)"))
 display(Latex(r"$\href{javascript:alert(1)}{x}$"))
 display({"text/plain": "a slider", "application/vnd.jupyter.widget-view+json": {"model_id": "1"}}, raw=True)
@@ -219,7 +234,7 @@ def sink() -> Iterator[tuple[str, list[str]]]:
             thread.join()
 
 
-def test_nothing_of_a_sandbox_touches_the_page(tmp_path: Path) -> None:
+def test_nothing_of_a_sandbox_touches_the_page(tmp_path: Path, pictures: Path) -> None:
     # Trusted, the refresh takes the whole page away, and with it what the others did.
     control = HOSTILE.replace('<meta http-equiv="refresh" content="0;url={there("refresh")}">', "")
     trusted = "%config KernelSandboxMagics.html = 'trusted'"
@@ -235,7 +250,7 @@ def test_nothing_of_a_sandbox_touches_the_page(tmp_path: Path) -> None:
         notebook = Notebook(page, url, "hostile.ipynb")
         for number in (0, 1, 2):
             notebook.run(number)
-        page.screenshot(path=tmp_path / "isolated.png")
+        page.screenshot(path=pictures / "isolated.png")
         assert notebook.outputs(1).locator("iframe").count() == 2
         assert (
             notebook.outputs(1).locator("img[alt='SVG of the sandbox']").evaluate("image => image.naturalWidth") == 60
@@ -245,5 +260,5 @@ def test_nothing_of_a_sandbox_touches_the_page(tmp_path: Path) -> None:
         notebook.run(4)
         found = touched(page)
         assert {"img", "script", "javascript", "markdown"} <= set(found), "the control: trusted, all of it runs"
-        assert {"/leak-img", "/leak-css"} <= set(leaks)
-        page.screenshot(path=tmp_path / "trusted.png")
+        assert {"/leak-img", "/leak-css", "/leak-drawing"} <= set(leaks)
+        page.screenshot(path=pictures / "trusted.png")

@@ -28,9 +28,10 @@ from typing import Any
 
 from kernel_sandbox import Limits, SandboxError, SandboxSpec, Session
 
-from .cells import arm
+from .cells import arm, host_processes
 
 WARM_UP = 10
+QUIET = 50
 MEGABYTE = 1024**2
 
 
@@ -65,6 +66,8 @@ class Verdict:
     """The status of the cell after it."""
     latencies: list[float]
     """Seconds of each of the neighbour's cells during the attack."""
+    quiet: list[float]
+    """The same before it."""
     left: dict[str, int]
     """What there was more of after its end than before: descriptors, threads, children."""
     asked: int = 0
@@ -72,8 +75,16 @@ class Verdict:
 
     def latency(self, share: float) -> float:
         """Return a quantile of the neighbour's latencies, in milliseconds."""
-        ranked = sorted(self.latencies)
-        return ranked[min(len(ranked) - 1, math.ceil(share * len(ranked)) - 1)] * 1000 if ranked else math.nan
+        return _quantile(self.latencies, share)
+
+    def bearable(self, most: float) -> float:
+        """Return `most` milliseconds, or more where the machine is so busy that cells take long without an attack."""
+        return max(most, 4 * _quantile(self.quiet, 0.95))
+
+
+def _quantile(seconds: list[float], share: float) -> float:
+    ranked = sorted(seconds)
+    return ranked[min(len(ranked) - 1, math.ceil(share * len(ranked)) - 1)] * 1000
 
 
 class Arena:
@@ -91,6 +102,7 @@ class Arena:
             self._process = subprocess.Popen(
                 command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=self._errors
             )
+            host_processes.add(self._process.pid)
         assert self._process.stdin is not None
         assert self._process.stdout is not None
         self._process.stdin.write(json.dumps(dataclasses.asdict(bout)).encode() + b"\n")
@@ -182,9 +194,9 @@ def _fight(engine: str, bout: Bout, neighbour: Session) -> dict[str, Any]:
 
     with Session(engine=engine, spec=spec, input_handler=answer if bout.consumer == "input" else None) as target:
         arm(target)
-        for session in (target, neighbour):
-            for _ in range(WARM_UP):
-                session.execute("print(1)")
+        for _ in range(WARM_UP):
+            target.execute("print(1)")
+        found["quiet"] = [_time_of_cell(neighbour) for _ in range(QUIET)]
         with contextlib.suppress(OSError, AttributeError):
             ctypes.CDLL(None).malloc_trim(0)
         start = resident("VmRSS")
@@ -194,13 +206,17 @@ def _fight(engine: str, bout: Bout, neighbour: Session) -> dict[str, Any]:
         attack.start()
         latencies: list[float] = []
         while attack.is_alive() or not latencies:
-            clock = time.perf_counter()
-            answered = neighbour.execute("print(2)")
-            assert answered.text == "2\n", (answered, answered.cause)
-            latencies.append(time.perf_counter() - clock)
+            latencies.append(_time_of_cell(neighbour))
         found["growth"] = (resident("VmHWM") - start) / MEGABYTE
         found["after"] = _next_status(target, bout.after)
     return found | {"latencies": latencies}
+
+
+def _time_of_cell(neighbour: Session) -> float:
+    clock = time.perf_counter()
+    answered = neighbour.execute("print(2)")
+    assert answered.text == "2\n", (answered, answered.cause)
+    return time.perf_counter() - clock
 
 
 def _attack(target: Session, bout: Bout, found: dict[str, Any]) -> None:

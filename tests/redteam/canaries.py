@@ -17,7 +17,13 @@ from collections.abc import Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 
-SLEEPER = "import sys; sys.stdin.read()"
+SLEEPER = """
+import pathlib, sys
+sys.stdin.read()
+for path in sys.argv[2:]:
+    pathlib.Path(path).unlink(missing_ok=True)
+"""
+"""Holds the token, and clears away when the tests end: by themselves, or killed."""
 
 
 @dataclass
@@ -26,7 +32,9 @@ class Canaries:
 
     token: str
     files: list[str] = field(default_factory=list)
-    """In the home and working directories, /tmp, /dev/shm and /var/tmp of the host; readable for everybody."""
+    """In the home directory, /tmp, /dev/shm and /var/tmp of the host, and in `directory`; readable for everybody."""
+    directory: str = ""
+    """Where a host process may work: a directory of its own."""
     tcp: dict[str, tuple[str, int]] = field(default_factory=dict)
     """Listeners on the loopback of the host, by family."""
     udp: tuple[str, int] = ("127.0.0.1", 0)
@@ -49,33 +57,35 @@ class Canaries:
 def canaries() -> Iterator[Canaries]:
     made = Canaries(f"canary-{secrets.token_hex(12)}")
     with contextlib.ExitStack() as stack:
-        _plant_files(made, stack)
+        made.directory = stack.enter_context(tempfile.TemporaryDirectory(prefix="ks-canary-", dir="/tmp"))
+        Path(made.directory).chmod(0o755)
+        places = ("~", "/tmp", "/dev/shm", "/var/tmp", made.directory)
+        made.files = [str(Path(place).expanduser() / f".{made.token}.txt") for place in places]
+        made.unix, made.abstract = f"{made.directory}/socket", made.token
+        _start_process(made, stack)
+        for path in made.files:
+            Path(path).write_text(made.token)
+            Path(path).chmod(0o644)
         _listen(made, stack)
         os.environ["KERNEL_SANDBOX_CANARY"] = made.token
         stack.callback(os.environ.pop, "KERNEL_SANDBOX_CANARY")
-        process = subprocess.Popen(
-            [sys.executable, "-c", SLEEPER, made.token], stdin=subprocess.PIPE, env={"CANARY": made.token}
-        )
-        stack.callback(process.wait)
-        assert process.stdin is not None
-        stack.callback(process.stdin.close)
-        made.process = process.pid
         yield made
 
 
-def _plant_files(made: Canaries, stack: contextlib.ExitStack) -> None:
-    for place in (Path.home(), Path.cwd(), Path("/tmp"), Path("/dev/shm"), Path("/var/tmp")):
-        path = place / f".{made.token}.txt"
-        path.write_text(made.token)
-        stack.callback(path.unlink, missing_ok=True)
-        path.chmod(0o644)
-        made.files.append(str(path))
+def _start_process(made: Canaries, stack: contextlib.ExitStack) -> None:
+    process = subprocess.Popen(
+        [sys.executable, "-c", SLEEPER, made.token, *made.files, made.unix],
+        stdin=subprocess.PIPE,
+        env={"CANARY": made.token},
+        start_new_session=True,
+    )
+    stack.callback(process.wait)
+    assert process.stdin is not None
+    stack.callback(process.stdin.close)
+    made.process = process.pid
 
 
 def _listen(made: Canaries, stack: contextlib.ExitStack) -> None:
-    directory = stack.enter_context(tempfile.TemporaryDirectory(prefix="ks-canary-", dir="/tmp"))
-    Path(directory).chmod(0o755)
-    made.unix, made.abstract = f"{directory}/socket", made.token
     places: dict[str, tuple[int, object]] = {
         "tcp": (socket.AF_INET, ("127.0.0.1", 0)),
         "abstract": (socket.AF_UNIX, f"\0{made.abstract}"),

@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import contextlib
 import json
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import Any
 
 import pytest
 
 from kernel_sandbox import Execution, Limits, Session
+from kernel_sandbox.engines import NAMES
 
 ATTACKER = Path(__file__).with_name("inside") / "attacker.py"
 TRY = """
@@ -46,9 +47,16 @@ SMALL = Limits(
 
 opened_sessions: set[str] = set()
 """The ids of all that were opened, for the census at the end."""
+host_processes: set[int] = set()
+"""The processes that opened sessions beside this one."""
 
 attack = pytest.mark.attack
 """attack(severity): a test that is an attack, and what it would be if it succeeded."""
+
+
+def alternating(names: Iterable[str]) -> list[tuple[str, str]]:
+    """Pair names with the engines by turns: for what no engine has a part in, once is enough."""
+    return [(NAMES[place % len(NAMES)], name) for place, name in enumerate(names)]
 
 
 @contextlib.contextmanager

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import contextlib
+import json
 import os
 import time
 from collections.abc import Iterable
@@ -9,6 +11,7 @@ from pathlib import Path
 
 from kernel_sandbox import EngineError
 from kernel_sandbox.engines import NAMES, get_engine
+from kernel_sandbox.engines.base import SandboxInfo
 from kernel_sandbox.reactor import portal
 from kernel_sandbox.run_directory import base_directory
 
@@ -23,10 +26,11 @@ def take() -> dict[str, int]:
     return {"descriptors": len(os.listdir("/proc/self/fd")), "threads": len(os.listdir("/proc/self/task"))}
 
 
-def left(before: dict[str, int], session_ids: Iterable[str]) -> list[str]:
-    """Name what is there of these sessions, and what this process holds too much of."""
+def left(before: dict[str, int], session_ids: Iterable[str], owners: Iterable[int] = ()) -> list[str]:
+    """Name what is there of these sessions and of these host processes', and what this process holds too much of."""
+    wanted, processes = set(session_ids), {os.getpid(), *owners}
     deadline = time.monotonic() + PATIENCE
-    while (found := _of_sessions(set(session_ids))) and time.monotonic() < deadline:
+    while (found := [*_of_sessions(wanted), *_of_owners(processes)]) and time.monotonic() < deadline:
         time.sleep(0.05)  # the host's kernel lets go of processes and control groups a moment after their end
     more = {name: count - before[name] for name, count in take().items()}
     return found + [f"{count} {name}" for name, count in more.items() if count > SLACK[name]]
@@ -35,11 +39,7 @@ def left(before: dict[str, int], session_ids: Iterable[str]) -> list[str]:
 def running(engine: str, session_ids: Iterable[str]) -> list[str]:
     """Name the sandboxes and processes of sessions."""
     wanted = list(session_ids)
-    try:
-        sandboxes = portal().call(get_engine(engine).sandboxes)
-    except EngineError:
-        sandboxes = []
-    found = [f"sandbox {info.id}" for info in sandboxes if info.session_id in wanted]
+    found = [f"sandbox {info.id}" for info in _sandboxes(engine) if info.session_id in wanted]
     for entry in Path("/proc").iterdir():
         if entry.name.isdigit() and entry.name != str(os.getpid()):
             try:
@@ -54,7 +54,21 @@ def _of_sessions(session_ids: set[str]) -> list[str]:
     found = [name for engine in NAMES for name in running(engine, session_ids)]
     groups = (Path(folder) for folder, _, _ in os.walk(CGROUPS))
     found += [f"control group {path}" for path in groups if any(word in path.name for word in session_ids)]
-    for owner in base_directory().glob("*/owner.json"):
-        if f'"pid": {os.getpid()},' in owner.read_text():
-            found.append(f"run directory {owner.parent}")
     return found
+
+
+def _of_owners(processes: set[int]) -> list[str]:
+    """Name the sandboxes and run directories of host processes; others may run beside them."""
+    infos = [info for engine in NAMES for info in _sandboxes(engine)]
+    found = [f"sandbox {info.id}" for info in infos if info.owner_pid in processes]
+    for path in base_directory().glob("*/owner.json"):
+        with contextlib.suppress(OSError, ValueError):  # another process's, that goes at this moment
+            found += [f"run directory {path.parent}"] if json.loads(path.read_text())["pid"] in processes else []
+    return found
+
+
+def _sandboxes(engine: str) -> list[SandboxInfo]:
+    try:
+        return portal().call(get_engine(engine).sandboxes)
+    except EngineError:
+        return []

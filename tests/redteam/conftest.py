@@ -1,7 +1,8 @@
 """Armed sessions, canaries on the host, a census at the end, and what each attack came to.
 
 KERNEL_SANDBOX_REDTEAM_REPORT names a file that gets a JSON object a line: attack, severity, engine, contained, and the
-figures that the test recorded (growth in megabytes; detection, p99 in seconds and milliseconds).
+figures that the test recorded (growth in megabytes; detection, p99 in seconds and milliseconds); control, engine,
+noticed; at the end sessions, leaks.
 """
 
 from __future__ import annotations
@@ -22,27 +23,23 @@ from . import census
 from .arena import Arena, arena
 from .canaries import Canaries
 from .canaries import canaries as planted
-from .cells import SMALL, armed, is_well, opened_sessions
+from .cells import SMALL, armed, host_processes, is_well, opened_sessions
 
 REPORT = "KERNEL_SANDBOX_REDTEAM_REPORT"
 
 
-def pytest_configure(config: pytest.Config) -> None:
-    config.addinivalue_line("markers", "attack(severity): an attack, and what it would be if it succeeded")
-
-
-@pytest.fixture(scope="session")
+@pytest.fixture(scope="package")
 def canaries() -> Iterator[Canaries]:
     with planted() as made:
         yield made
 
 
-@pytest.fixture(scope="session", autouse=True)
+@pytest.fixture(scope="package", autouse=True)
 def nothing_is_left() -> Iterator[None]:
     """What the host had before all attacks, it has after them, and no more."""
     before = census.take()
     yield
-    left = census.left(before, opened_sessions)
+    left = census.left(before, opened_sessions, host_processes)
     _write({"leaks": len(left), "sessions": len(opened_sessions)})
     assert not left
 
@@ -74,7 +71,7 @@ class Standing:
             stack.close()
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture(scope="package")
 def standing(canaries: Canaries) -> Iterator[Standing]:
     made = Standing()
     yield made
@@ -100,7 +97,7 @@ def fresh(engine: str, canaries: Canaries) -> Iterator[Session]:
         yield session
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture(scope="package")
 def arenas(canaries: Canaries) -> Iterator[dict[str, Arena]]:
     with contextlib.ExitStack() as stack:
         yield {engine: stack.enter_context(arena(engine)) for engine in NAMES}
@@ -117,19 +114,26 @@ def pytest_runtest_makereport(
     item: pytest.Item, call: pytest.CallInfo[None]
 ) -> Generator[None, pytest.TestReport, pytest.TestReport]:
     report = yield
-    marker = item.get_closest_marker("attack")
-    if marker is not None and (call.when == "call" or report.failed):
+    marker, recorded = item.get_closest_marker("attack"), dict(item.user_properties)
+    if "control" in recorded and call.when == "call":
+        engine = getattr(item, "funcargs", {}).get("engine", "")
+        _write({"control": recorded["control"], "engine": engine, "noticed": report.passed})
+    if marker is not None and not report.skipped and (call.when == "call" or report.failed):
         arguments: dict[str, Any] = getattr(item, "funcargs", {})
-        _write(
-            {
-                "attack": item.nodeid.split("::", 1)[1].replace(f"[{arguments.get('engine')}", "["),
-                "severity": marker.args[0],
-                "engine": arguments.get("engine", ""),
-                "contained": report.passed,
-                **dict(item.user_properties),
-            }
-        )
+        engine = arguments.get("engine", "")
+        record = {"attack": _name(item, engine), "severity": marker.args[0], "engine": engine}
+        _write({**record, "contained": report.passed, **recorded})
     return report
+
+
+def _name(item: pytest.Item, engine: str) -> str:
+    """The test and its parameters, without the engine."""
+    name, _, parameters = item.name.partition("[")
+    for part in (f"{engine}-", f"-{engine}", engine):
+        if engine and part in parameters:
+            parameters = parameters.replace(part, "", 1)
+            break
+    return f"{name}[{parameters}" if parameters.rstrip("]") else name
 
 
 def _write(line: dict[str, Any]) -> None:

@@ -2,15 +2,17 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import socket
+from pathlib import Path
 
 import pytest
 
 from kernel_sandbox import Session
 
 from .canaries import Canaries
-from .cells import EACCES, ENOENT, EPERM, EROFS, ask, attack
+from .cells import EACCES, ENOENT, EPERM, EROFS, armed, ask, attack
 
 READ_EVERYWHERE = """
 places = ["", "/proc/1/root", "/proc/self/root", "/proc/self/cwd/../.."]
@@ -37,6 +39,15 @@ answer(found)
 @attack("HostLeak")
 def test_files_of_the_host_are_not_there(target: Session, canaries: Canaries) -> None:
     assert ask(target, READ_EVERYWHERE, PATHS=canaries.files) == []
+
+
+@attack("HostLeak")
+def test_working_directory_of_the_host_is_not_there(engine: str, canaries: Canaries) -> None:
+    """Neither by the path that it has, nor as what an inherited working directory would lead to."""
+    with contextlib.chdir(canaries.directory), armed(engine) as session:
+        name = Path(canaries.files[-1]).name
+        assert Path(name).read_text() == canaries.token
+        assert ask(session, READ_EVERYWHERE, PATHS=[*canaries.files, name, f"/{name}"]) == []
 
 
 @attack("HostLeak")

@@ -5,6 +5,7 @@ The attacker is the kernel: it has the key, the sockets, and the id of the reque
 
 from __future__ import annotations
 
+import asyncio
 import json
 import threading
 import time
@@ -16,7 +17,7 @@ import pytest
 
 from kernel_sandbox import Execution, Limits, ProtocolViolation, Session
 
-from .cells import armed, ask, attack, is_well, strike
+from .cells import alternating, armed, ask, attack, is_well, strike
 
 SAY = "c = Connection('{channel}')\n{send}\ntime.sleep(0.05)\nprint('the end')"
 
@@ -156,8 +157,8 @@ CLEANED: dict[str, tuple[str, Look]] = {
         "say('iopub', 'error', {'ename': {}, 'evalue': [1], 'traceback': [7, None, {'x': 1}, 'line']})",
         lambda found: found.outputs[0].traceback == ("line",),  # type: ignore[union-attr]
     ),
-    "an error of two million lines": (
-        "say('iopub', 'error', {'ename': 'E', 'evalue': 'v', 'traceback': ['x'] * 300_000})",
+    "an error of seventy thousand lines": (
+        "say('iopub', 'error', {'ename': 'E', 'evalue': 'v', 'traceback': ['x'] * 70_000})",
         lambda found: len(found.outputs[0].traceback) <= 2001,  # type: ignore[union-attr]
     ),
     "a display_id of a megabyte": (
@@ -236,6 +237,48 @@ time.sleep(0.3)
     assert is_well(target)
 
 
+REPLIES: dict[str, Any] = {
+    "nothing": {},
+    "a status that is a number": {"status": 7},
+    "an error without texts": {"status": "error", "ename": {}, "evalue": [7], "traceback": "x"},
+    "an error of four megabytes": {"status": "error", "ename": "E", "evalue": "v" * 2**21, "traceback": ["t" * 2**21]},
+    "an aborted cell": {"status": "aborted"},
+    "a payload that is no list": {"status": "ok", "payload": {"source": "page"}},
+    "pages of nothing": {
+        "status": "ok",
+        "payload": [{"source": "page"}, {"source": "page", "data": {"text/plain": 7}}],
+    },
+}
+
+
+@attack("Integrity")
+@pytest.mark.parametrize("form", REPLIES)
+def test_reply_of_a_strange_shape_ends_its_cell_and_no_other(target: Session, form: str) -> None:
+    execution = send(target, "c.send(say('shell', 'execute_reply', CONTENT))", "shell", CONTENT=REPLIES[form])
+    assert execution.status in ("ok", "error", "aborted")
+    assert len(execution.text) < 2**20
+    assert is_well(target)
+    strict_notebook(target)
+
+
+LOSSES = {
+    "its connection is cut": "for number in descriptors('iopub'): copy_of(number).shutdown(socket.SHUT_RDWR)",
+    "its thread is stopped": "kernel().iopub_thread.stop()",
+    "its messages are signed with another key": "kernel().session.key = b'another'",
+}
+
+
+@attack("SelfDoS")
+@pytest.mark.parametrize(("engine", "loss"), alternating(LOSSES), indirect=["engine"])
+def test_lost_idle_ends_a_cell_all_the_same(engine: str, loss: str) -> None:
+    with armed(engine, limits=Limits(interrupt_grace=0.3)) as session:
+        started = time.monotonic()
+        assert strike(session, LOSSES[loss], timeout=2).status in ("ok", "timeout")
+        assert time.monotonic() - started < 6
+        session.restart()
+        assert is_well(session)
+
+
 FORGE = """
 head = kernel().get_parent()["header"]
 said = head["msg_id"]
@@ -309,6 +352,34 @@ def test_flood_of_prompts_asks_one_at_a_time(engine: str) -> None:
         answered.set()
     assert most == 1, f"{most} prompts at once"
     assert took < 3
+
+
+@attack("Lateral")
+def test_prompt_of_a_cell_that_is_over_is_withdrawn(engine: str) -> None:
+    """A cell that asks and ends at once would have its prompt answered with what the next cell asked for."""
+    asked: list[str] = []
+    release = threading.Event()
+
+    async def handler(prompt: str, password: bool) -> str:
+        asked.append(prompt)
+        if prompt == "trap":
+            await asyncio.to_thread(release.wait, 5)
+        return f"for {prompt}"
+
+    with armed(engine, input_handler=handler) as session:
+        source = "c.send(say('stdin', 'input_request', {'prompt': 'trap'}))"
+        assert send(session, source, "stdin").text == "the end\n"
+        deadline = time.monotonic() + 2
+        while not asked and time.monotonic() < deadline:
+            time.sleep(0.01)
+        parent = ask(session, "answer(request_id())")
+        answered = strike(session, "print(input('honest'))")
+        late = "c.send(say('stdin', 'input_request', {'prompt': 'late'}, parent=PARENT))"
+        send(session, late, "stdin", PARENT=parent)
+        release.set()
+    assert answered.text.splitlines()[-1] == "for honest"
+    assert asked[0] == "trap"
+    assert asked[1:] == ["honest"]
 
 
 @attack("HostDoS")

@@ -117,7 +117,9 @@ flags = {{"user": 0x10000000, "mount": 0x20000, "network": 0x40000000, "pid": 0x
 found = {{f"unshare {{name}}": call(NUMBER["unshare"], flag) for name, flag in flags.items()}}
 found |= {{f"clone {{name}}": call(NUMBER["clone"], flag | 17, 0, 0, 0, 0) for name, flag in flags.items()}}
 found["clone3"] = call(NUMBER["clone3"], 0, 0)
-found["setns"] = call(NUMBER["setns"], os.open("/proc/self/ns/uts", 0), 0)
+held = os.open("/proc/self/ns/uts", 0)
+found["setns"] = call(NUMBER["setns"], held, 0)
+os.close(held)
 answer(found)
 """
     found = ask(target, tried, NUMBER=number)

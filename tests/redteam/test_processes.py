@@ -210,6 +210,7 @@ TREES = {
     "a directory that cannot be entered": "os.mkdir('x'); open('x/y', 'w').close(); os.chmod('x', 0)",
     "three thousand directories in each other": "for _ in range(3000): os.mkdir('d'); os.chdir('d')",
     "a file for each inode": "for n in range(65_000): os.close(os.open(f'/tmp/{n}', os.O_CREAT | os.O_WRONLY))",
+    "places that are shut": "[os.chmod(place, 0) for place in ('/tmp', '/mnt/data', '/dev/shm', '/home/sandbox')]",
     "a link to what must stay": "os.symlink('/mnt/data', 'link'); os.symlink('/', 'root')",
     "names that are no text": "os.mkdir(b'\\xff\\n\\x1b'); os.close(os.open(b'\\xff\\n\\x1b/\\xfe', os.O_CREAT))",
 }

@@ -1,0 +1,15 @@
+"""The sandbox as MCP tools, for any client of the Model Context Protocol: one set of tools, two transports.
+
+    contract     what the tools need of whoever has the sessions
+    answers      what a tool call answers: parts to read and to see, and the same as data. Pure
+    cell_answers an execution as such an answer, within bounds. Pure
+    definitions  the tools' names, texts and schemas. Pure
+    toolbox      one tool call, from its arguments to its answer
+    progress     what a running cell tells while it runs
+    local        one session of this process: for stdio
+    stdio        the process's standard input and output, which nothing else may touch then
+    hosted       the sessions of a SessionService: for HTTP
+    mcp_server   the only door to the package mcp; knows the protocol, and nothing of sandboxes
+
+Imported by the command `kernel-sandbox mcp` and by server/app.py, where the extra `mcp` is installed.
+"""

@@ -1,0 +1,332 @@
+"""SessionPool: sessions by identifier, as many as there may be, each until it is stopped, idle or old."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import time
+from collections import Counter
+from collections.abc import AsyncIterator, Callable, Mapping
+from dataclasses import replace
+from pathlib import Path
+from types import TracebackType
+from typing import Any, Self
+
+from kernel_sandbox.errors import PoolClosed, PoolFull, SandboxError, SessionClosed, SessionNotFound
+from kernel_sandbox.policy import SandboxSpec
+from kernel_sandbox.pool.metrics import PoolMetrics
+from kernel_sandbox.pool.pooled import PooledSession
+from kernel_sandbox.pool.settings import PoolSettings
+from kernel_sandbox.pool.stock import Order, Stock
+from kernel_sandbox.session import AsyncSession
+
+GRACE = 10.0
+"""Seconds that cells get to end when the pool closes."""
+LEAST_RETRY, MOST_RETRY = 1.0, 60.0
+"""Seconds: what a refusal advises to wait is between these."""
+
+
+class SessionPool:
+    """Hands out sessions by identifier, from some that are held ready. Use it as an async context manager.
+
+    All sessions are alike: `spec` and `engine` are those of AsyncSession. `transcripts` names the notebook of an
+    identifier, or None. `on_change`, where set, is called after every change that `sessions` or `metrics` show.
+
+    `open` returns at once: sessions start in the background. Where the engine fails they are tried again.
+    """
+
+    def __init__(
+        self,
+        settings: PoolSettings | None = None,
+        *,
+        spec: SandboxSpec | None = None,
+        engine: str | None = None,
+        transcripts: Callable[[str], Path | None] | None = None,
+    ) -> None:
+        self.settings = settings or PoolSettings()
+        spec = spec or SandboxSpec()
+        self.spec = replace(spec, preload=(*(spec.preload or ()), *self.settings.preload))
+        """As given; but libraries are loaded before a session is ready, which nobody waits for."""
+        self.metrics = PoolMetrics(self._states)
+        self.on_change: Callable[[], None] | None = None
+        self._engine = engine
+        self._transcripts = transcripts
+        self._entries: dict[str, PooledSession] = {}
+        self._leaving: set[PooledSession] = set()
+        """Those whose end is on its way. Their identifiers are free."""
+        self._background: set[asyncio.Task[None]] = set()
+        self._timer: asyncio.TimerHandle | None = None
+        self._at_rest = asyncio.Event()
+        self._opened = False
+        self._stock = Stock(self.settings, self._make, self.metrics, self._changed, self._retry_after)
+        self._refusal: SandboxError | None = PoolClosed("The pool is not open: use it in an `async with` block.")
+
+    async def __aenter__(self) -> Self:
+        await self.open()
+        return self
+
+    async def __aexit__(
+        self, kind: type[BaseException] | None, value: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        await self.aclose()
+
+    async def open(self) -> None:
+        """Begin to fill the pool, and return at once."""
+        if self._opened:
+            raise PoolClosed("A pool opens once: make a new one.")
+        self._opened, self._refusal = True, None
+        self._stock.open()
+
+    async def aclose(self, *, grace: float = GRACE) -> None:
+        """Refuse what is new, give the cells that run `grace` seconds to end, then end all sessions."""
+        self._refusal = PoolClosed("The pool is closed.")
+        self._stock.refuse_all()
+        for entry in self._entries.values():
+            entry.refusal = self._refusal
+        self._changed()
+        with contextlib.suppress(TimeoutError):
+            await asyncio.wait_for(self._at_rest.wait(), grace)
+        if self._timer is not None:
+            self._timer.cancel()
+        for entry in list(self._entries.values()):
+            self._end(entry)
+        await asyncio.gather(*(entry.ended.wait() for entry in self._leaving), self._stock.aclose())
+
+    # Looking
+
+    def find(self, identifier: str) -> PooledSession | None:
+        """Give the session of an identifier, if there is one, without counting as a use of it."""
+        return self._entries.get(identifier)
+
+    @property
+    def sessions(self) -> tuple[PooledSession, ...]:
+        """All that were handed out, those that are ending included."""
+        return (*self._entries.values(), *self._leaving)
+
+    @property
+    def ready(self) -> int:
+        """How many sessions wait for somebody."""
+        return self._stock.ready
+
+    def _states(self) -> Mapping[str, int]:
+        names = ("starting", "idle", "busy", "stopping", "dead")
+        found = Counter(dict.fromkeys(names, 0))
+        found.update(entry.state for entry in self.sessions)
+        return {**found, "ready": self._stock.ready, "filling": self._stock.filling, "waiting": self._stock.waiting}
+
+    # Handing out
+
+    @contextlib.asynccontextmanager
+    async def acquire(self, identifier: str, *, create: bool = True) -> AsyncIterator[PooledSession]:
+        """Hold the session of an identifier: while it is held, it does not count as idle.
+
+        There may be several holders at once. Where there is no such session it is made, or (without `create`)
+        SessionNotFound is raised. A session that has died is started again, and its `restarted_because` says why.
+        Raises PoolFull, PoolClosed, and what AsyncSession.open raises.
+        """
+        entry = await self._hold(identifier, create)
+        try:
+            yield entry
+        finally:
+            self._let_go(entry)
+
+    async def _hold(self, identifier: str, create: bool) -> PooledSession:
+        began = time.perf_counter()
+        entry = self._entries.get(identifier)
+        while entry is not None and entry.refusal is not None and self._refusal is None:
+            await self._outlive(entry)
+            entry = self._entries.get(identifier)
+        if self._refusal is not None:
+            raise self._refusal
+        if entry is None:
+            if not create:
+                raise SessionNotFound("There is no session of this identifier.")
+            entry = self._add(identifier, began)
+        elif entry.state == "dead":
+            self._revive(entry)
+        elif not entry.in_use and entry.opening is None:
+            entry.restarted_because = None
+        entry.holders += 1
+        try:
+            await self._opened_by_now(entry)
+        except BaseException:
+            self._let_go(entry)
+            raise
+        entry.touch()
+        return entry
+
+    async def _opened_by_now(self, entry: PooledSession) -> None:
+        opening = entry.opening
+        if opening is not None:
+            await asyncio.wait([opening])  # a holder that goes away leaves it to the others
+            if not opening.cancelled():
+                opening.result()
+        if entry.refusal is not None:
+            raise entry.refusal
+
+    def _note_acquired(self, began: float, *, warm: bool) -> None:
+        seconds = time.perf_counter() - began
+        self.metrics.acquire_seconds.observe(seconds)
+        if warm:
+            self.metrics.warm_hits += 1
+            self.metrics.warm_seconds.observe(seconds)
+        else:
+            self.metrics.cold_starts += 1
+
+    async def _outlive(self, entry: PooledSession) -> None:
+        """Wait until a session that takes no more cells has ended."""
+        try:
+            await asyncio.wait_for(entry.ended.wait(), self.settings.queue_timeout)
+        except TimeoutError as exc:
+            self.metrics.refused += 1
+            raise PoolFull(
+                "The session has reached its lifetime, and its last cell still runs. Try again later.",
+                retry_after=self._retry_after(),
+            ) from exc
+
+    def _add(self, identifier: str, began: float) -> PooledSession:
+        path = self._transcripts(identifier) if self._transcripts is not None else None
+        got = self._stock.take()
+        entry = PooledSession(identifier, self.settings, self._used)
+        self._entries[identifier] = entry
+        if isinstance(got, Order):
+            entry.opening = self._in_background(self._fetch(entry, got, path, began))
+        else:
+            self._give(entry, got, path)
+            self._note_acquired(began, warm=True)
+        self._changed()
+        return entry
+
+    async def _fetch(self, entry: PooledSession, order: Order, path: Path | None, began: float) -> None:
+        try:
+            session = await self._stock.wait(order)
+        except BaseException:
+            self._take_out(entry)
+            entry.ended.set()
+            self._changed()
+            raise
+        entry.opening = None
+        self._give(entry, session, path)
+        self._note_acquired(began, warm=False)
+
+    def _give(self, entry: PooledSession, session: AsyncSession, path: Path | None) -> None:
+        session.transcript.path = path
+        session.on_death = lambda cause: self._died()
+        entry.session = session
+        self._schedule()
+
+    def _let_go(self, entry: PooledSession) -> None:
+        entry.holders -= 1
+        if entry.holders == 0 and entry.is_new and entry.opening is not None:
+            self._take_out(entry)  # nobody waits for it any more
+            entry.opening.cancel()
+        entry.touch()
+        self._schedule()
+
+    def _take_out(self, entry: PooledSession) -> None:
+        if self._entries.get(entry.identifier) is entry:
+            del self._entries[entry.identifier]
+
+    def _revive(self, entry: PooledSession) -> None:
+        """Start a dead session again: a fresh kernel, in its sandbox where that still stands."""
+        why = str(entry.session.death)
+
+        async def restart() -> None:
+            try:
+                await entry.session.restart()
+                entry.restarted_because = why
+                self.metrics.restarts += 1
+            finally:
+                entry.opening = None
+                self._changed()
+
+        entry.opening = self._in_background(restart())
+
+    def _died(self) -> None:
+        self.metrics.deaths += 1
+        self._changed()
+
+    # Ending
+
+    async def stop(self, identifier: str) -> bool:
+        """End a session, and say whether there was one. The next `acquire` of its identifier gives a fresh one."""
+        entry = self._entries.get(identifier)
+        if entry is None:
+            return False
+        self.metrics.stopped += 1
+        self._end(entry)
+        await entry.ended.wait()
+        return True
+
+    def _end(self, entry: PooledSession) -> None:
+        """Take a session out, and end it in the background."""
+        self._take_out(entry)
+        entry.stopping = True
+        entry.refusal = entry.refusal or SessionClosed("The session was stopped. Acquire it again for a fresh one.")
+        self._leaving.add(entry)
+        self._in_background(self._close(entry))
+        self._changed()
+
+    async def _close(self, entry: PooledSession) -> None:
+        if entry.opening is not None:
+            entry.opening.cancel()
+            await asyncio.wait([entry.opening])
+        if not entry.is_new:
+            await self._stock.close(entry.session)
+            self._stock.returned()
+        self._leaving.discard(entry)
+        entry.ended.set()
+        self._changed()
+
+    def _expire(self) -> None:
+        """End the sessions whose time is over, and look again when the next one's may be."""
+        self._timer = None
+        for entry in list(self._entries.values()):
+            if entry.seconds_left <= 0 and entry.opening is None:
+                entry.refusal = entry.refusal or SessionClosed("The session has reached its lifetime.")
+                self._end_if_over(entry)
+        self._schedule()
+
+    def _end_if_over(self, entry: PooledSession) -> None:
+        """End a session that takes no more cells, once its last one is over."""
+        if entry.refusal is not None and not entry.running and not entry.stopping and self._refusal is None:
+            self.metrics.expired += 1
+            self._end(entry)
+
+    def _schedule(self) -> None:
+        """Look at the sessions when the first may be due."""
+        waiting = [entry for entry in self._entries.values() if entry.refusal is None and entry.opening is None]
+        if self._timer is None and waiting and self._refusal is None:
+            soonest = min(entry.seconds_left for entry in waiting)
+            self._timer = asyncio.get_running_loop().call_later(max(0.0, soonest), self._expire)
+
+    def _used(self, entry: PooledSession) -> None:
+        self._end_if_over(entry)
+        self._changed()
+
+    def _retry_after(self) -> float:
+        """In how many seconds there may be room: when the first session ends if nobody uses it."""
+        soonest = min((entry.seconds_left for entry in self._entries.values()), default=LEAST_RETRY)
+        return min(max(soonest, LEAST_RETRY), MOST_RETRY)
+
+    # The rest
+
+    def _make(self) -> AsyncSession:
+        return AsyncSession(engine=self._engine, spec=self.spec)
+
+    def _changed(self) -> None:
+        if self._refusal is not None and not any(entry.running for entry in self._entries.values()):
+            self._at_rest.set()
+        if self.on_change is not None:
+            self.on_change()
+
+    def _in_background(self, work: Any) -> asyncio.Task[None]:
+        task: asyncio.Task[None] = asyncio.get_running_loop().create_task(work)
+        self._background.add(task)
+        task.add_done_callback(self._forget)
+        return task
+
+    def _forget(self, task: asyncio.Task[None]) -> None:
+        self._background.discard(task)
+        if not task.cancelled():
+            task.exception()  # who waits for it is told

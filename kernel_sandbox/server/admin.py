@@ -1,0 +1,91 @@
+"""What admins may do with everybody's sessions, under /v1/admin. A session is named by its owner and its identifier."""
+
+from __future__ import annotations
+
+from typing import Annotated
+
+from fastapi import APIRouter, Depends, Query, Request
+from starlette.responses import JSONResponse, Response
+
+from kernel_sandbox.server import native_models as models
+from kernel_sandbox.server.azure_descriptions import OPERATION
+from kernel_sandbox.server.doorkeeper import identity_of
+from kernel_sandbox.server.identity import Identity, require
+from kernel_sandbox.server.native import Service, notebook_answer, transcript_json
+from kernel_sandbox.server.outputs_json import session_json
+from kernel_sandbox.server.ownership import Address, address_for_admin
+from kernel_sandbox.server.service import SessionMissing
+
+
+async def admin_of(request: Request) -> Identity:
+    identity = identity_of(request)
+    require(identity, "admin")
+    return identity
+
+
+async def _address(
+    identity: Annotated[Identity, Depends(admin_of)],
+    owner: Annotated[str, Query(description="Whose session, as the list names its owner.")],
+    identifier: Annotated[str, Query(description="The session's identifier.")],
+) -> Address:
+    return address_for_admin(identity, owner, identifier)
+
+
+Anyones = Annotated[Address, Depends(_address)]
+
+router = APIRouter(prefix="/v1/admin", tags=["Administration"], responses=OPERATION, dependencies=[Depends(admin_of)])
+
+
+@router.get("/sessions", summary="List all sessions", response_model=models.OwnedSessionsAnswer)
+async def list_sessions(service: Service) -> Response:
+    """List everybody's sessions, the oldest first."""
+    told = [session_json(view) | {"owner": view.address.owner} for view in service.sessions(None)]
+    return JSONResponse({"sessions": told})
+
+
+@router.get("/session", summary="Tell about anyone's session", response_model=models.OwnedSessionAnswer)
+async def get_session(service: Service, session: Anyones) -> Response:
+    """Tell about a session. It does not count as a use."""
+    return JSONResponse({**session_json(service.describe(session)), "owner": session.owner})
+
+
+@router.get("/session/usage", summary="What anyone's session uses", response_model=models.UsageAnswer)
+async def usage(service: Service, session: Anyones) -> Response:
+    """Tell what a session's sandbox uses now."""
+    used = await service.usage(session)
+    return JSONResponse({"memory": used.memory, "data": used.data, "processes": used.processes})
+
+
+@router.delete("/session", summary="End anyone's session", status_code=204)
+async def delete_session(service: Service, session: Anyones) -> Response:
+    """End a session. Its notebook stays."""
+    await service.stop(session)
+    return Response(status_code=204)
+
+
+@router.post("/session/interrupt", summary="Interrupt anyone's cell", status_code=204)
+async def interrupt(service: Service, session: Anyones) -> Response:
+    """Interrupt the cell that runs."""
+    await service.interrupt(session)
+    return Response(status_code=204)
+
+
+@router.get("/session/notebook", summary="Download anyone's notebook", response_class=Response)
+async def notebook(service: Service, session: Anyones) -> Response:
+    """Give a session's cells and outputs as an .ipynb."""
+    return notebook_answer(await service.notebook(session), f"{session.identifier}.ipynb")
+
+
+@router.get("/transcripts", summary="List all kept notebooks", response_model=models.TranscriptsAnswer)
+async def list_transcripts(service: Service) -> Response:
+    """List everybody's kept notebooks, the newest first."""
+    return JSONResponse({"transcripts": [transcript_json(each) for each in await service.saved.of(None)]})
+
+
+@router.get("/transcripts/{transcript_id}", summary="Download anyone's kept notebook", response_class=Response)
+async def get_transcript(service: Service, transcript_id: str) -> Response:
+    """Give a kept notebook as an .ipynb."""
+    content = await service.saved.read(None, transcript_id)
+    if content is None:
+        raise SessionMissing("There is no such notebook.")
+    return notebook_answer(content, f"{transcript_id}.ipynb")

@@ -1,0 +1,166 @@
+"""The application: routes, and around them the layers that let requests in. It only composes.
+
+Paths          where the session pools' API begins in a path
+Limits         bytes, seconds, requests at once
+Doorkeeper     who sends it
+routes         azure, native, admin, live, page, mcp, and the few here
+"""
+
+from __future__ import annotations
+
+import contextlib
+from collections.abc import AsyncIterator, Awaitable, Callable
+from typing import TYPE_CHECKING, Any
+
+from fastapi import FastAPI, Request
+from fastapi.exceptions import RequestValidationError
+from starlette.exceptions import HTTPException
+from starlette.responses import HTMLResponse, JSONResponse, Response
+from starlette.routing import Route
+from starlette.types import ASGIApp, Message, Receive, Scope, Send
+
+from kernel_sandbox.errors import SandboxError
+from kernel_sandbox.server import admin, azure, live, native, page
+from kernel_sandbox.server.authenticator import Authenticator
+from kernel_sandbox.server.azure_requests import VERSIONS
+from kernel_sandbox.server.doorkeeper import Doorkeeper
+from kernel_sandbox.server.failures import Failure, InvalidVersion, failure_of
+from kernel_sandbox.server.limits import Limits
+from kernel_sandbox.server.prefixes import Paths
+from kernel_sandbox.server.reference import reference_page
+from kernel_sandbox.server.service import SessionService
+from kernel_sandbox.server.storage import StorageError
+
+if TYPE_CHECKING:
+    from kernel_sandbox.mcp.hosted import McpApplication
+
+DESCRIPTION = """Python sessions in locked-down sandboxes, over HTTP.
+
+A session is a kernel with its files: what a cell leaves behind, the next one finds. The routes under `/v1` are this
+server's own; all others are those of Azure's dynamic sessions, under any prefix, so that their published clients work
+here unchanged. Say who you are with `Authorization: Bearer …` or `x-api-key`."""
+
+# FastAPI's own would put URLs, which hold identifiers, into the spans of whoever set OpenTelemetry up in the process.
+_NO_TELEMETRY: dict[str, Any] = {
+    "telemetry": {"tracing": False, "metrics": False, "logs": False, "auto_configure": False}
+}
+_SECURE = ((b"x-content-type-options", b"nosniff"), (b"referrer-policy", b"no-referrer"))
+
+
+def create_app(
+    service: SessionService, authenticator: Authenticator, *, is_ready: Callable[[], bool] = lambda: True
+) -> FastAPI:
+    """Make the application for a service that is open. `is_ready` turns false when the server is about to end."""
+    app = FastAPI(
+        title="kernel-sandbox",
+        version="1",
+        description=DESCRIPTION,
+        docs_url=None,
+        redoc_url=None,
+        lifespan=_running,
+        **_NO_TELEMETRY,
+    )
+    app.state.service = service
+    app.state.is_ready = is_ready
+    app.include_router(native.router)
+    app.include_router(admin.router)
+    app.include_router(live.router)
+    app.include_router(page.router)
+    app.include_router(azure.router)
+    app.state.mcp = _mount_mcp(app, service)
+    _add_own_routes(app)
+    app.add_exception_handler(SandboxError, _answer_failure)
+    app.add_exception_handler(RequestValidationError, _answer_invalid)
+    app.add_exception_handler(HTTPException, _answer_http)
+    # The last one added is the outermost.
+    app.add_middleware(Doorkeeper, authenticator=authenticator, most_requests=service.settings.quota_requests)
+    app.add_middleware(Limits, settings=service.settings)
+    app.add_middleware(Paths)
+    app.add_middleware(_SecureHeaders)
+    return app
+
+
+@contextlib.asynccontextmanager
+async def _running(app: FastAPI) -> AsyncIterator[None]:
+    """Run the tools for MCP clients. The service itself is opened and closed by who makes the application."""
+    async with contextlib.nullcontext() if app.state.mcp is None else app.state.mcp.running():
+        yield
+
+
+def _mount_mcp(app: FastAPI, service: SessionService) -> McpApplication | None:
+    """Add the tools for MCP clients, where the extra `mcp` is installed."""
+    try:
+        from kernel_sandbox.mcp.hosted import mcp_application
+    except ModuleNotFoundError as exc:
+        if (exc.name or "").partition(".")[0] not in ("mcp", "mcp_types"):
+            raise
+        return None
+    application = mcp_application(service)
+    app.router.routes.append(Route("/mcp", endpoint=application, include_in_schema=False))
+    return application
+
+
+def _add_own_routes(app: FastAPI) -> None:
+    @app.get("/healthz", tags=["Operations"], summary="Is the process alive?")
+    async def healthz() -> JSONResponse:
+        return JSONResponse({"status": "ok"})
+
+    @app.get("/readyz", tags=["Operations"], summary="Can it serve?", responses={503: {"description": "Not now."}})
+    async def readyz(request: Request) -> JSONResponse:
+        """Say whether the server takes requests: not while it shuts down, nor without its database."""
+        if not request.app.state.is_ready():
+            return JSONResponse({"status": "shutting down"}, 503)
+        try:
+            await service_of(request).store.ping()
+        except StorageError:
+            return JSONResponse({"status": "the database does not answer"}, 503)
+        return JSONResponse({"status": "ready"})
+
+    @app.get("/docs", include_in_schema=False)
+    async def docs(request: Request) -> HTMLResponse:
+        """Show the routes as a page that loads nothing."""
+        headers = {"Content-Security-Policy": "default-src 'none'; style-src 'unsafe-inline'"}
+        return HTMLResponse(reference_page(request.app.openapi()), headers=headers)
+
+
+service_of = azure.service_of
+
+
+async def _answer_failure(request: Request, exc: Exception) -> Response:
+    return failure_of(exc).response()
+
+
+async def _answer_invalid(request: Request, exc: Exception) -> Response:
+    """Answer what FastAPI could not read; without the input, which may be secret or large."""
+    assert isinstance(exc, RequestValidationError)
+    first = exc.errors()[0] if exc.errors() else {}
+    where = ".".join(str(part) for part in first.get("loc", ())[1:])[:200]
+    if where == "api-version":
+        return failure_of(InvalidVersion(VERSIONS)).response()
+    message = f"{where or 'The request'}: {first.get('msg', 'not understood')}."
+    return Failure(400, "InvalidRequest", message, target=where or None).response()
+
+
+async def _answer_http(request: Request, exc: Exception) -> Response:
+    """Answer a path or a method that there is not."""
+    assert isinstance(exc, HTTPException)
+    codes = {404: "NotFound", 405: "MethodNotAllowed"}
+    return Failure(
+        exc.status_code, codes.get(exc.status_code, "InvalidRequest"), exc.detail, exc.headers or {}
+    ).response()
+
+
+class _SecureHeaders:
+    """Adds to every answer what keeps a browser from taking it for something else."""
+
+    def __init__(self, app: ASGIApp) -> None:
+        self._app = app
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        async def send_secured(message: Message) -> None:
+            if message["type"] == "http.response.start":
+                message["headers"] = [*message.get("headers", ()), *_SECURE]
+            await send(message)
+
+        handle: Callable[[Message], Awaitable[None]] = send_secured if scope["type"] == "http" else send
+        await self._app(scope, receive, handle)

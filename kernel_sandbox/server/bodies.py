@@ -1,0 +1,119 @@
+"""Bodies in and out: JSON, files of a form, files as they are. Large ones go through nameless temporary files.
+
+A nameless file is gone with the process, however that ends. Everything read here has passed `limits`.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import json
+import re
+import tempfile
+from collections.abc import AsyncIterator, Awaitable, Callable
+from typing import Any, BinaryIO, TypeVar, cast
+from urllib.parse import quote
+
+from starlette.datastructures import UploadFile
+from starlette.exceptions import HTTPException
+from starlette.requests import Request
+from starlette.responses import StreamingResponse
+
+from kernel_sandbox.server.failures import InvalidRequest, Refusal
+
+T = TypeVar("T")
+PIECE = 256 * 1024
+IN_MEMORY = 1024 * 1024
+"""Bytes of a file that are held in memory before it goes to disk."""
+MOST_FIELDS = 16
+"""Fields of a form beside the file."""
+
+
+class ClientGone(Refusal):
+    """The client went away before its answer was ready: nobody reads this."""
+
+    def __init__(self) -> None:
+        super().__init__(499, "ClientGone", "The client went away.")
+
+
+async def read_json(request: Request) -> Any:
+    """Read a body as JSON. Raises InvalidRequest."""
+    try:
+        return json.loads(await request.body())
+    except (ValueError, RecursionError) as exc:
+        raise InvalidRequest("The body is not JSON.") from exc
+
+
+@contextlib.asynccontextmanager
+async def form_file(request: Request) -> AsyncIterator[tuple[str, BinaryIO]]:
+    """Read the part `file` of a multipart form: its file name as it was sent, and its content."""
+    try:
+        form = await request.form(max_files=1, max_fields=MOST_FIELDS)
+    except HTTPException as exc:
+        raise InvalidRequest(f"The form is not understood: {exc.detail}") from exc
+    try:
+        part = form.get("file")
+        if not isinstance(part, UploadFile) or not part.filename:
+            raise InvalidRequest("Send the file as the part `file` of a form, with a file name.", target="file")
+        yield part.filename, part.file
+    finally:
+        await form.close()
+
+
+@contextlib.asynccontextmanager
+async def body_file(request: Request) -> AsyncIterator[BinaryIO]:
+    """Read a body that is a file."""
+    with tempfile.SpooledTemporaryFile(IN_MEMORY) as file:
+        async for piece in request.stream():
+            file.write(piece)
+        yield cast(BinaryIO, file)
+
+
+async def send_file(fill: Callable[[BinaryIO], Awaitable[int]], name: str) -> StreamingResponse:
+    """Answer with a file that `fill` writes. It is a download for every browser: no page of the sandbox is shown."""
+    file = tempfile.SpooledTemporaryFile(IN_MEMORY)  # noqa: SIM115 - closed when it has been sent
+    try:
+        size = await fill(cast(BinaryIO, file))
+        file.seek(0)
+    except BaseException:
+        file.close()
+        raise
+
+    async def pieces() -> AsyncIterator[bytes]:
+        with file:
+            while piece := file.read(PIECE):
+                yield piece
+
+    headers = {"Content-Length": str(size), "Content-Disposition": attachment(name)}
+    return StreamingResponse(pieces(), media_type="application/octet-stream", headers=headers)
+
+
+def attachment(name: str) -> str:
+    """Write a Content-Disposition with a file's last name, by RFC 6266 and RFC 5987."""
+    last = name.rpartition("/")[2]
+    plain = re.sub(r'[^ -~]|["\\%]', "_", last)
+    return f"attachment; filename=\"{plain}\"; filename*=UTF-8''{quote(last, safe='')}"
+
+
+async def while_connected(request: Request, work: Awaitable[T]) -> T:
+    """Await what a client waits for; cancel it when the client goes away, for nobody can read it then.
+
+    Raises ClientGone.
+    """
+    task = asyncio.ensure_future(work)
+    gone = asyncio.ensure_future(_disconnected(request))
+    try:
+        await asyncio.wait({task, gone}, return_when=asyncio.FIRST_COMPLETED)
+        if not task.done():
+            raise ClientGone
+        return task.result()
+    finally:
+        for each in (gone, task):
+            each.cancel()
+        await asyncio.gather(gone, task, return_exceptions=True)
+
+
+async def _disconnected(request: Request) -> None:
+    """Wait until the client goes away. The body must have been read."""
+    while (await request.receive())["type"] != "http.disconnect":
+        continue

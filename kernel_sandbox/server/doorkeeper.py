@@ -1,0 +1,110 @@
+"""Asks who sends a request before anything else of it is looked at, and holds each identity to its requests at a time.
+
+An ASGI layer around all routes, so that a new route cannot forget it: what is open to everybody is listed here.
+"""
+
+from __future__ import annotations
+
+import collections
+import contextlib
+from collections.abc import Iterator
+from urllib.parse import urlsplit
+
+from starlette.datastructures import Headers
+from starlette.requests import HTTPConnection
+from starlette.types import ASGIApp, Receive, Scope, Send
+
+from kernel_sandbox.server.authenticator import Authenticator
+from kernel_sandbox.server.failures import Refusal, failure_of
+from kernel_sandbox.server.identity import Forbidden, Identity, is_local_request
+
+OPEN_PATHS = frozenset({"/docs", "/openapi.json", "/healthz", "/readyz", "/", "/page/page.css", "/page/page.js"})
+"""What everybody may read: it tells nothing of any session."""
+IDENTITY = "identity"
+"""The key in the request's state."""
+TOKEN_PROTOCOL = "bearer."  # noqa: S105 - a prefix, no token
+"""What a browser puts its token behind, as a WebSocket subprotocol: it can set no header."""
+
+
+def identity_of(connection: HTTPConnection) -> Identity:
+    """Who sends a request that the doorkeeper let in."""
+    identity: Identity = connection.scope["state"][IDENTITY]
+    return identity
+
+
+class Doorkeeper:
+    """Lets requests in, or answers 401, 403, 429."""
+
+    def __init__(self, app: ASGIApp, authenticator: Authenticator, most_requests: int) -> None:
+        """`most_requests` are those of one identity at a time; 0 is no bound."""
+        self._app = app
+        self._authenticator = authenticator
+        self._most = most_requests
+        self._in_flight: collections.Counter[str] = collections.Counter()
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        if scope["type"] not in ("http", "websocket"):
+            await self._app(scope, receive, send)
+            return
+        try:
+            self._check_origin(scope)
+            if scope["path"] in OPEN_PATHS:
+                await self._app(scope, receive, send)
+                return
+            identity = await self._identify(scope)
+            with self._counted(identity):
+                scope.setdefault("state", {})[IDENTITY] = identity
+                await self._app(scope, receive, send)
+        except _Turned as turned:
+            await self._turn_away(turned.cause, scope, receive, send)
+
+    def _check_origin(self, scope: Scope) -> None:
+        """Refuse what a web page of another site sends: no program has an Origin, and the own page has its host."""
+        headers = Headers(scope=scope)
+        host, origin = headers.get("host"), headers.get("origin")
+        if self._authenticator.modes == ("open",):
+            good = is_local_request(host, origin)
+        else:
+            good = origin is None or scope["type"] == "http" or urlsplit(origin).netloc == host
+        if not good:
+            raise _Turned(Forbidden("Requests of other sites' pages are refused."))
+
+    async def _identify(self, scope: Scope) -> Identity:
+        headers = Headers(scope=scope)
+        api_key = headers.get("x-api-key") or headers.get("x-ms-apikey")
+        authorization = headers.get("authorization")
+        if scope["type"] == "websocket" and authorization is None:
+            tokens = [name for name in scope.get("subprotocols", ()) if name.startswith(TOKEN_PROTOCOL)]
+            authorization = f"Bearer {tokens[0].removeprefix(TOKEN_PROTOCOL)}" if tokens else None
+        try:
+            return await self._authenticator.identify(authorization, api_key)
+        except Exception as exc:  # whatever went wrong, nobody comes in
+            raise _Turned(exc) from exc
+
+    @contextlib.contextmanager
+    def _counted(self, identity: Identity) -> Iterator[None]:
+        if self._most and self._in_flight[identity.name] >= self._most:
+            few = f"You have {self._most} requests under way, as many as you may have: wait for one of them."
+            raise _Turned(Refusal(429, "TooManyRequests", few, retry_after=1))
+        self._in_flight[identity.name] += 1
+        try:
+            yield
+        finally:
+            self._in_flight[identity.name] -= 1
+            if not self._in_flight[identity.name]:
+                del self._in_flight[identity.name]
+
+    async def _turn_away(self, cause: Exception, scope: Scope, receive: Receive, send: Send) -> None:
+        response = failure_of(cause).response()
+        if scope["type"] == "http" or "websocket.http.response" in scope.get("extensions", {}):
+            await response(scope, receive, send)
+        else:
+            await send({"type": "websocket.close", "code": 1008})
+
+
+class _Turned(Exception):
+    """The request was turned away; `cause` says why."""
+
+    def __init__(self, cause: Exception) -> None:
+        super().__init__()
+        self.cause = cause

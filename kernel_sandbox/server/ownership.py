@@ -1,0 +1,67 @@
+"""Whose session an identifier means: an Address, and the pool's key for it. Pure.
+
+Two identities may use one identifier without seeing each other, for the key names both. Nothing here is ever logged:
+an identifier may be a secret.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Self
+
+from kernel_sandbox.errors import SandboxError
+from kernel_sandbox.server.identity import Forbidden, Identity, require
+
+LONGEST_IDENTIFIER = 256
+
+
+class InvalidIdentifier(SandboxError):
+    """What was given cannot be a session's identifier."""
+
+
+@dataclass(frozen=True, slots=True, repr=False)
+class Address:
+    """One session of one owner. Only `address_of` and `address_for_admin` make one, and they check."""
+
+    owner: str
+    """The name of the identity that the session belongs to."""
+    identifier: str
+
+    @property
+    def key(self) -> str:
+        """What the pool calls it. The length keeps ("a:b", "c") apart from ("a", "b:c")."""
+        return f"{len(self.owner)}:{self.owner}:{self.identifier}"
+
+    @classmethod
+    def from_key(cls, key: str) -> Self:
+        """Read a pool's key back."""
+        length, _, rest = key.partition(":")
+        return cls(rest[: int(length)], rest[int(length) + 1 :])
+
+
+def check_identifier(identifier: str) -> str:
+    """Give an identifier back, if it can be one: 1 to 256 characters, none of them a control character.
+
+    Raises InvalidIdentifier, which does not repeat it.
+    """
+    if not 1 <= len(identifier) <= LONGEST_IDENTIFIER:
+        raise InvalidIdentifier(f"A session's identifier has 1 to {LONGEST_IDENTIFIER} characters.")
+    if not identifier.isprintable():
+        raise InvalidIdentifier("A session's identifier holds no control characters, and no spaces but plain ones.")
+    return identifier
+
+
+def address_of(identity: Identity, identifier: str) -> Address:
+    """Name an identity's own session. Raises InvalidIdentifier, and Forbidden for one outside its scope."""
+    require(identity, "executor")
+    check_identifier(identifier)
+    if not identity.may_use(identifier):
+        # Told from the identifier alone: it says nothing about whether there is such a session.
+        raise Forbidden("This key may not use that identifier: ask for a key with its prefix.")
+    return Address(identity.name, identifier)
+
+
+def address_for_admin(identity: Identity, owner: str, identifier: str) -> Address:
+    """Name anyone's session. Raises Forbidden for who is no admin."""
+    require(identity, "admin")
+    return Address(owner, check_identifier(identifier))

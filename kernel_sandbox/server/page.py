@@ -1,0 +1,94 @@
+"""The page for people, at `/`: the sessions as they are now, their notebooks as they grow. For admins.
+
+The page itself is static and tells nothing. Its script asks the two routes here and those of `admin`, which want one.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+from functools import cache
+from importlib.resources import files
+from typing import Annotated, Any
+
+from fastapi import APIRouter, Depends, Query
+from starlette.responses import JSONResponse, Response
+
+from kernel_sandbox.errors import SandboxError
+from kernel_sandbox.server.admin import Anyones, admin_of
+from kernel_sandbox.server.cell_views import view_cell
+from kernel_sandbox.server.native import Service
+from kernel_sandbox.server.outputs_json import session_json
+from kernel_sandbox.server.service import SessionService, SessionView
+
+MOST_CELLS = 20
+"""Cells of one answer; the script asks for the next."""
+USAGE_WITHIN = 1.0
+"""Seconds in which a sandbox tells what it uses, or the page shows a dash."""
+POLICY = (
+    "default-src 'none'; script-src 'self'; style-src 'self'; img-src data:; connect-src 'self'; base-uri 'none'; "
+    "form-action 'none'; frame-ancestors 'none'"
+)
+"""https://www.w3.org/TR/CSP3/: nothing but our own script and style, and pictures that are within the data."""
+_KINDS = {"index.html": "text/html", "page.css": "text/css", "page.js": "text/javascript"}
+
+router = APIRouter(include_in_schema=False)
+
+
+@cache
+def _file(name: str) -> bytes:
+    return files("kernel_sandbox.server").joinpath("page_files", name).read_bytes()
+
+
+def _static(name: str) -> Response:
+    headers = {"content-security-policy": POLICY, "cache-control": "no-cache"}
+    return Response(_file(name), media_type=_KINDS[name], headers=headers)
+
+
+@router.get("/")
+async def index() -> Response:
+    """Give the page."""
+    return _static("index.html")
+
+
+@router.get("/page/page.css")
+async def style() -> Response:
+    """Give its style sheet."""
+    return _static("page.css")
+
+
+@router.get("/page/page.js")
+async def script() -> Response:
+    """Give its script."""
+    return _static("page.js")
+
+
+@router.get("/page/sessions", dependencies=[Depends(admin_of)])
+async def sessions(service: Service) -> Response:
+    """List all sessions, with what they use."""
+    views = service.sessions(None)
+    used = await asyncio.gather(*(_memory(service, view) for view in views))
+    told: list[dict[str, Any]] = [
+        session_json(view) | {"owner": view.address.owner, "memory": memory}
+        for view, memory in zip(views, used, strict=True)
+    ]
+    pool = {"ready": service.pool.ready, "most": service.settings.pool.sessions}
+    return _json({"sessions": told, "pool": pool})
+
+
+async def _memory(service: SessionService, view: SessionView) -> int | None:
+    with contextlib.suppress(SandboxError, TimeoutError):
+        async with asyncio.timeout(USAGE_WITHIN):
+            return (await service.usage(view.address)).memory
+    return None
+
+
+@router.get("/page/cells")
+async def cells(service: Service, session: Anyones, first: Annotated[int, Query(ge=0)] = 0) -> Response:
+    """Give cells of a session's notebook from a position on, and how many there are."""
+    total, found = service.cells(session, first, MOST_CELLS)
+    return _json({"total": total, "cells": await asyncio.to_thread(lambda: [view_cell(cell) for cell in found])})
+
+
+def _json(value: Any) -> Response:
+    return JSONResponse(value, headers={"cache-control": "no-store"})

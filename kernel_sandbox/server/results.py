@@ -1,0 +1,109 @@
+"""Executions that can be asked for later: the asynchronous ones in the store, the last synchronous ones in memory.
+
+A job runs in the background to its end whoever asked for it; what it returns is JSON in the door's own shape.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import collections
+import uuid
+from collections.abc import Awaitable, Callable, Mapping
+from typing import Any
+
+from kernel_sandbox.errors import SandboxError
+from kernel_sandbox.server.ownership import Address
+from kernel_sandbox.server.storage import ResultTooLarge, Status, Store
+
+MOST_JOBS = 64
+"""Jobs of one owner that run or wait at a time."""
+LONGEST_JOB = 800.0
+"""Seconds of a job with its wait for a turn; the store takes one that is silent for longer as lost."""
+MOST_KEPT = 256
+"""Results of synchronous executions in memory."""
+LARGEST_KEPT = 64 * 1024
+"""Characters of what one of them printed; larger ones are not kept."""
+
+Outcome = tuple[Status, Mapping[str, Any]]
+"""A final status (Succeeded, Failed) and the resource."""
+Job = Callable[[], Awaitable[Outcome]]
+
+
+class TooManyJobs(SandboxError):
+    """An owner has as many jobs under way as it may have."""
+
+    retry_after = 5
+
+
+class DuplicateExecution(SandboxError):
+    """There is an execution of that id already."""
+
+
+class Results:
+    """The executions that have an id."""
+
+    def __init__(self, store: Store) -> None:
+        self._store = store
+        self._kept: collections.OrderedDict[tuple[str, str], Outcome] = collections.OrderedDict()
+        self._jobs: dict[asyncio.Task[None], str] = {}
+
+    async def aclose(self) -> None:
+        """End the jobs; those that had not ended count as lost from now on."""
+        for job in list(self._jobs):
+            job.cancel()
+        await asyncio.gather(*self._jobs, return_exceptions=True)
+
+    @property
+    def running(self) -> int:
+        return len(self._jobs)
+
+    async def start(self, address: Address, job: Job, execution_id: str | None = None) -> str:
+        """Run a job in the background and give the id to ask for it by. Raises TooManyJobs and DuplicateExecution."""
+        if list(self._jobs.values()).count(address.owner) >= MOST_JOBS:
+            raise TooManyJobs(f"{MOST_JOBS} of your executions are under way: wait for one of them.")
+        identity = execution_id or str(uuid.uuid4())
+        await self.check_new(address, identity)
+        await self._store.save_execution(identity, address.owner, address.identifier, "Running", None)
+        task = asyncio.create_task(self._run(address, identity, job))
+        self._jobs[task] = address.owner
+        task.add_done_callback(lambda done: self._jobs.pop(done, None))
+        return identity
+
+    async def _run(self, address: Address, identity: str, job: Job) -> None:
+        status: Status
+        resource: Mapping[str, Any]
+        try:
+            async with asyncio.timeout(LONGEST_JOB):
+                status, resource = await job()
+        except SandboxError as exc:
+            status, resource = "Failed", {"error": {"code": type(exc).__name__, "message": str(exc)}}
+        except TimeoutError:
+            late = "It waited too long for its turn: fewer at a time have one each."
+            status, resource = "Failed", {"error": {"code": "Timeout", "message": late}}
+        try:
+            await self._store.save_execution(identity, address.owner, address.identifier, status, dict(resource))
+        except ResultTooLarge as exc:
+            told = {"error": {"code": "ResultTooLarge", "message": str(exc)}}
+            await self._store.save_execution(identity, address.owner, address.identifier, "Failed", told)
+
+    def keep(self, address: Address, execution_id: str, outcome: Outcome, size: int) -> None:
+        """Keep a synchronous execution for a while, if it is small."""
+        if size <= LARGEST_KEPT:
+            self._kept[address.key, execution_id] = outcome
+            while len(self._kept) > MOST_KEPT:
+                self._kept.popitem(last=False)
+
+    async def get(self, address: Address, execution_id: str) -> Outcome | None:
+        """Find an execution of that session: its status and resource; None where there is none, or no more."""
+        if (kept := self._kept.get((address.key, execution_id))) is not None:
+            return kept
+        stored = await self._store.get_execution(execution_id, address.owner, address.identifier)
+        if stored is None:
+            return None
+        lost = {"error": {"code": "ServerRestarted", "message": "The server ended before the execution did."}}
+        return stored.status, stored.result or (lost if stored.lost else {})
+
+    async def check_new(self, address: Address, execution_id: str) -> None:
+        """Raise DuplicateExecution for an id that is taken."""
+        if await self.get(address, execution_id) is not None:
+            raise DuplicateExecution("There is an execution of that id already: give each its own.")

@@ -1,0 +1,289 @@
+"""SessionService: every operation on a session, by its Address. What all doors of the server call; no HTTP here.
+
+A door gets an Address from `ownership` (which checks that the identity may have it), calls one method, and translates
+the values. Failures are SandboxErrors; `failures.py` says what they are in HTTP. No message holds an identifier.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import time
+from collections.abc import AsyncIterator, Sequence
+from dataclasses import dataclass
+from datetime import datetime
+from typing import TYPE_CHECKING, Any, BinaryIO
+
+from kernel_sandbox.cell import CellStream
+from kernel_sandbox.errors import SandboxError, SandboxFileNotFound
+from kernel_sandbox.files import FileInfo
+from kernel_sandbox.outputs import Execution
+from kernel_sandbox.pool import PooledSession, SessionNotFound, SessionPool
+from kernel_sandbox.server.image_facts import ImageFacts, read_image_facts
+from kernel_sandbox.server.ownership import Address
+from kernel_sandbox.server.results import Results
+from kernel_sandbox.server.saved import SavedTranscripts
+from kernel_sandbox.server.settings import ServerSettings
+from kernel_sandbox.server.shell import GRACE, ShellResult, shell_cell, shell_result
+from kernel_sandbox.server.storage import Store
+
+if TYPE_CHECKING:
+    from kernel_sandbox.guest_link import Usage
+
+DEFAULT_TIMEOUT = 120.0
+"""Seconds of a cell or a command that names none."""
+RETRY_AFTER = 5
+"""Seconds after which it is worth asking again, where only another request's end can help."""
+
+
+class SessionMissing(SandboxError):
+    """There is no such session; another identity's counts as none."""
+
+
+class QuotaExceeded(SandboxError):
+    """An identity has as many of something as it may have."""
+
+    def __init__(self, message: str, *, retry_after: int = RETRY_AFTER) -> None:
+        super().__init__(message)
+        self.retry_after = retry_after
+
+
+@dataclass(frozen=True, slots=True, repr=False)
+class SessionView:
+    """A session as it is told about."""
+
+    address: Address
+    created_at: datetime
+    last_used_at: datetime
+    expires_at: datetime
+    """When it ends if nobody uses it before."""
+    cells: int
+    state: str
+
+
+@dataclass(frozen=True, slots=True)
+class Ran:
+    """An execution, and what it took to get there."""
+
+    execution: Execution
+    session_id: str
+    """The sandbox's own id: not the identifier, and no secret."""
+    new_session: bool
+    preparation: float
+    """Seconds before the cell was sent: for a session, and for its turn."""
+    restarted_because: str | None = None
+    """Why the session had died before, and so begins anew: its variables are lost. Told once."""
+
+
+class SessionService:
+    """Every operation on sessions. One per server; its methods run in the event loop of the pool."""
+
+    def __init__(self, pool: SessionPool, store: Store, settings: ServerSettings, saved: SavedTranscripts) -> None:
+        self.pool = pool
+        self.store = store
+        self.settings = settings
+        self.saved = saved
+        self.results = Results(store)
+        self._untold_restarts: dict[str, str] = {}
+        self._image_facts: ImageFacts | None = None
+
+    async def aclose(self) -> None:
+        """End what runs in the background. The pool is closed by who opened it."""
+        await self.results.aclose()
+        await self.saved.flush()
+
+    # Sessions
+
+    async def create(self, address: Address) -> tuple[SessionView, bool]:
+        """Have a session: the view of it, and whether it is new.
+
+        Raises QuotaExceeded, PoolFull, and what starting a sandbox raises.
+        """
+        new = self.pool.find(address.key) is None
+        async with self._opened(address, create=True) as pooled:
+            return _view(address, pooled), new
+
+    def describe(self, address: Address) -> SessionView:
+        """Tell about a session, without counting as a use of it. Raises SessionMissing."""
+        return _view(address, self._found(address))
+
+    def sessions(self, owner: str | None) -> list[SessionView]:
+        """List the sessions of an owner, or (None) of all, the oldest first."""
+        live = [pooled for pooled in self.pool.sessions if pooled.state != "stopping"]
+        views = [_view(Address.from_key(pooled.identifier), pooled) for pooled in live]
+        mine = [view for view in views if owner is None or view.address.owner == owner]
+        return sorted(mine, key=lambda view: view.created_at)
+
+    async def stop(self, address: Address) -> None:
+        """End a session: its variables and files are gone, its notebook stays. Raises SessionMissing."""
+        self._untold_restarts.pop(address.key, None)
+        if not await self.pool.stop(address.key):
+            raise SessionMissing("There is no such session.")
+
+    async def interrupt(self, address: Address) -> None:
+        """Interrupt the cell that runs; nothing where none does. Raises SessionMissing."""
+        await self._found(address).session.interrupt()
+
+    async def restart(self, address: Address) -> SessionView:
+        """Start a fresh kernel in the session: variables are gone, files stay. Raises SessionMissing."""
+        pooled = self._found(address)
+        await pooled.session.restart()
+        return _view(address, pooled)
+
+    async def usage(self, address: Address) -> Usage:
+        """Ask a session's sandbox what it uses now. Raises SessionMissing and SandboxLost."""
+        return await self._found(address).session.usage()
+
+    # Cells
+
+    async def execute(self, address: Address, source: str, *, timeout: float | None = None, create: bool = True) -> Ran:
+        """Run a cell and wait for its end. A failing cell is data. A cancelled call interrupts its cell.
+
+        `timeout` is in seconds, at most the server's maximum. With `create` a missing session is made, else
+        SessionMissing is raised.
+        """
+        return await self._run_cell(address, source, self.seconds(timeout), create)
+
+    async def _run_cell(self, address: Address, source: str, seconds: float, create: bool) -> Ran:
+        asked, new = time.perf_counter(), self.pool.find(address.key) is None
+        async with self._opened(address, create=create) as pooled:
+            execution = await pooled.execute(source, timeout=seconds)
+            waited = max(time.perf_counter() - asked - execution.duration, 0.0)
+            self.saved.note(address, pooled.session.transcript)
+            return Ran(execution, pooled.session.id, new, waited, self.take_restart(address))
+
+    def take_restart(self, address: Address) -> str | None:
+        """Why the session had to begin anew, if nobody was told yet: each call that made it so is told once."""
+        return self._untold_restarts.pop(address.key, None)
+
+    @contextlib.asynccontextmanager
+    async def stream(
+        self, address: Address, source: str, *, timeout: float | None = None, create: bool = True
+    ) -> AsyncIterator[CellStream]:
+        """Run a cell and iterate over its outputs as they come; leaving the block early interrupts it."""
+        async with self._opened(address, create=create) as pooled:
+            stream = pooled.stream(source, timeout=self.seconds(timeout))
+            try:
+                yield stream
+            finally:
+                await stream.aclose()
+                self.saved.note(address, pooled.session.transcript)
+
+    async def run_command(
+        self,
+        address: Address,
+        command: str | Sequence[str],
+        *,
+        timeout: float | None = None,
+        posix: bool = False,
+        create: bool = True,
+    ) -> ShellResult:
+        """Run a shell command in the sandbox: a text for bash (sh, with `posix`), or its words without a shell.
+
+        It and all that it started are killed after `timeout`. It takes its turn among the cells, and stands in the
+        notebook as one.
+        """
+        seconds = self.seconds(timeout)
+        source = shell_cell(command, timeout=seconds, posix=posix)
+        ran = await self._run_cell(address, source, seconds + GRACE, create)
+        return shell_result(ran.execution, ran.restarted_because)
+
+    def seconds(self, timeout: float | None) -> float:
+        """What a cell gets that asks for `timeout`."""
+        longest = float(self.settings.max_execution_seconds)
+        return min(DEFAULT_TIMEOUT if timeout is None else timeout, longest)
+
+    # Files
+
+    async def list_files(self, address: Address, directory: str = "") -> tuple[FileInfo, ...]:
+        """List the tree below a directory of /mnt/data. A session that there is not yet has no files."""
+        if self.pool.find(address.key) is None and not directory:
+            return ()
+        async with self._opened(address, create=False) as pooled:
+            return await pooled.session.files.list(directory)
+
+    async def describe_file(self, address: Address, name: str) -> FileInfo:
+        """Tell about one file or directory. Raises SandboxFileNotFound."""
+        directory = name.rpartition("/")[0]
+        async with self._opened(address, create=False) as pooled:
+            for info in await pooled.session.files.list(directory):
+                if info.name == name:
+                    return info
+        raise SandboxFileNotFound("There is no such file under /mnt/data. List the files to see what is there.")
+
+    async def write_file(self, address: Address, name: str, file: BinaryIO, *, create: bool = True) -> FileInfo:
+        """Copy an open file into the session, replacing one of that name in one step."""
+        async with self._opened(address, create=create) as pooled:
+            return await pooled.session.files.upload(file, name)
+
+    async def read_file(self, address: Address, name: str, file: BinaryIO) -> int:
+        """Copy a file of the session to an open file, and give its size."""
+        async with self._opened(address, create=False) as pooled:
+            return await pooled.session.files.copy_to(name, file, limit=self.settings.max_upload_bytes)
+
+    async def delete_file(self, address: Address, name: str) -> None:
+        """Delete a file or an empty directory. Raises SandboxFileNotFound."""
+        async with self._opened(address, create=False) as pooled:
+            await pooled.session.files.delete(name)
+
+    # What stays
+
+    async def notebook(self, address: Address) -> bytes:
+        """Give the session's notebook, as it stands now; of one that has ended, the last that was saved.
+
+        Raises SessionMissing where there is neither.
+        """
+        pooled = self.pool.find(address.key)
+        if pooled is not None:
+            return pooled.session.transcript.to_bytes()
+        found = await self.saved.newest(address)
+        if found is None:
+            raise SessionMissing("There is no such session, and no notebook of one.")
+        return found
+
+    def cells(self, address: Address, first: int, most: int) -> tuple[int, list[dict[str, Any]]]:
+        """How many cells a session's notebook has, and `most` of them from a position on. Raises SessionMissing."""
+        transcript = self._found(address).session.transcript
+        return len(transcript.cells), transcript.cells_as_json(first, most)
+
+    async def image_facts(self) -> ImageFacts:
+        """Tell what the image holds: its Python and packages, as a session of it says; asked once."""
+        if self._image_facts is None:
+            address = Address("", "image facts")  # no identity has an empty name
+            async with self._opened(address, create=True) as pooled:
+                self._image_facts = await read_image_facts(pooled)
+            await self.pool.stop(address.key)
+        return self._image_facts
+
+    # Reaching a session
+
+    def _found(self, address: Address) -> PooledSession:
+        pooled = self.pool.find(address.key)
+        if pooled is None:
+            raise SessionMissing("There is no such session.")
+        return pooled
+
+    @contextlib.asynccontextmanager
+    async def _opened(self, address: Address, *, create: bool) -> AsyncIterator[PooledSession]:
+        """Hold a session while something is done with it, so that it does not expire meanwhile."""
+        if create:
+            self._check_quota(address)
+        async with contextlib.AsyncExitStack() as held:
+            try:
+                pooled = await held.enter_async_context(self.pool.acquire(address.key, create=create))
+            except SessionNotFound as exc:
+                raise SessionMissing("There is no such session.") from exc
+            if pooled.restarted_because is not None:
+                self._untold_restarts[address.key] = pooled.restarted_because.partition(". ")[0]
+            yield pooled
+
+    def _check_quota(self, address: Address) -> None:
+        """Hold an owner to its number of sessions. The pool lists one from the moment that it is asked for."""
+        quota = self.settings.quota_sessions
+        if quota and self.pool.find(address.key) is None and len(self.sessions(address.owner)) >= quota:
+            raise QuotaExceeded(f"You have {quota} sessions, as many as you may have: stop one of them.")
+
+
+def _view(address: Address, pooled: PooledSession) -> SessionView:
+    return SessionView(
+        address, pooled.created_at, pooled.last_used_at, pooled.expires_at, pooled.cells, str(pooled.state)
+    )

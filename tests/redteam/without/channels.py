@@ -1,0 +1,405 @@
+"""What stands between a kernel's sockets and this process: the socket directory, the gate, the session's own client."""
+
+from __future__ import annotations
+
+import asyncio
+import dataclasses
+import itertools
+import os
+import shutil
+import socket
+import subprocess
+import tempfile
+import threading
+import time
+from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
+
+import zmq
+import zmq.asyncio
+
+from kernel_sandbox import AsyncSession, Limits, ProtocolViolation, SandboxSpec, Session, cell, channels, live, zmtp
+from kernel_sandbox import run_directory as directories
+from kernel_sandbox.session import AsyncSession as Asynchronous
+from kernel_sandbox.transports import IpcTransport
+
+from ..cells import ATTACKER, TRY, ask, is_well, opened_sessions, strike
+from .guest import HASTY
+from .removal import GROWTH, Ground, Removal, growth
+from .walls import BOTH
+
+MEGABYTE = 1024**2
+
+# The socket directory
+
+
+def unlocked(ground: Ground) -> None:
+    def lock(self: directories.RunDirectory, generation: int) -> dict[int, int]:
+        with directories._opened(self.shared / str(generation)) as directory:
+            return directories._pin_all(directory)
+
+    def lock_inside(self: directories.InsideSockets, generation: int) -> dict[int, int]:
+        with directories._opened(str(generation), self._directory) as directory:
+            return directories._pin_all(directory)
+
+    ground.patch.setattr(directories.RunDirectory, "lock", lock)
+    ground.patch.setattr(directories.InsideSockets, "lock", lock_inside)
+
+
+def unpinned(ground: Ground) -> None:
+    async def dial(self: IpcTransport, port: int) -> socket.socket:
+        place = self._directory
+        inside = isinstance(place, directories.InsideSockets)
+        path = Path(f"/proc/self/fd/{place._directory}") if inside else place.shared  # type: ignore[union-attr]
+        last = max(os.listdir(path), key=int)
+        made = socket.socket(socket.AF_UNIX)
+        made.setblocking(False)
+        try:
+            await asyncio.get_running_loop().sock_connect(made, f"{path}/{last}/s-{port}")
+        except OSError:
+            made.close()
+            raise
+        return made
+
+    ground.patch.setattr(IpcTransport, "dial", dial)
+
+
+HAND_OVER = """
+directory = "/opt/kernel-sandbox/run/" + max(os.listdir("/opt/kernel-sandbox/run"))
+path = directory + "/s-1"
+with contextlib.suppress(OSError):
+    os.rename(path, directory + "/s-9")
+    os.symlink(ELSEWHERE, path)
+
+def cut():
+    for number in descriptors("shell"):
+        with contextlib.suppress(OSError):
+            socket.socket(fileno=os.dup(number)).shutdown(socket.SHUT_RDWR)
+
+threading.Timer(0.1, cut).start()  # after this cell's reply
+"""
+
+
+def lead_the_host_to_another_service(ground: Ground) -> bool:
+    """The shell socket is replaced by a link to a service of the host, and the host made to connect anew."""
+    ground.canaries.take_heard()
+    with ground.session(limits=HASTY) as session:
+        strike(session, HAND_OVER, ELSEWHERE=ground.canaries.unix).raise_for_error()
+        time.sleep(0.3)
+        session.execute("'for the kernel only'", timeout=1)
+    return bool(ground.canaries.take_heard())
+
+
+def public(ground: Ground) -> None:
+    base = Path(tempfile.mkdtemp(prefix="ks-", dir="/tmp"))
+    ground.undo.callback(shutil.rmtree, base)
+    base.chmod(0o755)
+    ground.patch.setattr(directories, "base_directory", lambda: base)
+    honest = directories.RunDirectory.__init__
+
+    def made(self: directories.RunDirectory) -> None:
+        honest(self)
+        self.path.chmod(0o755)
+
+    ground.patch.setattr(directories.RunDirectory, "__init__", made)
+
+
+NOBODY = 65_534
+CONNECT = """
+import socket, sys
+with socket.socket(socket.AF_UNIX) as client:
+    client.settimeout(3)
+    client.connect(sys.argv[1])
+    print(client.recv(10)[:1] == b"\\xff")
+"""
+
+
+def listen_in_as_another_user(ground: Ground) -> bool:
+    """Another user of this machine connects to a kernel's own socket."""
+    with ground.session() as session:
+        path = session.connection_file.parent / "k" / "1" / "s-1"
+        command = ["/usr/bin/env", "-i", "python3", "-c", CONNECT, str(path)]
+        done = subprocess.run(command, user=NOBODY, group=NOBODY, cwd="/", capture_output=True, text=True, check=False)
+        return done.stdout == "True\n"
+
+
+# The gate
+
+BOUNDLESS = 2**62
+
+
+def unbounded(ground: Ground, **bounds: int) -> None:
+    honest = live._bounds
+    ground.patch.setattr(live, "_bounds", lambda limits: dataclasses.replace(honest(limits), **bounds))
+
+
+def _grows(ground: Ground, source: str) -> bool:
+    with ground.session() as session:
+        return growth(lambda: strike(session, source, timeout=10)) > GROWTH
+
+
+def any_greeting(ground: Ground) -> None:
+    ground.patch.setattr(zmtp, "_check_greeting", lambda greeting: "")
+
+
+OLD_PARTS = """
+# A peer of ZMTP 1 (RFC 13), whose frames read as honest ones of ZMTP 3: of one message without end there, each of its
+# parts holds the length of the next message here, and the gate takes the rest for that message's body.
+SIZE = 7 * 2**20
+def part(body): return b"\\xff" + (len(body) + 1).to_bytes(8, "big") + b"\\x01" + body
+ours = bytes([LONG]) + SIZE.to_bytes(8, "big")
+def serve(client):
+    client.sendall(b"\\x01\\x00" + part(bytes(52) + bytes([COMMAND, 0]) + ours))
+    for _ in range(20): client.sendall(part(bytes(SIZE - 10) + ours))
+    time.sleep(5)
+Impostor("iopub", serve)
+time.sleep(2)
+"""
+
+
+def speak_an_older_protocol(ground: Ground) -> bool:
+    return _grows(ground, OLD_PARTS)
+
+
+def send_a_large_part(ground: Ground) -> bool:
+    size = 150 * MEGABYTE
+    send = f"c.send(bytes([LONG]) + ({size}).to_bytes(8, 'big')); c.flood(forever(bytes(2**20)), {size})"
+    return _grows(ground, f"c = Connection('iopub', patience=1)\n{send}\ntime.sleep(1)")
+
+
+def send_many_large_parts(ground: Ground) -> bool:
+    send = f"c.flood(forever(frame(bytes(7 * 2**20), MORE)), {150 * MEGABYTE})"
+    return _grows(ground, f"c = Connection('iopub', patience=1)\n{send}\ntime.sleep(1)")
+
+
+def send_many_empty_parts(ground: Ground) -> bool:
+    """Each takes two bytes on the way, and 64 in libzmq."""
+    send = "c.flood(forever(frame(b'', MORE) * 100_000), 5_000_000)"
+    return _grows(ground, f"c = Connection('iopub', patience=1)\n{send}\ntime.sleep(2)")
+
+
+def send_a_large_command(ground: Ground) -> bool:
+    size = 150 * MEGABYTE
+    head = f"bytes([LONG | COMMAND]) + ({size}).to_bytes(8, 'big')"
+    send = f"c.send({head}); c.flood(forever(bytes(2**20)), {size})"
+    return _grows(ground, f"c = Connection('iopub', patience=1)\n{send}\ntime.sleep(1)")
+
+
+def send_commands_without_end(ground: Ground) -> bool:
+    """Each costs the host an answer; 50,000 are taken as if it were nothing."""
+    send = "print(c.flood(forever(frame(b'\\x04PING\\0\\0', COMMAND) * 1000), 450_000))"
+    return _lives_on(ground, f"c = Connection('iopub', patience=2)\n{send}\ntime.sleep(0.5)")
+
+
+def send_crumbs(ground: Ground) -> bool:
+    send = "c.flood(forever(bytes([0, 1, 120]) * 1000), 60_000)"
+    return _lives_on(ground, f"c = Connection('iopub', patience=2)\n{send}\ntime.sleep(0.5)")
+
+
+def any_number_of_violations(ground: Ground) -> None:
+    ground.patch.setattr(channels, "MOST_INVALID", 10**9)
+
+
+def send_what_is_invalid(ground: Ground) -> bool:
+    """Two thousand messages that nobody honest sends, read one by one."""
+    send = "said = stream('x', key=b'another')\nfor _ in range(2000): c.send(said)"
+    return _lives_on(ground, f"c = Connection('iopub', patience=2)\n{send}\ntime.sleep(0.5)")
+
+
+def _lives_on(ground: Ground, source: str) -> bool:
+    """Whether the attack ends without the session's end."""
+    with ground.session() as session:
+        execution = strike(session, source, timeout=15)
+        assert execution.status != "dead" or isinstance(execution.cause, ProtocolViolation)
+        return execution.status == "ok"
+
+
+# The session's own client
+
+
+def _own_context(ground: Ground, option: int, value: int) -> None:
+    """A context with another option than the one that sessions share, for this run."""
+    made = channels._shared_context.__wrapped__(os.getpid())
+    made.setsockopt(option, value)
+    ground.undo.callback(made.destroy, 0)
+    ground.patch.setattr(channels, "_shared_context", lambda process: made)
+
+
+def patient_sends(ground: Ground) -> None:
+    """A send waits, for three seconds and not for ever: for this process has to go on."""
+    _own_context(ground, zmq.SNDTIMEO, 3000)
+
+
+BROKEN_OFF = """
+broken = GREETING + frame(b"\\x05READY" + b"\\x0bSocket-Type" + (2**31).to_bytes(4, "big") + b"XPUB", COMMAND)
+Impostor("shell", lambda client: (client.sendall(broken), time.sleep(9)))
+time.sleep(0.5)
+"""
+
+
+def stop_a_neighbour(ground: Ground) -> bool:
+    """libzmq gives a connection up whose handshake breaks off: whoever waits to send there waits with all others."""
+    with ground.session(limits=HASTY) as target, ground.session() as neighbour:
+        strike(target, BROKEN_OFF, timeout=3)
+        thread = threading.Thread(target=lambda: target.execute("1", timeout=0.5))
+        thread.start()
+        longest, deadline = 0.0, time.monotonic() + 2
+        while time.monotonic() < deadline:
+            started = time.monotonic()
+            neighbour.execute("1")
+            longest = max(longest, time.monotonic() - started)
+        thread.join(20)
+    return longest > 1.5
+
+
+def any_queue(ground: Ground) -> None:
+    _own_context(ground, zmq.RCVHWM, 0)
+
+
+FLOOD = """
+c = Connection("iopub", patience=0.5)
+said = stream("x" * 10**6)
+for _ in range(150):
+    if not c.send(said): break
+"""
+
+
+def flood_a_reader_who_is_away(ground: Ground) -> bool:
+    """The program that has the session computes for two seconds, in the loop that reads."""
+
+    async def compute() -> float:
+        spec = SandboxSpec(image="python", strict=False)
+        async with AsyncSession(engine=ground.engine, spec=spec) as session:
+            opened_sessions.add(session.id)
+            await session.files.write("attacker.py", ATTACKER.read_bytes())
+            await session.execute(f"{TRY}\nfrom attacker import *")
+            flooding = asyncio.ensure_future(session.execute(FLOOD, timeout=10))
+            await asyncio.sleep(0.1)
+            grown = growth(lambda: time.sleep(2))
+            await flooding
+            return grown
+
+    return asyncio.run(compute()) > GROWTH
+
+
+def countable_ids(ground: Ground) -> None:
+    counter = itertools.count(1)
+    ground.patch.setattr(channels, "uuid", SimpleNamespace(uuid4=lambda: SimpleNamespace(hex=f"{next(counter):032x}")))
+
+
+FORGE = """
+c, d = Connection("iopub"), Connection("shell")
+said = []
+for n in range(1, 60):
+    guess = f"{n:032x}"
+    said.append((stream("forged\\n", parent=guess) + say("iopub", "status", {"execution_state": "idle"}, parent=guess),
+                 say("shell", "execute_reply", {"status": "ok", "execution_count": 99, "payload": []}, parent=guess)))
+if os.fork() == 0:  # a process that never learns the id of a later cell
+    os.setsid()
+    for _ in range(100):
+        for output, reply in said: c.send(output); d.send(reply)
+        time.sleep(0.02)
+    os._exit(0)
+"""
+
+
+def answer_for_the_next_cell(ground: Ground) -> bool:
+    with ground.session() as session:
+        strike(session, FORGE).raise_for_error()
+        answered = session.execute("import time; time.sleep(0.7); print('its own')", timeout=5)
+        return answered.execution_count == 99 or "its own" not in answered.text
+
+
+def endless_grace(ground: Ground) -> None:
+    ground.patch.setattr(cell, "IDLE_GRACE", 600.0)
+
+
+def never_be_idle(ground: Ground) -> bool:
+    quiet = """
+session = kernel().session
+send = session.send
+def quiet(stream, kind, content=None, *rest, **named):
+    if kind != "status" or content["execution_state"] != "idle": return send(stream, kind, content, *rest, **named)
+session.send = quiet
+"""
+    with ground.session(limits=HASTY) as session:
+        return strike(session, quiet, timeout=3).status == "timeout"
+
+
+def no_last_step(ground: Ground) -> None:
+    async def nothing(self: Asynchronous) -> None:
+        return
+
+    ground.patch.setattr(Asynchronous, "_relaunch", nothing)
+
+
+def hear_nothing(ground: Ground) -> bool:
+    deaf = "signal.signal(signal.SIGINT, signal.SIG_IGN)\nos.kill(os.getpid(), signal.SIGSTOP)"
+    with ground.session(limits=Limits(interrupt_grace=0.2, cell_timeout=2)) as session:
+        strike(session, deaf, timeout=0.3)
+        return not is_well_soon(session)
+
+
+def is_well_soon(session: Session) -> bool:
+    return session.execute("print(6 * 7)", timeout=1).text == "42\n"
+
+
+REMOVALS = {
+    # Each of the two holds the attack alone: the other is gone in both runs.
+    "socket directory locked": Removal(
+        severity="Lateral",
+        engines=BOTH,
+        remove=unlocked,
+        succeeds=lead_the_host_to_another_service,
+        also=("sockets pinned",),
+    ),
+    "sockets pinned": Removal(
+        severity="Lateral",
+        engines=BOTH,
+        remove=unpinned,
+        succeeds=lead_the_host_to_another_service,
+        also=("socket directory locked",),
+    ),
+    # In bubblewrap the kernel's sockets are in no directory of the host's.
+    "private run directory": Removal(severity="Lateral", remove=public, succeeds=listen_in_as_another_user),
+    "gate: greeting": Removal(severity="HostDoS", remove=any_greeting, succeeds=speak_an_older_protocol),
+    # A part that is larger than all parts may be together is held by that, too.
+    "gate: frame size": Removal(
+        severity="HostDoS",
+        remove=lambda ground: unbounded(ground, frame=BOUNDLESS),
+        succeeds=send_a_large_part,
+        also=("gate: message size",),
+    ),
+    "gate: message size": Removal(
+        severity="HostDoS",
+        remove=lambda ground: unbounded(ground, message=BOUNDLESS),
+        succeeds=send_many_large_parts,
+    ),
+    "gate: parts per message": Removal(
+        severity="HostDoS", remove=lambda ground: unbounded(ground, parts=BOUNDLESS), succeeds=send_many_empty_parts
+    ),
+    "gate: command size": Removal(
+        severity="HostDoS", remove=lambda ground: unbounded(ground, command=BOUNDLESS), succeeds=send_a_large_command
+    ),
+    "gate: number of commands": Removal(
+        severity="HostDoS",
+        remove=lambda ground: unbounded(ground, commands=BOUNDLESS),
+        succeeds=send_commands_without_end,
+    ),
+    # What is too small for a message of Jupyter's is no valid one either.
+    "gate: least message size": Removal(
+        severity="PeerDoS",
+        remove=lambda ground: unbounded(ground, least=0),
+        succeeds=send_crumbs,
+        also=("bound on violations",),
+    ),
+    "bound on violations": Removal(
+        severity="PeerDoS", remove=any_number_of_violations, succeeds=send_what_is_invalid
+    ),
+    "sends never wait": Removal(severity="PeerDoS", remove=patient_sends, succeeds=stop_a_neighbour),
+    "back-pressure (RCVHWM)": Removal(severity="HostDoS", remove=any_queue, succeeds=flood_a_reader_who_is_away),
+    "random message ids": Removal(severity="Integrity", remove=countable_ids, succeeds=answer_for_the_next_cell),
+    "idle grace": Removal(severity="SelfDoS", remove=endless_grace, succeeds=never_be_idle),
+    "escalation: restart": Removal(severity="SelfDoS", remove=no_last_step, succeeds=hear_nothing),
+}

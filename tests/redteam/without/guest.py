@@ -1,0 +1,295 @@
+"""What PID 1 holds: itself, the stream to the host, the end of kernels, restarts, and the file operations."""
+
+from __future__ import annotations
+
+import contextlib
+import threading
+from typing import Any
+
+from kernel_sandbox import FileError, Limits, OutOfMemory, SandboxError, Session, files, mux
+from kernel_sandbox.artifacts import Budget
+from kernel_sandbox.live import LiveSandbox
+
+from ..cells import arm, ask, strike
+from .edits import edit_filter, edit_guest
+from .removal import GROWTH, Ground, Removal, growth
+from .walls import number
+
+HASTY = Limits(interrupt_grace=0.2)
+
+
+def dumpable_pid_1(ground: Ground) -> None:
+    edit_guest(ground, "guest.main", "prctl(PR_SET_DUMPABLE, 0", "prctl(PR_SET_DUMPABLE, 1")
+
+
+def open_the_memory_of_pid_1(ground: Ground) -> bool:
+    """For writing: PID 1 would do what the cell wants, and answer the host in its name."""
+    with ground.session() as session:
+        return bool(ask(session, "answer(error(lambda: os.close(os.open('/proc/1/mem', os.O_RDWR))))") == 0)
+
+
+def dumpable_zygote(ground: Ground) -> None:
+    dumpable = "__import__('ctypes').CDLL(None).prctl(4, 1, 0, 0, 0)"
+    edit_guest(ground, "guest.zygote", "    gc.disable()", f"    {dumpable}\n    gc.disable()")
+
+
+def open_the_memory_of_the_zygote(ground: Ground) -> bool:
+    """What is written there would be in every later kernel."""
+    write = """
+others = [pid for pid in os.listdir("/proc") if pid.isdigit() and int(pid) not in (1, os.getpid())]
+answer([error(lambda: os.close(os.open(f"/proc/{pid}/mem", os.O_RDWR))) for pid in others])
+"""
+    with ground.session() as session:
+        return 0 in ask(session, write)
+
+
+def stream_in_kernels(ground: Ground) -> None:
+    edit_guest(ground, "guest.zygote", "            close_descriptors(keep=theirs.fileno())\n", "")
+
+
+def forge_a_word_of_pid_1(ground: Ground) -> bool:
+    """On the channel that tells of exits: the kernel, which lives, is said to have died for want of memory."""
+    forge = """
+import struct
+line = json.dumps({"kernel": "k1", "exit_code": -9, "out_of_memory": True}).encode() + b"\\n"
+for channel in range(1, 9):
+    with contextlib.suppress(OSError): os.write(4, struct.pack(">IBI", channel, 2, len(line)) + line)
+time.sleep(0.5)
+"""
+    with ground.session() as session:
+        return isinstance(strike(session, forge).cause, OutOfMemory)
+
+
+def any_frame_of_the_link(ground: Ground) -> None:
+    ground.patch.setattr(mux, "MAX_FRAME", 2**31)
+    honest = mux.Channel.send
+
+    async def send(self: mux.Channel, data: bytes, **named: Any) -> bool:
+        """In pieces that the other side, which has its own bound, takes."""
+        pieces = [data[start : start + 2**17] for start in range(0, len(data), 2**17)]
+        return all([await honest(self, piece, **named) for piece in pieces])
+
+    ground.patch.setattr(mux.Channel, "send", send)
+
+
+def flood_the_link(ground: Ground) -> bool:
+    flood = """
+import struct, select
+def put(data):
+    view = memoryview(data)
+    while view:
+        if not select.select([], [4], [], 2)[1]: return False
+        try: view = view[os.write(4, view[:65536]):]
+        except BlockingIOError: pass
+        except OSError: return False
+    return True
+put(struct.pack(">IBI", 1, 2, 2**30)) and all(put(bytes(2**20)) for _ in range(150))
+"""
+    with ground.session() as session:
+        return growth(lambda: strike(session, flood)) > GROWTH
+
+
+def nobody_watches(ground: Ground) -> None:
+    async def nothing(self: LiveSandbox) -> None:
+        return
+
+    ground.patch.setattr(LiveSandbox, "_watch", nothing)
+
+
+def die_unnoticed(ground: Ground) -> bool:
+    with ground.session(limits=HASTY) as session:
+        return strike(session, "os.kill(os.getpid(), signal.SIGKILL)", timeout=1).status != "dead"
+
+
+def survivors(ground: Ground) -> None:
+    killed = "            _signal_group(kernel.pid, signal.SIGKILL)\n"
+    edit_guest(ground, "guest.kernels", "            await self.sweep()\n", killed)
+
+
+def survive_a_restart(ground: Ground) -> bool:
+    spawn = """
+if (pid := os.fork()) == 0:
+    os.setsid()
+    time.sleep(60)
+    os._exit(0)
+answer(pid)
+"""
+    with ground.session() as session:
+        pid = ask(session, spawn)
+        session.restart()
+        arm(session)
+        return bool(ask(session, "answer(os.path.exists(f'/proc/{PID}'))", PID=pid))
+
+
+def stale_places(ground: Ground) -> None:
+    edit_guest(ground, "guest.kernels", "FRESH_PLACES = (HOME,", "FRESH_PLACES = () and (HOME,")
+
+
+def infect_the_next_kernel(ground: Ground) -> bool:
+    plant = """
+import pathlib
+startup = pathlib.Path.home() / ".ipython/profile_default/startup"
+startup.mkdir(parents=True, exist_ok=True)
+(startup / "00-evil.py").write_text("infected = True")
+"""
+    with ground.session() as session:
+        strike(session, plant).raise_for_error()
+        session.restart()
+        return session.execute("print('infected' in globals())").text == "True\n"
+
+
+# Files
+
+
+def any_name(ground: Ground) -> None:
+    edit_guest(ground, "guest.files", 'if any(part in ("", ".", "..") or', "if any(")
+
+
+def read_beside_the_place(ground: Ground) -> bool:
+    with ground.session() as session, contextlib.suppress(FileError):
+        return b"root:" in session.files.read("../../etc/passwd")
+    return False
+
+
+def followed_links(ground: Ground) -> None:
+    edit_guest(ground, "guest.files", "| os.O_NOFOLLOW ", "")
+
+
+def read_through_a_link(ground: Ground) -> bool:
+    with ground.session() as session:
+        strike(session, "os.symlink('/etc/passwd', '/mnt/data/x')").raise_for_error()
+        with contextlib.suppress(FileError):
+            return b"root:" in session.files.read("x")
+    return False
+
+
+def any_kind_of_file(ground: Ground) -> None:
+    edit_guest(ground, "guest.files", "| os.O_NOFOLLOW | os.O_NONBLOCK |", "| os.O_NOFOLLOW |")
+    edit_guest(ground, "guest.files", "if not stat.S_ISREG(status.st_mode):", "if False:")
+
+
+def nodes(ground: Ground) -> None:
+    from kernel_sandbox.engines.seccomp import ALLOWED
+
+    edit_filter(ground, ALLOWED=f"{ALLOWED.rstrip()}; mknod 133 -; mknodat 259 33\n")
+
+
+def make_a_pipe_with_a_name(ground: Ground) -> bool:
+    with ground.session() as session:
+        return bool(ask(session, "answer(error(os.mkfifo, '/mnt/data/pipe'))") == 0)
+
+
+def stop_pid_1_by_a_pipe(ground: Ground) -> bool:
+    """Whoever opens a pipe without a writer waits for one, and PID 1 serves the whole session."""
+    with ground.session() as session:
+        strike(session, "os.mkfifo('/mnt/data/x')").raise_for_error()
+        reader = threading.Thread(target=_read, args=(session, "x"), daemon=True)
+        reader.start()
+        asker = threading.Thread(target=_use, args=(session,), daemon=True)
+        asker.start()
+        asker.join(1.5)
+        stopped = asker.is_alive()
+        strike(session, "os.close(os.open('/mnt/data/x', os.O_WRONLY | os.O_NONBLOCK))" if stopped else "")
+        reader.join(10)
+        asker.join(10)
+        return stopped
+
+
+def _read(session: Session, name: str) -> None:
+    with contextlib.suppress(SandboxError):
+        session.files.read(name)
+
+
+def _use(session: Session) -> None:
+    with contextlib.suppress(SandboxError):
+        session.usage()
+
+
+def any_number_of_bytes(ground: Ground) -> None:
+    ground.patch.setattr(files, "READ_LIMIT", 2**50)
+
+
+def hand_over_a_sparse_file(ground: Ground) -> bool:
+    """Of 260 MB, which take no room inside."""
+    with ground.session(limits=Limits(data_size="512m", memory="2g")) as session:
+        strike(session, "os.truncate(os.open('/mnt/data/x', os.O_CREAT | os.O_RDWR), 260 * 2**20)").raise_for_error()
+        return growth(lambda: _read(session, "x")) > GROWTH
+
+
+def uploads_in_place(ground: Ground) -> None:
+    edit_guest(ground, "guest.files", 'temporary = f".upload-{os.urandom(8).hex()}"', "temporary = parts[-1]")
+    edit_guest(ground, "guest.files", "os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW |", "os.O_CREAT | os.O_TRUNC |")
+
+
+def write_through_a_link(ground: Ground) -> bool:
+    with ground.session() as session:
+        strike(session, "os.symlink('/home/sandbox/through', '/mnt/data/x')").raise_for_error()
+        session.files.write("x", b"uploaded")
+        return bool(ask(session, "answer(os.path.exists('/home/sandbox/through'))"))
+
+
+def any_number_of_entries(ground: Ground) -> None:
+    edit_guest(ground, "guest.files", "MAX_ENTRIES = 10_000", "MAX_ENTRIES = 10**9")
+
+    async def whole(self: files.AsyncSandboxFiles, directory: str) -> files.Listing:
+        found: files.Listing = []
+        link = self._link()
+        async with link.operation("list", name=directory) as channel:
+            await link.answer(channel)
+            async for entry in files._lines(channel):
+                found += files._file_info(entry)
+        return found
+
+    ground.patch.setattr(files.AsyncSandboxFiles, "_list", whole)
+
+
+def flood_a_listing(ground: Ground) -> bool:
+    make = "for n in range(10_500): os.close(os.open(f'/mnt/data/{n}', os.O_CREAT))"
+    with ground.session() as session:
+        strike(session, make).raise_for_error()
+        with contextlib.suppress(FileError):
+            return len(session.files.list()) > 10_000
+    return False
+
+
+def any_budget(ground: Ground) -> None:
+    ground.patch.setattr(Budget, "room", lambda self, path, size: 2**40)
+
+
+REMOVALS = {
+    "PID 1 not dumpable": Removal(
+        severity="InternalRead", remove=dumpable_pid_1, succeeds=open_the_memory_of_pid_1, noticed="open /proc/1/"
+    ),
+    "zygote not dumpable": Removal(
+        severity="Integrity", remove=dumpable_zygote, succeeds=open_the_memory_of_the_zygote
+    ),
+    "host stream closed in kernels": Removal(
+        severity="Integrity", remove=stream_in_kernels, succeeds=forge_a_word_of_pid_1
+    ),
+    # Who is to break the protocol must first have the stream.
+    "guest protocol: frame size": Removal(
+        severity="HostDoS",
+        remove=any_frame_of_the_link,
+        succeeds=flood_the_link,
+        also=("host stream closed in kernels",),
+    ),
+    "death watcher": Removal(severity="SelfDoS", remove=nobody_watches, succeeds=die_unnoticed),
+    "restart leaves no survivor": Removal(severity="Integrity", remove=survivors, succeeds=survive_a_restart),
+    "fresh home": Removal(severity="Integrity", remove=stale_places, succeeds=infect_the_next_kernel),
+    "files: names resolved inside": Removal(
+        severity="InternalRead", remove=any_name, succeeds=read_beside_the_place
+    ),
+    "files: links not followed": Removal(
+        severity="InternalRead", remove=followed_links, succeeds=read_through_a_link
+    ),
+    "no nodes": Removal(severity="HostDoS", remove=nodes, succeeds=make_a_pipe_with_a_name),
+    # Of what is no regular file, only a pipe does harm, and the filter lets nobody make one.
+    "files: regular files only": Removal(
+        severity="SelfDoS", remove=any_kind_of_file, succeeds=stop_pid_1_by_a_pipe, also=("no nodes",)
+    ),
+    "files: byte cap": Removal(
+        severity="HostDoS", remove=any_number_of_bytes, succeeds=hand_over_a_sparse_file
+    ),
+    "files: uploads replace": Removal(severity="Integrity", remove=uploads_in_place, succeeds=write_through_a_link),
+    "files: listing bounded": Removal(severity="HostDoS", remove=any_number_of_entries, succeeds=flood_a_listing),
+}

@@ -1,0 +1,583 @@
+"""What the host's kernel holds of the profile: namespaces, privileges, system calls, mounts, what is seen of the host."""
+
+from __future__ import annotations
+
+import contextlib
+import ctypes
+import os
+import platform
+import shutil
+import socket
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+from kernel_sandbox import Mount, environments, live
+from kernel_sandbox.engines import bubblewrap_profile, docker
+from kernel_sandbox.engines.docker_client import connect
+from kernel_sandbox.engines.seccomp import docker_profile
+from kernel_sandbox.engines.system_calls import ALLOWED, CONDITIONAL, DENIED, parse
+
+from ..cells import EPERM, ask, strike
+from .edits import (
+    Config,
+    drop_options,
+    edit_command,
+    edit_config,
+    edit_filter,
+    edit_prepare,
+    edit_preparation,
+    edit_tmpfs,
+    set_config,
+)
+from .removal import Ground, Removal
+
+BOTH = ("docker", "bubblewrap")
+COLUMN = {"x86_64": 0, "aarch64": 1}[platform.machine()]
+IN_CHILD = """
+def in_child(work):
+    reader, writer = os.pipe()
+    if (pid := os.fork()) == 0:
+        os.write(writer, str(work()).encode())
+        os._exit(0)
+    os.close(writer)
+    told = os.read(reader, 99)
+    os.close(reader)
+    status = os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1])
+    return int(told) if told else f"ended with {status}"
+
+def call(*numbers):
+    def work():
+        ctypes.set_errno(0)
+        result = libc.syscall(*map(ctypes.c_long, numbers))
+        return ctypes.get_errno() if result == -1 else 0
+    return in_child(work)
+"""
+
+
+def number(name: str) -> int:
+    found = {**parse(ALLOWED), **parse(CONDITIONAL), **parse(DENIED)}[name][COLUMN]
+    assert found is not None
+    return found
+
+
+# Namespaces
+
+
+def no_network(ground: Ground) -> None:
+    set_config(ground, NetworkMode="host")
+    drop_options(ground, "--unshare-net")
+
+
+def reach_a_listener_of_the_host(ground: Ground) -> bool:
+    ground.canaries.take_heard()
+    with ground.session() as session:
+        call = """
+with socket.socket() as client:
+    client.settimeout(3)
+    if not error(client.connect, tuple(ADDRESS)): client.send(b"from the sandbox"); client.recv(100)
+"""
+        strike(session, call, ADDRESS=ground.canaries.tcp["tcp"]).raise_for_error()
+    return ("tcp", b"from the sandbox") in ground.canaries.take_heard()
+
+
+def see_a_process_of_the_host(ground: Ground) -> bool:
+    look = """
+found = []
+for pid in filter(str.isdigit, os.listdir("/proc")):
+    with contextlib.suppress(OSError): found.append(HALF + OTHER in open(f"/proc/{pid}/cmdline").read())
+answer(any(found))
+"""
+    token = ground.canaries.token
+    with ground.session() as session:
+        return bool(ask(session, look, HALF=token[:9], OTHER=token[9:]))
+
+
+@contextlib.contextmanager
+def shared_memory_of_the_host(text: bytes) -> Iterator[int]:
+    """A System V segment that everybody on the host may read."""
+    libc = ctypes.CDLL(None, use_errno=True)
+    libc.shmat.restype = ctypes.c_void_p
+    identifier = libc.shmget(0, 4096, 0o1666)
+    try:
+        place = libc.shmat(identifier, None, 0)
+        ctypes.memmove(place, text, len(text))
+        libc.shmdt(ctypes.c_void_p(place))
+        yield identifier
+    finally:
+        libc.shmctl(identifier, 0, None)  # IPC_RMID
+
+
+def read_shared_memory_of_the_host(ground: Ground) -> bool:
+    token = ground.canaries.token.encode()
+    read = """
+libc.shmat.restype = ctypes.c_void_p
+place = libc.shmat(ID, None, 0o10000)
+answer("" if place in (None, 2**64 - 1) else ctypes.string_at(place, SIZE).decode("latin-1"))
+"""
+    with shared_memory_of_the_host(token) as identifier, ground.session() as session:
+        return bool(ask(session, read, ID=identifier, SIZE=len(token)) == token.decode())
+
+
+def hosts_ipc(ground: Ground) -> None:
+    set_config(ground, IpcMode="host")
+    drop_options(ground, "--unshare-ipc")
+
+
+def hosts_control_groups(ground: Ground) -> None:
+    set_config(ground, CgroupnsMode="host")
+    drop_options(ground, "--unshare-cgroup-try")
+
+
+def own_hostname(ground: Ground) -> None:
+    def change(command: list[str]) -> list[str]:
+        place = command.index("--hostname")
+        return [word for word in command[:place] + command[place + 2 :] if word != "--unshare-uts"]
+
+    edit_command(ground, change)
+
+
+def learn_the_hosts_name(ground: Ground) -> bool:
+    with ground.session() as session:
+        return bool(ask(session, "answer(os.uname().nodename)") == socket.gethostname())
+
+
+def learn_where_the_engine_keeps_it(ground: Ground) -> bool:
+    with ground.session() as session:
+        paths = [line.split(":", 2)[2] for line in ask(session, "answer(open('/proc/self/cgroup').read())").split()]
+    return any("docker" in path or "kernel-sandbox" in path for path in paths)
+
+
+# Privileges
+
+
+def root(ground: Ground) -> None:
+    ground.patch.setattr(docker, "USER_RANGE", (0, 1))
+    ground.patch.setattr(bubblewrap_profile, "USER_RANGE", (0, 1))
+
+
+def one_user_for_all(ground: Ground) -> None:
+    ground.patch.setattr(docker, "USER_RANGE", (1_999_999_999, 2_000_000_000))
+    ground.patch.setattr(bubblewrap_profile, "USER_RANGE", (1_999_999_999, 2_000_000_000))
+
+
+def starve_a_neighbour(ground: Ground) -> bool:
+    """inotify instances are counted per user id."""
+    take = """
+taken = []
+while len(taken) < 3000 and (descriptor := libc.inotify_init()) >= 0: taken.append(descriptor)
+answer(len(taken))
+"""
+    with ground.session() as greedy, ground.session() as neighbour:
+        assert ask(greedy, take) >= 16
+        return bool(ask(neighbour, "answer(libc.inotify_init() == -1)"))
+
+
+def keep_capabilities(ground: Ground) -> None:
+    edit_config(ground, lambda config: config.pop("CapDrop"))
+    edit_prepare(ground, "    drop_bounding_set()\n    if", "    if")
+    edit_prepare(ground, "    drop_capabilities()\n    libc", "    libc")
+
+
+def _mounted(ground: Ground, user: int, mode: int) -> tuple[Mount, Path]:
+    """A directory of the host with a file `secret` of a user that nobody else may read."""
+    shown = ground.path / "shown"
+    shown.mkdir()
+    for path in (ground.path, shown):
+        path.chmod(0o755)
+    secret = shown / "secret"
+    secret.write_text(ground.canaries.token)
+    secret.chmod(mode)
+    os.chown(secret, user, user)
+    return Mount(shown, "shown"), shown
+
+
+READ_SECRET = """
+try: answer(open("/mnt/input/shown/secret").read())
+except OSError: answer("")
+"""
+
+
+def read_what_only_root_may(ground: Ground) -> bool:
+    mount, _ = _mounted(ground, 0, 0o600)
+    with ground.session(mounts=(mount,)) as session:
+        return bool(ask(session, READ_SECRET) == ground.canaries.token)
+
+
+def read_what_only_another_user_may(ground: Ground) -> bool:
+    """What CAP_DAC_OVERRIDE lets through; the user id 0 alone does not."""
+    mount, _ = _mounted(ground, 12_345, 0o600)
+    with ground.session(mounts=(mount,)) as session:
+        return bool(ask(session, READ_SECRET) == ground.canaries.token)
+
+
+def _edit_security(ground: Ground, change: Any) -> None:
+    edit_config(ground, lambda config: config.update(SecurityOpt=list(change(config["SecurityOpt"]))))
+
+
+def new_privileges(ground: Ground) -> None:
+    _edit_security(ground, lambda options: [option for option in options if option != "no-new-privileges"])
+
+
+def read_through_a_setuid_program(ground: Ground) -> bool:
+    """A `cat` of root's in a directory of the host reads for the cell what root alone may read."""
+    mount, shown = _mounted(ground, 0, 0o600)
+    shutil.copy(shutil.which("cat") or "/bin/cat", shown / "cat")
+    (shown / "cat").chmod(0o4755)
+    run = "done = subprocess.run([D + '/cat', D + '/secret'], capture_output=True, text=True)\nanswer(done.stdout)"
+    with ground.session(mounts=(mount,)) as session:
+        return bool(ask(session, run, D=mount.target) == ground.canaries.token)
+
+
+# System calls
+
+EVERYTHING = "BgAAAAAA/38="
+"""A filter of one instruction: RET ALLOW."""
+
+
+def unfiltered(ground: Ground) -> None:
+    def change(options: list[str]) -> list[str]:
+        return [*(option for option in options if not option.startswith("seccomp=")), "seccomp=unconfined"]
+
+    _edit_security(ground, change)
+    edit_preparation(ground, lambda config: config.update(seccomp=EVERYTHING))
+
+
+def make_a_user_namespace(ground: Ground) -> bool:
+    """In it a process has every capability, and with them most of the host kernel's code before it."""
+    with ground.session() as session:
+        return bool(ask(session, f"{IN_CHILD}\nanswer(call(N, 0x10000000))", N=number("unshare")) == 0)
+
+
+def more_families(ground: Ground) -> None:
+    from kernel_sandbox.engines.seccomp import SOCKET_FAMILIES
+
+    edit_filter(ground, SOCKET_FAMILIES={**SOCKET_FAMILIES, "AF_VSOCK": 40})
+
+
+def open_a_socket_to_the_hypervisor(ground: Ground) -> bool:
+    """AF_VSOCK reaches past every network namespace. It is made, and not connected to anything."""
+    with ground.session() as session:
+        return bool(ask(session, "answer(error(lambda: socket.socket(40, socket.SOCK_STREAM).close()))") == 0)
+
+
+def other_architectures(ground: Ground) -> None:
+    import json
+
+    def change(options: list[str]) -> list[str]:
+        profile = json.loads(docker_profile())
+        profile["architectures"] = ["SCMP_ARCH_X86_64", "SCMP_ARCH_X86"]
+        return [*(option for option in options if not option.startswith("seccomp=")), f"seccomp={json.dumps(profile)}"]
+
+    _edit_security(ground, change)
+
+    def any_architecture(config: Config) -> None:
+        import base64
+
+        program = base64.b64decode(config["seccomp"])
+        config["seccomp"] = base64.b64encode(program[3 * 8 :]).decode()  # without the look at the architecture
+
+    edit_preparation(ground, any_architecture)
+
+
+def call_by_the_32_bit_door(ground: Ground) -> bool:
+    tried = f"""{IN_CHILD}
+import mmap
+def int_0x80():
+    # push rbx; mov eax, 20 (getpid); int 0x80; pop rbx; ret
+    page = mmap.mmap(-1, 4096, prot=mmap.PROT_READ | mmap.PROT_WRITE | mmap.PROT_EXEC)
+    page.write(bytes.fromhex("53b814000000cd805bc3"))
+    result = ctypes.CFUNCTYPE(ctypes.c_int)(ctypes.addressof(ctypes.c_char.from_buffer(page)))()
+    return 0 if result == os.getpid() else 1
+answer(in_child(int_0x80))
+"""
+    with ground.session() as session:
+        return bool(ask(session, tried) == 0)
+
+
+def any_clone(ground: Ground) -> None:
+    edit_filter(ground, NAMESPACE_FLAGS=0)
+
+
+def clone_into_a_user_namespace(ground: Ground) -> bool:
+    cloned = f"{IN_CHILD}\nanswer(call(N, 0x10000000 | 17, 0, 0, 0, 0))"
+    with ground.session() as session:
+        return bool(ask(session, cloned, N=number("clone")) == 0)
+
+
+def any_ioctl(ground: Ground) -> None:
+    edit_filter(ground, TIOCSTI=0x7FFFFFFF)
+
+
+def get_through_to_the_terminals_ioctl(ground: Ground) -> bool:
+    """The host's kernel is asked to type; what it says of this descriptor (no terminal) is its own word."""
+    with ground.session() as session:
+        return bool(ask(session, f"{IN_CHILD}\nanswer(call(N, 0, 0x5412, 0))", N=number("ioctl")) != EPERM)
+
+
+# Mounts
+
+ROOT_PLACES = "/var/tmp /run/lock /var/lock /run /var/mail /opt /usr/local /"
+FILL_ROOT = """
+written = []
+for place in PLACES:
+    with contextlib.suppress(OSError):
+        path = place + "/" + NAME
+        with open(path, "wb", 0) as file: file.write(b"x" * SIZE)
+        written.append(path)
+        break
+answer(written)
+"""
+
+
+def writable_root(ground: Ground) -> None:
+    set_config(ground, ReadonlyRootfs=False)
+
+    def change(command: list[str]) -> list[str]:
+        place = next(n for n, word in enumerate(command) if word == "--ro-bind" and command[n + 2] == "/")
+        return [*command[:place], "--bind", *command[place + 1 :]]
+
+    edit_command(ground, change)
+
+
+def write_to_the_hosts_disk(ground: Ground) -> bool:
+    """A megabyte beside the sandbox's own places: in the container's layer, or in the directory that all share."""
+    name, size = f"filled-{ground.canaries.token[-8:]}", 1024 * 1024
+    with ground.session() as session:
+        written = ask(session, FILL_ROOT, PLACES=ROOT_PLACES.split(), NAME=name, SIZE=size)
+        if ground.engine == "docker":
+            label = f"org.kernel-sandbox.session={session.id}"
+            (found,) = connect().api.containers(filters={"label": label}, size=True)
+            return bool(found.get("SizeRw", 0) >= size)
+    left = [environments.find("python").root / path.lstrip("/") for path in written]
+    there = [path for path in left if path.exists()]
+    for path in there:
+        path.unlink()
+    return bool(there)
+
+
+def writable_mounts(ground: Ground) -> None:
+    def writable(config: Config) -> None:
+        for mount in config["Mounts"]:
+            mount["ReadOnly"] = False
+
+    edit_config(ground, writable)
+
+    def bind(command: list[str]) -> list[str]:
+        shown = [n for n, word in enumerate(command) if word == "--ro-bind" and command[n + 2].startswith("/mnt/")]
+        return ["--bind" if n in shown else word for n, word in enumerate(command)]
+
+    edit_command(ground, bind)
+
+
+def change_a_directory_of_the_host(ground: Ground) -> bool:
+    mount, shown = _mounted(ground, 0, 0o644)
+    shown.chmod(0o777)
+    with ground.session(mounts=(mount,)) as session:
+        strike(session, "error(lambda: open('/mnt/input/shown/new', 'w').close())").raise_for_error()
+    return (shown / "new").exists()
+
+
+def writable_settings(ground: Ground) -> None:
+    set_config(ground, ReadonlyPaths=[])
+
+
+def open_a_lever_of_the_host(ground: Ground) -> bool:
+    """Opened for writing, and not written to."""
+    pull = "answer(error(lambda: os.close(os.open('/proc/sys/vm/drop_caches', os.O_WRONLY))))"
+    with ground.session() as session:
+        return bool(ask(session, pull) == 0)
+
+
+def programs_in_places(ground: Ground) -> None:
+    edit_tmpfs(ground, lambda options: options.replace(",noexec", ",exec"))
+    edit_prepare(ground, "place, MS_NOSUID | MS_NODEV | MS_NOEXEC, options", "place, MS_NOSUID | MS_NODEV, options")
+
+
+def run_a_program_that_it_wrote(ground: Ground) -> bool:
+    plant = """
+with open("/mnt/data/program", "w") as file: file.write("#!/bin/sh\\necho ran")
+os.chmod("/mnt/data/program", 0o755)
+try: answer(subprocess.run(["/mnt/data/program"], capture_output=True, text=True).stdout)
+except OSError: answer("")
+"""
+    with ground.session() as session:
+        return bool(ask(session, plant) == "ran\n")
+
+
+def devices_in_places(ground: Ground) -> None:
+    edit_tmpfs(ground, lambda options: options.replace(",nodev", ",dev"))
+    edit_prepare(ground, "place, MS_NOSUID | MS_NODEV | MS_NOEXEC, options", "place, MS_NOSUID | MS_NOEXEC, options")
+
+
+def read_a_device_that_it_made(ground: Ground) -> bool:
+    """/dev/zero: with another number it would be the host's disk."""
+    make = """
+os.mknod("/mnt/data/device", 0o020666, os.makedev(1, 5))
+answer(error(lambda: os.read(os.open("/mnt/data/device", os.O_RDONLY), 4)))
+"""
+    with ground.session() as session:
+        return bool(ask(session, make) == 0)
+
+
+def devices_of_the_host(ground: Ground) -> None:
+    ground.patch.setattr(bubblewrap_profile, "_devices", lambda: ["--dev-bind", "/dev", "/dev"])
+
+
+def see_devices_of_the_host(ground: Ground) -> bool:
+    search = """
+found = []
+for name in os.listdir("/dev"):
+    status = os.lstat("/dev/" + name)
+    found += [name] if stat.S_ISCHR(status.st_mode) or stat.S_ISBLK(status.st_mode) else []
+answer(found)
+"""
+    harmless = {"null", "zero", "full", "random", "urandom", "tty", "console"}
+    with ground.session() as session:
+        return bool(set(ask(session, search)) - harmless)
+
+
+# What is seen of the host
+
+
+def unmasked(ground: Ground) -> None:
+    set_config(ground, MaskedPaths=[])
+    ground.patch.setattr(bubblewrap_profile, "_masks", list)
+
+
+def read_the_hosts_command_line(ground: Ground) -> bool:
+    with ground.session() as session:
+        read = "try: answer(open('/proc/cmdline').read())\nexcept OSError: answer('')"
+        return bool(ask(session, read) == Path("/proc/cmdline").read_text())
+
+
+def hosts_environment(ground: Ground) -> None:
+    honest = live.kernel_environment
+    ground.patch.setattr(live, "kernel_environment", lambda spec: {**os.environ, **honest(spec)})
+
+
+def read_the_hosts_key(ground: Ground) -> bool:
+    with ground.session() as session:
+        return bool(ask(session, "answer(os.environ.get('KERNEL_SANDBOX_CANARY'))") == ground.canaries.token)
+
+
+REMOVALS = {
+    "no network": Removal(
+        severity="Lateral",
+        engines=BOTH,
+        remove=no_network,
+        succeeds=reach_a_listener_of_the_host,
+        noticed="there are interfaces",
+    ),
+    # Not with bubblewrap: its --as-pid-1, and so the guest, needs the namespace.
+    "pid namespace": Removal(
+        severity="HostLeak",
+        remove=lambda ground: set_config(ground, PidMode="host"),
+        succeeds=see_a_process_of_the_host,
+    ),
+    # The filter refuses the calls of System V, too.
+    "ipc namespace": Removal(
+        severity="Lateral",
+        engines=BOTH,
+        remove=hosts_ipc,
+        succeeds=read_shared_memory_of_the_host,
+        also=("seccomp allow-list",),
+    ),
+    # Docker takes no name of its own for a container in the host's.
+    "uts namespace": Removal(
+        severity="HostLeak", engines=("bubblewrap",), remove=own_hostname, succeeds=learn_the_hosts_name
+    ),
+    "cgroup namespace": Removal(
+        severity="HostLeak",
+        engines=BOTH,
+        remove=hosts_control_groups,
+        succeeds=learn_where_the_engine_keeps_it,
+    ),
+    "not root": Removal(
+        severity="HostLeak", engines=BOTH, remove=root, succeeds=read_what_only_root_may, noticed="it runs as user 0"
+    ),
+    "uid of its own": Removal(severity="PeerDoS", engines=BOTH, remove=one_user_for_all, succeeds=starve_a_neighbour),
+    # Whoever is not root has no use of a capability unless something gives it to him.
+    "drop all capabilities": Removal(
+        severity="HostLeak",
+        engines=BOTH,
+        remove=keep_capabilities,
+        succeeds=read_what_only_another_user_may,
+        also=("not root",),
+        noticed="CapBnd",
+    ),
+    # bubblewrap sets it by itself, and no option of its takes it away.
+    "no-new-privileges": Removal(
+        severity="Escape",
+        remove=new_privileges,
+        succeeds=read_through_a_setuid_program,
+        noticed="NoNewPrivs is not set",
+    ),
+    "seccomp allow-list": Removal(
+        severity="Escape",
+        engines=BOTH,
+        remove=unfiltered,
+        succeeds=make_a_user_namespace,
+        noticed="io_uring can be used",
+    ),
+    "socket families": Removal(
+        severity="Escape",
+        engines=BOTH,
+        remove=more_families,
+        succeeds=open_a_socket_to_the_hypervisor,
+        noticed="vsock can be used",
+    ),
+    "native architecture only": Removal(
+        severity="Escape", engines=BOTH, remove=other_architectures, succeeds=call_by_the_32_bit_door
+    ),
+    "namespaces refused": Removal(
+        severity="Escape", engines=BOTH, remove=any_clone, succeeds=clone_into_a_user_namespace
+    ),
+    "TIOCSTI refused": Removal(
+        severity="Escape", engines=BOTH, remove=any_ioctl, succeeds=get_through_to_the_terminals_ioctl
+    ),
+    # Without a user of root's there is little in it that the sandbox's may write.
+    "read-only root": Removal(
+        severity="HostDoS",
+        engines=BOTH,
+        remove=writable_root,
+        succeeds=write_to_the_hosts_disk,
+        also=("not root",),
+        noticed="possible: write /",
+    ),
+    "read-only mounts": Removal(
+        severity="Escape", engines=BOTH, remove=writable_mounts, succeeds=change_a_directory_of_the_host
+    ),
+    # The files are root's. bubblewrap covers them by itself, beside prepare.py.
+    "kernel settings read-only": Removal(
+        severity="Escape", remove=writable_settings, succeeds=open_a_lever_of_the_host, also=("not root",)
+    ),
+    "noexec mounts": Removal(
+        severity="Escape",
+        engines=BOTH,
+        remove=programs_in_places,
+        succeeds=run_a_program_that_it_wrote,
+        noticed="lacks noexec",
+    ),
+    # To make one takes root, a capability, and a call that the filter refuses.
+    "nodev mounts": Removal(
+        severity="Escape",
+        engines=BOTH,
+        remove=devices_in_places,
+        succeeds=read_a_device_that_it_made,
+        also=("not root", "drop all capabilities", "seccomp allow-list"),
+        noticed="nodev",
+    ),
+    # Docker's own /dev is the engine's, and nothing of the profile.
+    "devices of its own": Removal(
+        severity="Escape", engines=("bubblewrap",), remove=devices_of_the_host, succeeds=see_devices_of_the_host
+    ),
+    "masked paths": Removal(
+        severity="HostLeak",
+        engines=BOTH,
+        remove=unmasked,
+        succeeds=read_the_hosts_command_line,
+        noticed="readable: /proc/",
+    ),
+    "environment allow-list": Removal(severity="HostLeak", remove=hosts_environment, succeeds=read_the_hosts_key),
+}

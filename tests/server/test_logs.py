@@ -1,0 +1,177 @@
+"""The log and the traces: what stands in them, and above all what does not."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+import threading
+from collections.abc import Iterator
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from typing import Any
+
+import pytest
+from opentelemetry.proto.collector.trace.v1.trace_service_pb2 import ExportTraceServiceRequest
+
+from kernel_sandbox.server.logs import session_digest
+from kernel_sandbox.server.traces import Tracing
+
+CANARY = "canary-7f3a"
+
+
+def logged(source: str, log_format: str = "json") -> list[str]:
+    """The lines that a process writes. (A log is a thing of the whole process, and this one has pytest's.)"""
+    head = (
+        "import asyncio, logging\nfrom kernel_sandbox.server.logs import *\n"
+        f"set_up({log_format!r})\nCANARY = {CANARY!r}\n"
+    )
+    done = subprocess.run(
+        [sys.executable, "-W", "error", "-c", head + source], capture_output=True, text=True, timeout=60, check=True
+    )
+    assert done.stdout == ""
+    return done.stderr.splitlines()
+
+
+def entries(source: str) -> list[dict[str, Any]]:
+    return [json.loads(line) for line in logged(source)]
+
+
+def test_request_is_one_line_of_json() -> None:
+    source = "log_request('POST', '/v1/sessions/{id}', 200, 0.01234, session=CANARY, identity='key:alice')\n"
+    found = entries(source * 2 + "log_request('GET', '/health', 200, 0.001)\n")
+    first, second, bare = found
+    assert (first["event"], first["level"], first["method"], first["route"]) == (
+        "request",
+        "info",
+        "POST",
+        "/v1/sessions/{id}",
+    )
+    assert (first["status"], first["ms"], first["identity"]) == (200, 12.3, "key:alice")
+    assert len(first["session"]) == 8
+    assert first["session"] == second["session"]
+    assert "session" not in bare
+    assert "identity" not in bare
+    assert CANARY not in json.dumps(found)
+
+
+def test_digest_of_a_session_differs_from_process_to_process() -> None:
+    source = "log_request('GET', '/', 200, 0.0, session=CANARY)\n"
+    digests = {entries(source)[0]["session"] for _ in range(2)} | {session_digest(CANARY)}
+    assert len(digests) == 3
+    assert session_digest(CANARY) == session_digest(CANARY) != session_digest(CANARY + "x")
+    assert session_digest("\ud800")
+
+
+def test_other_libraries_say_their_own_words_only() -> None:
+    found = entries(
+        """
+access = logging.getLogger("uvicorn.error")
+access.info('%s - "WebSocket %s" [accepted]', ("127.0.0.1", 1), "/v1/sessions/" + CANARY)
+logging.getLogger("asyncio").error("Task exception was never retrieved\\nfuture: " + CANARY)
+logging.getLogger("httpx").warning("HTTP Request: %s", CANARY)
+logging.getLogger("other").warning({"url": CANARY})
+logging.getLogger("httpx").info("not shown %s", CANARY)
+"""
+    )
+    assert [entry["event"] for entry in found] == [
+        '%s - "WebSocket %s" [accepted]',
+        "Task exception was never retrieved",
+        "HTTP Request: %s",
+        "dict",
+    ]
+    assert CANARY not in json.dumps(found)
+
+
+def test_exception_is_its_type_and_place_without_its_words() -> None:
+    found = entries(
+        """
+class Trouble(Exception):
+    pass
+
+def inner():
+    raise Trouble(CANARY) from ValueError(CANARY)
+
+try:
+    inner()
+except Trouble as exc:
+    log_failure("request failed", exc, route="/v1")
+    logging.getLogger("uvicorn.error").error("Exception in ASGI application\\n", exc_info=exc)
+"""
+    )
+    assert [entry["event"] for entry in found] == ["request failed", "Exception in ASGI application"]
+    for entry in found:
+        assert entry["error"] == "__main__.Trouble"
+        assert entry["where"][-1].endswith(" inner")
+    assert CANARY not in json.dumps(found)
+
+
+@pytest.mark.parametrize("log_format", ["json", "text"])
+def test_value_cannot_make_a_line_of_its_own(log_format: str) -> None:
+    lines = logged(
+        r"log_request('GET', '/', 200, 0.0, identity='oidc:x a\nlevel=error \x1b[31m status=500')", log_format
+    )
+    assert len(lines) == 1
+    assert "\x1b" not in lines[0]
+
+
+def test_text_shows_the_same_fields() -> None:
+    line = logged("log_event('started', port=8000, host='127.0.0.1', modes='keys, oidc', nothing=None)", "text")[0]
+    assert line.endswith('INFO started port=8000 host=127.0.0.1 modes="keys, oidc"')
+
+
+# Traces
+
+
+@pytest.fixture
+def collector() -> Iterator[tuple[str, list[bytes]]]:
+    received: list[bytes] = []
+
+    class Handler(BaseHTTPRequestHandler):
+        def do_POST(self) -> None:
+            received.append(self.rfile.read(int(self.headers["Content-Length"])))
+            self.send_response(200)
+            self.send_header("Content-Length", "0")
+            self.end_headers()
+
+        def log_message(self, format: str, *args: Any) -> None:
+            """Say nothing."""
+
+    server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
+    thread = threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.02})
+    thread.start()
+    yield f"http://127.0.0.1:{server.server_port}/v1/traces", received
+    server.shutdown()
+    server.server_close()
+    thread.join()
+
+
+def test_spans_reach_the_collector_without_data(collector: tuple[str, list[bytes]]) -> None:
+    endpoint, received = collector
+    tracing = Tracing(endpoint)
+    with tracing.span("request", route="/v1/sessions/{id}") as outer:
+        with pytest.raises(ValueError, match=CANARY), tracing.span("execute"):
+            raise ValueError(CANARY)
+        outer.set("status", 500)
+    tracing.close()
+    spans: dict[str, Any] = {}
+    for body in received:
+        for resource in ExportTraceServiceRequest.FromString(body).resource_spans:
+            assert [attribute.key for attribute in resource.resource.attributes] == ["service.name"]
+            spans |= {span.name: span for scope in resource.scope_spans for span in scope.spans}
+    assert set(spans) == {"request", "execute"}
+    assert spans["execute"].parent_span_id == spans["request"].span_id
+    assert {a.key: a.value.int_value or a.value.string_value for a in spans["request"].attributes} == {
+        "route": "/v1/sessions/{id}",
+        "status": 500,
+    }
+    assert [(a.key, a.value.string_value) for a in spans["execute"].attributes] == [("error.type", "ValueError")]
+    assert not any(CANARY.encode() in body for body in received)
+
+
+def test_tracing_without_an_endpoint_needs_nothing() -> None:
+    source = (
+        "import sys\nfrom kernel_sandbox.server.traces import Tracing\ntracing = Tracing(None)\n"
+        "with tracing.span('x', a=1) as span: span.set('b', 2)\ntracing.close()\n"
+        "sys.exit('opentelemetry' in sys.modules)"
+    )
+    assert subprocess.run([sys.executable, "-c", source], timeout=60, check=False).returncode == 0

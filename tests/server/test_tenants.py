@@ -1,0 +1,203 @@
+"""Two tenants cannot see each other, on any route that there is: for one of them, the other's session is missing.
+
+The routes are read off the application, so that a new one cannot be forgotten: it fails here until it has been thought
+about.
+"""
+
+from __future__ import annotations
+
+import json
+import re
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import httpx
+import pytest
+from starlette.routing import BaseRoute, Route, WebSocketRoute
+from websockets.exceptions import InvalidStatus
+from websockets.sync.client import connect
+
+from kernel_sandbox.pool import PoolSettings, SessionPool
+from kernel_sandbox.server.app import create_app
+from kernel_sandbox.server.authenticator import Authenticator
+from kernel_sandbox.server.doorkeeper import OPEN_PATHS
+from kernel_sandbox.server.saved import SavedTranscripts
+from kernel_sandbox.server.service import SessionService
+from kernel_sandbox.server.settings import ServerSettings
+from kernel_sandbox.server.storage import Store
+from tests.server.running import GEN1, GEN2, Running, issue_key, running
+
+SHARED, MISSING = "the-shared-name", "a-missing-name"
+SECRET = "what only alice knows"
+CODE = "import os; ('secret' in globals(), os.listdir('/mnt/data'))"
+
+BODIES: dict[str, Any] = {
+    "/code/execute": {"properties": {"code": CODE}},
+    "/python/execute": {"properties": {"identifier": "IDENTIFIER", "pythonCode": CODE}},
+    "/executions": {"code": CODE},
+    "/v1/sessions": {"id": "IDENTIFIER"},
+    "/v1/sessions/{session_id}/execute": {"source": CODE},
+    "/v1/sessions/{session_id}/shell": {"command": "ls /mnt/data"},
+}
+
+
+@dataclass(frozen=True)
+class Tenants:
+    server: Running
+    alice: str
+    bob: str
+    admin: str
+    execution: str
+    transcript: str
+
+
+def flat(routes: Iterable[BaseRoute]) -> Iterator[BaseRoute]:
+    """Routes, and those of included routers: FastAPI keeps these whole."""
+    for route in routes:
+        included = getattr(route, "original_router", None)
+        if included is None:
+            yield route
+        else:
+            yield from flat(included.routes)
+
+
+def all_routes() -> Iterator[BaseRoute]:
+    """The routes of an application; none of it is opened."""
+    settings, store = ServerSettings(), Store("unused")
+    saved = SavedTranscripts(store, Path("unused"), days=None)
+    service = SessionService(SessionPool(), store, settings, saved)
+    yield from flat(create_app(service, Authenticator(settings, store)).routes)
+
+
+def operations() -> list[tuple[str, str]]:
+    """Method and path of every route that is for somebody known."""
+    found = []
+    for route in all_routes():
+        if isinstance(route, WebSocketRoute):
+            found.append(("WEBSOCKET", route.path))
+        elif isinstance(route, Route):
+            found += [(method, route.path) for method in sorted(route.methods or ()) if method not in ("HEAD", "OPTIONS")]
+        else:
+            raise AssertionError(f"{route} is of a kind that this test does not know")
+    return [(method, path) for method, path in found if path not in OPEN_PATHS]
+
+
+OPERATIONS = operations()
+
+
+@pytest.fixture(scope="module")
+def tenants(server_engine: str, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Tenants]:
+    directory = tmp_path_factory.mktemp("tenants")
+    alice, bob = issue_key(directory, "alice"), issue_key(directory, "bob")
+    admin = issue_key(directory, "root", roles=("admin",))
+    with running(directory, engine=server_engine, keys="on", pool=PoolSettings(ready=2, sessions=8)) as server:
+        with server.client(alice) as client:
+            client.post("/v1/sessions", json={"id": SHARED}).raise_for_status()
+            cell = {"source": f"secret = {SECRET!r}; print(secret)"}
+            client.post(f"/v1/sessions/{SHARED}/execute", json=cell).raise_for_status()
+            client.put(f"/v1/sessions/{SHARED}/files/secret.txt", content=SECRET.encode()).raise_for_status()
+            query = {"identifier": SHARED, "api-version": GEN2}
+            execution = client.post("/executions", params=query, json={"code": "secret"}).json()["id"]
+            transcript = client.get("/v1/transcripts").json()["transcripts"][0]["id"]
+        yield Tenants(server, alice, bob, admin, execution, transcript)
+
+
+def ask(tenants: Tenants, key: str | None, method: str, path: str, identifier: str) -> httpx.Response:
+    """Call a route about a session, with all names that are alice's."""
+    names = {"session_id": identifier, "name": "secret.txt", "execution_id": tenants.execution}
+    names["transcript_id"] = tenants.transcript if identifier == SHARED else "20200101-000000-000000000000"
+    url = re.sub(r"{(\w+)(:path)?}", lambda found: names[found[1]], path)
+    query = {"identifier": identifier, "owner": "key:alice", "api-version": GEN2}
+    if url.startswith("/code/"):
+        query["api-version"] = GEN1
+    options: dict[str, Any] = {"params": query}
+    if method in ("POST", "PUT"):
+        body = BODIES.get(path)
+        if path in ("/files", "/files/upload"):
+            options["files"] = {"file": ("theirs.txt", b"theirs")}
+        elif method == "PUT":
+            options["content"] = b"overwritten"
+        elif body is not None:
+            options["content"] = json.dumps(body).replace("IDENTIFIER", identifier)
+            options["headers"] = {"content-type": "application/json"}
+    with tenants.server.client(key) as client:
+        answer = client.request(method, url, **options)
+        # What the caller itself has made by this must not be what the next call finds.
+        if key == tenants.bob:
+            client.delete("/session", params={"identifier": identifier, "api-version": GEN2})
+    return answer
+
+
+def comparable(answer: httpx.Response, identifier: str) -> tuple[int, str]:
+    text = answer.text.replace(identifier, "IDENTIFIER")
+    return answer.status_code, re.sub(r"[0-9a-f]{8}-[0-9a-f-]{27}|[0-9a-f]{8,}|\d+", "0", text)
+
+
+@pytest.mark.parametrize(("method", "path"), [each for each in OPERATIONS if each[0] != "WEBSOCKET"])
+def test_session_of_another_answers_as_a_missing_one(tenants: Tenants, method: str, path: str) -> None:
+    for_shared = ask(tenants, tenants.bob, method, path, SHARED)
+    for_missing = ask(tenants, tenants.bob, method, path, MISSING)
+    assert SECRET not in for_shared.text
+    assert "alice" not in for_shared.text
+    assert comparable(for_shared, SHARED) == comparable(for_missing, MISSING)
+    assert for_shared.status_code < 500
+
+
+@pytest.mark.parametrize(("method", "path"), [each for each in OPERATIONS if each[0] != "WEBSOCKET"])
+def test_route_asks_who_it_is(tenants: Tenants, method: str, path: str) -> None:
+    for wrong in (None, "ks_not-a-key", tenants.alice[:-1] + ("a" if tenants.alice[-1] != "a" else "b")):
+        answer = ask(tenants, wrong, method, path, SHARED)
+        assert answer.status_code == 401, path
+        assert answer.json()["error"]["code"] == "Unauthorized"
+        assert answer.headers["www-authenticate"].startswith("Bearer")
+
+
+@pytest.mark.parametrize(("method", "path"), [each for each in OPERATIONS if "/admin/" in each[1]])
+def test_route_for_admins_is_for_admins(tenants: Tenants, method: str, path: str) -> None:
+    assert ask(tenants, tenants.alice, method, path, SHARED).status_code == 403
+
+
+@pytest.mark.parametrize("path", [path for method, path in OPERATIONS if method == "WEBSOCKET"])
+def test_live_connection_asks_who_it_is(tenants: Tenants, path: str) -> None:
+    address = tenants.server.address.replace("http", "ws")
+    for key, identifier, status in ((tenants.bob, SHARED, 404), (tenants.bob, MISSING, 404), ("wrong", SHARED, 401)):
+        url = address + path.replace("{session_id}", identifier)
+        with pytest.raises(InvalidStatus) as refused, connect(url, additional_headers={"x-api-key": key}):
+            pass
+        assert refused.value.response.status_code == status
+
+
+def test_admin_sees_and_ends_what_is_anybodys_and_runs_nothing(tenants: Tenants) -> None:
+    about = {"owner": "key:alice", "identifier": SHARED}
+    with tenants.server.client(tenants.admin) as client:
+        listed = client.get("/v1/admin/sessions").json()["sessions"]
+        assert (SHARED, "key:alice") in [(each["id"], each["owner"]) for each in listed]
+        assert client.get("/v1/admin/session", params=about).json()["cells"] >= 2
+        assert SECRET in client.get("/v1/admin/session/notebook", params=about).text
+        assert client.post("/v1/sessions", json={"id": SHARED}).status_code == 403
+        assert client.get(f"/v1/sessions/{SHARED}").status_code == 403
+        assert client.get("/v1/admin/session", params=about | {"owner": "key:bob"}).status_code == 404
+
+
+def test_session_is_as_its_owner_left_it(tenants: Tenants) -> None:
+    with tenants.server.client(tenants.alice) as client:
+        told = client.post(f"/v1/sessions/{SHARED}/execute", json={"source": "print(secret)"}).json()
+        assert told["outputs"][0]["text"] == f"{SECRET}\n"
+        files = client.get(f"/v1/sessions/{SHARED}/files").json()["files"]
+        assert [each["name"] for each in files] == ["secret.txt"]
+        assert client.get(f"/v1/sessions/{SHARED}/files/secret.txt").text == SECRET
+        assert [each["session"] for each in client.get("/v1/transcripts").json()["transcripts"]] == [SHARED]
+
+
+def test_key_with_a_prefix_is_held_to_it(server_engine: str, tmp_path: Path) -> None:
+    scoped = issue_key(tmp_path, "scoped", prefixes=("team-",))
+    with running(tmp_path, engine=server_engine, keys="on") as server, server.client(scoped) as client:
+        for path in ("/v1/sessions/other", "/v1/sessions/tea"):
+            assert client.get(path).status_code == 403
+        assert client.get("/v1/sessions/team-1").status_code == 404
+        query = {"identifier": "other", "api-version": GEN1}
+        assert client.post("/code/execute", params=query, json={"properties": {"code": "1"}}).status_code == 403
+        query["identifier"] = "team-1"
+        assert client.post("/code/execute", params=query, json={"properties": {"code": "1"}}).status_code == 200
