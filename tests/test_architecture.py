@@ -50,9 +50,13 @@ DOORS = {
     "opentelemetry": {"server/traces.py"},
     "mcp": {"mcp/mcp_server.py"},
     "mcp_types": {"mcp/mcp_server.py"},
+    "uvicorn": {"server/serving.py"},
 }
 
-INSIDE = ("guest/", "agents/preview.py", "agents/offline/cells/", "magic/inside.py")
+ROOM_DOORS = {"fastapi": {"server"}, "starlette": {"server", "mcp"}}
+"""Frameworks, whose words a whole room speaks: routes, layers and answers."""
+
+INSIDE = ("guest/", "agents/preview.py", "agents/offline/cells/", "magic/inside.py", "server/inside/")
 """What runs in the sandbox: read as text, and imported by nobody on the host."""
 
 
@@ -116,6 +120,12 @@ def test_dependency_has_one_door(dependency: str) -> None:
         if not runs_inside(path) and any(name.split(".")[0] == dependency for name in imports(path))
     }
     assert users == DOORS[dependency]
+
+
+@pytest.mark.parametrize("framework", ROOM_DOORS)
+def test_framework_stays_in_its_rooms(framework: str) -> None:
+    users = {room(path) for path in MODULES if any(name.split(".")[0] == framework for name in imports(path))}
+    assert users == ROOM_DOORS[framework]
 
 
 @pytest.mark.parametrize("path", MODULES, ids=lambda path: str(path.relative_to(PACKAGE)))

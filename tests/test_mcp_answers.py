@@ -10,7 +10,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
-import jsonschema
+import jsonschema  # type: ignore[import-untyped]
 import nbformat
 import pytest
 
@@ -256,7 +256,7 @@ def embedded(answer: Answer) -> Any:
     assert isinstance(part, FilePart)
     assert isinstance(part.content, str)
     assert part.content.isascii()
-    return nbformat.reads(part.content, as_version=4)
+    return nbformat.reads(part.content, as_version=4)  # type: ignore[no-untyped-call]
 
 
 def test_notebook_is_embedded_whole() -> None:

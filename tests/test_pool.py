@@ -303,6 +303,15 @@ async def test_preloaded_modules_are_there_and_leave_no_trace(quick: str) -> Non
             ran = await pooled.execute(source)
             assert ran.text == "(True, False, [])"
             assert ran.execution_count == 1
+            await pooled.session.restart()
+            assert (await pooled.execute("import sys; 'wave' in sys.modules")).text == "True"
+
+
+async def test_libraries_of_the_image_are_loaded_before_a_session_is_ready(engine: str) -> None:
+    pool = SessionPool(PoolSettings(ready=0), spec=SandboxSpec(image="datascience"), engine=engine)
+    async with pool, pool.acquire("a") as pooled:
+        ran = await pooled.execute("import sys; {'numpy', 'pandas', 'matplotlib.pyplot'} - set(sys.modules)")
+        assert ran.text == "set()"
 
 
 async def test_module_that_cannot_be_preloaded_is_named(quick: str) -> None:

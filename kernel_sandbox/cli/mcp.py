@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import signal
 from pathlib import Path
 
@@ -10,6 +11,8 @@ import click
 
 from kernel_sandbox.cli.opening import check_uploads
 from kernel_sandbox.cli.options import sandbox_options
+from kernel_sandbox.errors import SandboxError
+from kernel_sandbox.mcp.definitions import PACKAGES
 from kernel_sandbox.mcp.local import LocalSession
 from kernel_sandbox.mcp.mcp_server import make_server, serve_stdio
 from kernel_sandbox.mcp.notebook_folder import NotebookFolder
@@ -17,9 +20,6 @@ from kernel_sandbox.mcp.stdio import take_wire
 from kernel_sandbox.mcp.toolbox import Toolbox
 from kernel_sandbox.policy import Limits, SandboxSpec
 from kernel_sandbox.session import AsyncSession
-
-PACKAGES = {"datascience": "pandas, numpy, scipy, matplotlib, seaborn, scikit-learn and statsmodels"}
-"""What the model is told of an image."""
 
 
 @click.command(short_help="Serve the sandbox as MCP tools, over stdio.")
@@ -91,7 +91,8 @@ def mcp(
     check_uploads(data)
     if transcript is not None and transcript.suffix != ".ipynb":
         raise click.UsageError(f"--transcript {transcript}: let its name end in .ipynb.")
-
+    if transcript is not None and not transcript.parent.is_dir():
+        raise click.UsageError(f"--transcript: there is no directory {transcript.parent}: create it first.")
     session = LocalSession(
         lambda notebook: AsyncSession(engine=engine, spec=spec, transcript=notebook),
         data=data,
@@ -100,6 +101,11 @@ def mcp(
     )
     folder = NotebookFolder(save_dir) if save_dir else None
     asyncio.run(_serve(session, Toolbox(session, packages=PACKAGES.get(spec.image, ""), folder=folder), warm=warm))
+
+
+async def _warm(session: LocalSession) -> None:
+    with contextlib.suppress(SandboxError):  # the first call tries again, and tells
+        await session.open()
 
 
 async def _serve(session: LocalSession, toolbox: Toolbox, *, warm: bool) -> None:
@@ -114,7 +120,7 @@ async def _serve(session: LocalSession, toolbox: Toolbox, *, warm: bool) -> None
     for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
         asyncio.get_running_loop().add_signal_handler(number, lines.end)
     if warm:
-        background.add(asyncio.ensure_future(session.open()))
+        background.add(asyncio.ensure_future(_warm(session)))
     await serve_stdio(make_server(toolbox), lines, writer)
     await session.aclose()
     await asyncio.wait(background)

@@ -41,6 +41,8 @@ _FRAME_HEAD = (
     "table{border-collapse:collapse;font-size:12px}td,th{padding:3px 8px;text-align:right}"
     "tr:nth-child(even){background:#f5f5f5}</style>"
 )
+_UNSEEN = "[HTML of the sandbox: run the cell to see it]"
+"""What remains of a frame where frames are taken out: in a notebook that is not trusted, on GitHub."""
 # A name is looked up ahead of need, whatever the policy says of requests, and could carry data away.
 _HINTS = re.compile(r"<(?=/?(?:link|meta|base)\b)", re.IGNORECASE)
 _LINES = re.compile(r"<(?:p|br|tr|li|h[1-6]|hr|div|pre)\b|\n", re.IGNORECASE)
@@ -102,7 +104,7 @@ def frame(html: str) -> str:
     return (
         f'<iframe sandbox="" referrerpolicy="no-referrer" title="HTML of the sandbox, isolated" '
         f'style="width:100%;height:{height}px;border:1px solid #ddd;border-radius:3px;resize:vertical" '
-        f'srcdoc="{escape(document, quote=True)}"></iframe>'
+        f'srcdoc="{escape(document, quote=True)}">{_UNSEEN}</iframe>'
     )
 
 

@@ -5,10 +5,12 @@
     cell_answers an execution as such an answer, within bounds. Pure
     definitions  the tools' names, texts and schemas. Pure
     toolbox      one tool call, from its arguments to its answer
+    pool_tools   the same for clients of a session pool's own MCP endpoint
     progress     what a running cell tells while it runs
     local        one session of this process: for stdio
     stdio        the process's standard input and output, which nothing else may touch then
     hosted       the sessions of a SessionService: for HTTP
+    protocol_sessions   how many of the protocol's own sessions each identity has there
     mcp_server   the only door to the package mcp; knows the protocol, and nothing of sandboxes
 
 Imported by the command `kernel-sandbox mcp` and by server/app.py, where the extra `mcp` is installed.

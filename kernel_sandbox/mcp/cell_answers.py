@@ -211,8 +211,8 @@ def shell_answer(ran: Ran, exit_status: int, session: str) -> Answer:
     data: dict[str, Any] = {
         "status": "ok" if ended else execution.status,
         "exit_status": exit_status,
-        "stdout": _stream_text(execution, "stdout"),
-        "stderr": _stream_text(execution, "stderr"),
+        "stdout": stream_text(execution, "stdout"),
+        "stderr": stream_text(execution, "stderr"),
         "duration": round(execution.duration, 3),
         "new_session": ran.is_new,
     }
@@ -227,6 +227,7 @@ def _is_silent(output: Output) -> bool:
     return isinstance(output, DisplayData)
 
 
-def _stream_text(execution: Execution, name: str) -> str:
+def stream_text(execution: Execution, name: str) -> str:
+    """Give what was written to a stream, cut in the middle."""
     texts = (output.text for output in execution.outputs if isinstance(output, StreamOutput) and output.name == name)
     return clip(read_output(StreamOutput("stdout", "".join(texts))))

@@ -10,8 +10,7 @@ import asyncio
 import contextlib
 import hashlib
 import io
-from collections.abc import Sequence
-from contextlib import AbstractAsyncContextManager
+from collections.abc import AsyncIterator, Sequence
 from dataclasses import dataclass
 
 from starlette.datastructures import Headers
@@ -21,7 +20,9 @@ from starlette.types import Message, Receive, Scope, Send
 from kernel_sandbox.errors import FileError, SandboxError, SandboxFileNotFound
 from kernel_sandbox.files import FileInfo
 from kernel_sandbox.mcp.contract import CallRefused, OnEvent, Ran, SessionLine
+from kernel_sandbox.mcp.definitions import PACKAGES
 from kernel_sandbox.mcp.mcp_server import HttpTransport, make_server
+from kernel_sandbox.mcp.pool_tools import PoolTools
 from kernel_sandbox.mcp.protocol_sessions import ProtocolSessions
 from kernel_sandbox.mcp.toolbox import Toolbox
 from kernel_sandbox.policy import DATA_DIRECTORY, format_size
@@ -29,6 +30,7 @@ from kernel_sandbox.server.doorkeeper import identity_of
 from kernel_sandbox.server.failures import Refusal, failure_of
 from kernel_sandbox.server.identity import Identity
 from kernel_sandbox.server.ownership import Address, address_of
+from kernel_sandbox.server.prefixes import PREFIX
 from kernel_sandbox.server.service import SessionMissing, SessionService
 from kernel_sandbox.server.shell import GRACE
 
@@ -54,12 +56,15 @@ class Caller:
     @property
     def own_identifier(self) -> str:
         """The identifier of the session that the caller has without naming one."""
-        prefixes, identifiers = self.identity.prefixes, self.identity.identifiers
-        if identifiers and not prefixes:
-            return identifiers[0]
+        if self.identity.identifiers and not self.identity.prefixes:
+            return self.identity.identifiers[0]
         # Not the protocol's own: who has that may use the protocol's session.
         digest = hashlib.sha256((self.protocol_session or "").encode()).hexdigest()[:24]
-        return f"{prefixes[0] if prefixes else ''}mcp-{digest if self.protocol_session else 'default'}"
+        return self.prefixed(f"mcp-{digest if self.protocol_session else 'default'}")
+
+    def prefixed(self, identifier: str) -> str:
+        """Begin an identifier as those of the identity must."""
+        return f"{self.identity.prefixes[0]}{identifier}" if self.identity.prefixes else identifier
 
     @property
     def has_own_session(self) -> bool:
@@ -182,18 +187,23 @@ class McpApplication:
     def __init__(self, service: SessionService) -> None:
         self._service = service
         self._open = ProtocolSessions(IDLE)
-        self._transport = HttpTransport(
-            make_server(Toolbox(HostedSessions(service)), Caller.of),
-            idle_timeout=IDLE,
-            max_body_bytes=service.settings.max_body_bytes,
-        )
+        backend, most = HostedSessions(service), service.settings.max_body_bytes
+        toolbox = Toolbox(backend, packages=PACKAGES.get(service.settings.image, ""))
+        self._transport = HttpTransport(make_server(toolbox, Caller.of), idle_timeout=IDLE, max_body_bytes=most)
+        pool_tools = make_server(PoolTools(backend), Caller.of)
+        self._pools = HttpTransport(pool_tools, idle_timeout=IDLE, max_body_bytes=most, stateless=True)
 
-    def running(self) -> AbstractAsyncContextManager[None]:
+    @contextlib.asynccontextmanager
+    async def running(self) -> AsyncIterator[None]:
         """Serve while the block is entered; once."""
-        return self._transport.running()
+        async with self._transport.running(), self._pools.running():
+            yield
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         request = Request(scope)
+        if scope.get(PREFIX) and request.method == "POST":  # a pool's own endpoint
+            await self._pools.handle(scope, receive, send, owner=identity_of(request).name)
+            return
         owner, session = identity_of(request).name, request.headers.get(SESSION_HEADER)
         if refusal := self._refusal(request, owner):
             response = failure_of(refusal).response()

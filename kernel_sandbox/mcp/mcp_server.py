@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import base64
 import contextlib
 import logging
@@ -29,16 +30,18 @@ from kernel_sandbox.mcp.answers import Answer, FilePart, Part, TextPart
 from kernel_sandbox.mcp.definitions import INSTRUCTIONS, Definition
 from kernel_sandbox.mcp.progress import Report
 from kernel_sandbox.mcp.stdio import Lines, Writer
-from kernel_sandbox.mcp.toolbox import Toolbox, UnknownTool
+from kernel_sandbox.mcp.toolbox import RefusedByProtocol, Tools
 
 Context = ServerRequestContext[Any, Any]
 FindCaller = Callable[[Any], Any]
 """Given the HTTP request of a call (None over stdio), says who calls: what the backend takes as `caller`."""
+LAST_WORDS = 0.5
+"""Seconds that a client over stdio has to read what was still to be said when it left."""
 MAX_SESSIONS = 1000
 """Clients of the HTTP transport at a time. Each costs a task and two streams; its sandbox is the pool's affair."""
 
 
-def make_server(toolbox: Toolbox, find_caller: FindCaller = lambda request: None) -> Server[Any]:
+def make_server(toolbox: Tools, find_caller: FindCaller = lambda request: None) -> Server[Any]:
     """Make a server of the protocol that has these tools."""
     listed = [_tool(definition) for definition in toolbox.definitions]
 
@@ -49,8 +52,8 @@ def make_server(toolbox: Toolbox, find_caller: FindCaller = lambda request: None
         caller, report = find_caller(context.request), _report(context)
         try:
             answer = await toolbox.call(params.name, params.arguments, caller=caller, report=report)
-        except UnknownTool as exc:
-            raise MCPError(types.INVALID_PARAMS, str(exc)) from exc
+        except RefusedByProtocol as exc:
+            raise MCPError(exc.code, str(exc)) from exc
         return _result(answer)
 
     return Server(
@@ -115,19 +118,25 @@ async def serve_stdio(server: Server[Any], lines: Lines, writer: Writer) -> None
     """Serve one client over lines of text, until they end."""
     async with stdio_server(cast(Any, lines), cast(Any, writer)) as (incoming, outgoing):
         await server.run(incoming, outgoing, server.create_initialization_options())
+        asyncio.get_running_loop().call_later(LAST_WORDS, writer.abandon)
 
 
 class HttpTransport:
     """The protocol's streamable HTTP, for clients that are known already: whoever mounts it says who sends a request.
 
-    A client's session of the protocol is its own: to anybody else it is not there.
+    A client's session of the protocol is its own: to anybody else it is not there. `stateless` has none at all: each
+    request stands for itself, and is answered as plain JSON.
     """
 
-    def __init__(self, server: Server[Any], *, idle_timeout: float, max_body_bytes: int) -> None:
-        # Sessions end; those who could do without one are told that there is no other way.
-        server.add_request_handler("server/discover", types.RequestParams, _discover_handshake(server))
+    def __init__(
+        self, server: Server[Any], *, idle_timeout: float, max_body_bytes: int, stateless: bool = False
+    ) -> None:
+        if not stateless:
+            server.add_request_handler("server/discover", types.RequestParams, _discover_handshake(server))
         self._manager = StreamableHTTPSessionManager(
             server,
+            stateless=stateless,
+            json_response=stateless,
             session_idle_timeout=idle_timeout,
             max_request_body_size=max_body_bytes,
             max_sessions=MAX_SESSIONS,

@@ -99,16 +99,30 @@ class Writer:
         self._descriptor = descriptor
         self._loop = asyncio.get_running_loop()
         self._texts: queue.SimpleQueue[tuple[bytes, asyncio.Future[None]]] = queue.SimpleQueue()
+        self._waiting: set[asyncio.Future[None]] = set()
+        self._abandoned = False
         threading.Thread(target=self._write_all, name="kernel-sandbox-stdout", daemon=True).start()
 
     async def write(self, text: str) -> None:
         """Write a text, and return when the reader's pipe has it all. Raises ClosedResourceError without a reader."""
+        if self._abandoned:
+            raise anyio.ClosedResourceError
         written: asyncio.Future[None] = self._loop.create_future()
+        self._waiting.add(written)
         self._texts.put((text.encode("utf-8", "replace"), written))
-        await written
+        try:
+            await written
+        finally:
+            self._waiting.discard(written)
 
     async def flush(self) -> None:
         """Do nothing: what is written is on its way."""
+
+    def abandon(self) -> None:
+        """Wait no more for a reader that does not read."""
+        self._abandoned = True
+        for written in self._waiting:
+            _settle(written, anyio.ClosedResourceError())
 
     def _write_all(self) -> None:
         while True:

@@ -8,7 +8,8 @@ import binascii
 import collections
 import json
 import logging
-from collections.abc import Awaitable, Callable, Coroutine, Iterator
+from abc import ABC, abstractmethod
+from collections.abc import Awaitable, Callable, Coroutine, Iterator, Sequence
 from contextlib import contextmanager
 from typing import Any, TypeVar
 
@@ -36,32 +37,30 @@ MAX_SESSIONS = 200
 log = logging.getLogger(__name__)
 
 
-class UnknownTool(Exception):
-    """There is no such tool: an error of the protocol, not of a tool."""
+class RefusedByProtocol(Exception):
+    """A call that is no tool's to answer: an error of the protocol, with its code (JSON-RPC 2.0, section 5.1)."""
+
+    def __init__(self, message: str, code: int = -32602) -> None:
+        super().__init__(message)
+        self.code = code
 
 
-class Toolbox:
-    """The tools over one backend. Used from one event loop."""
+class Tools(ABC):
+    """Some tools: their definitions, and a call of one of them."""
 
-    def __init__(self, backend: Backend, *, packages: str = "", folder: NotebookFolder | None = None) -> None:
-        """`packages` says what is installed; notebooks are saved in `folder`, and embedded where there is none."""
+    def __init__(self, backend: Backend, definitions: Sequence[Definition]) -> None:
         self._backend = backend
-        self._folder = folder
         self._waiting: collections.Counter[str] = collections.Counter()
-        self.definitions: tuple[Definition, ...] = definitions(
-            longest_timeout=backend.longest_timeout,
-            names_sessions=backend.names_sessions,
-            packages=packages,
-            saves=folder is not None,
-        )
+        self.definitions = tuple(definitions)
         self._schemas = {definition.name: definition.arguments for definition in self.definitions}
 
     async def call(
         self, name: str, arguments: dict[str, Any] | None, *, caller: Any = None, report: Report | None = None
     ) -> Answer:
-        """Run a tool for a caller; `report` is told how it goes on. Raises UnknownTool."""
+        """Run a tool for a caller; `report` is told how it goes on. Raises RefusedByProtocol."""
         if name not in self._schemas:
-            raise UnknownTool(f"There is no tool named {name[:100]!r}. The tools are: {', '.join(self._schemas)}.")
+            known = ", ".join(self._schemas)
+            raise RefusedByProtocol(f"There is no tool named {name[:100]!r}. The tools are: {known}.")
         try:
             checked = parse_arguments(json.dumps(arguments or {}), self._schemas[name])
             return await _to_rest(self._answer(name, checked, caller, Progress(report)))
@@ -71,27 +70,20 @@ class Toolbox:
             return failure(visible(str(exc)))
         except SandboxError as exc:
             return failure(visible(self._backend.explain(exc)))
+        except RefusedByProtocol:
+            raise
         except Exception as exc:  # whatever it is, the caller gets an answer, and the server goes on
             log.error("the tool %s failed: %s", name, type(exc).__name__, exc_info=exc)
             return failure(f"{name} failed, by an error of the server.")
 
+    @abstractmethod
     async def _answer(self, name: str, arguments: dict[str, Any], caller: Any, progress: Progress) -> Answer:
-        if name == "list_sessions":
-            return self._list_sessions(caller)
-        workspace = self._backend.workspace(caller, arguments.pop("session", None))
-        tools: dict[str, Callable[..., Awaitable[Answer]]] = {
-            "list_files": self._list_files,
-            "read_file": self._read_file,
-            "write_file": self._write_file,
-            "reset_session": self._reset,
-            "export_notebook": self._export,
-        }
-        with self._counted(workspace):
-            if name in tools:
-                return await tools[name](workspace, **arguments)
-            async with progress.reporting():
-                run = self._run_python if name == "execute_python" else self._run_command
-                return await run(workspace, progress, **arguments)
+        """Do what a tool is for; its arguments fit its schema."""
+
+    def _seconds(self, timeout: float) -> float:
+        if not timeout > 0:
+            raise CallRefused("Give a timeout above 0 seconds.")
+        return min(timeout, self._backend.longest_timeout)
 
     @contextmanager
     def _counted(self, workspace: Workspace) -> Iterator[None]:
@@ -106,10 +98,39 @@ class Toolbox:
             if not self._waiting[workspace.key]:
                 del self._waiting[workspace.key]
 
-    def _seconds(self, timeout: float) -> float:
-        if not timeout > 0:
-            raise CallRefused("Give a timeout above 0 seconds.")
-        return min(timeout, self._backend.longest_timeout)
+
+class Toolbox(Tools):
+    """The tools over one backend. Used from one event loop."""
+
+    def __init__(self, backend: Backend, *, packages: str = "", folder: NotebookFolder | None = None) -> None:
+        """`packages` says what is installed; notebooks are saved in `folder`, and embedded where there is none."""
+        self._folder = folder
+        defined = definitions(
+            longest_timeout=backend.longest_timeout,
+            names_sessions=backend.names_sessions,
+            packages=packages,
+            saves=folder is not None,
+        )
+        super().__init__(backend, defined)
+
+    async def _answer(self, name: str, arguments: dict[str, Any], caller: Any, progress: Progress) -> Answer:
+        if name == "list_sessions":
+            return self._list_sessions(caller)
+        workspace = self._backend.workspace(caller, arguments.pop("session", None))
+        tools: dict[str, Callable[..., Awaitable[Answer]]] = {
+            "list_files": self._list_files,
+            "read_file": self._read_file,
+            "write_file": self._write_file,
+            "export_notebook": self._export,
+        }
+        if name == "reset_session":  # it ends what the others wait for, and so is not counted among them
+            return await self._reset(workspace, **arguments)
+        with self._counted(workspace):
+            if name in tools:
+                return await tools[name](workspace, **arguments)
+            async with progress.reporting():
+                run = self._run_python if name == "execute_python" else self._run_command
+                return await run(workspace, progress, **arguments)
 
     async def _run_python(
         self, workspace: Workspace, progress: Progress, code: str, timeout: float = DEFAULT_TIMEOUT

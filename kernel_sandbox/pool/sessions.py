@@ -108,6 +108,11 @@ class SessionPool:
         """How many sessions wait for somebody."""
         return self._stock.ready
 
+    @property
+    def failure(self) -> Exception | None:
+        """Why the last session did not start, until one does."""
+        return self._stock.failure
+
     def _states(self) -> Mapping[str, int]:
         names = ("starting", "idle", "busy", "stopping", "dead")
         found = Counter(dict.fromkeys(names, 0))
@@ -229,12 +234,12 @@ class SessionPool:
 
     def _revive(self, entry: PooledSession) -> None:
         """Start a dead session again: a fresh kernel, in its sandbox where that still stands."""
-        why = str(entry.session.death)
+        entry.lost = entry.lost or str(entry.session.death)  # a restart that failed is not why
 
         async def restart() -> None:
             try:
                 await entry.session.restart()
-                entry.restarted_because = why
+                entry.restarted_because, entry.lost = entry.lost, None
                 self.metrics.restarts += 1
             finally:
                 entry.opening = None

@@ -12,7 +12,7 @@ import logging
 import time
 from collections import deque
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 from kernel_sandbox.errors import ImageNotFound, KernelNotReady, PolicyError, PoolClosed, PoolFull, SandboxError
@@ -43,7 +43,7 @@ class Order:
     """Somebody who waits for a session."""
 
     session: asyncio.Future[AsyncSession]
-    timer: asyncio.TimerHandle
+    timer: asyncio.TimerHandle = field(init=False)
     """Ends their patience."""
     has_room: bool = False
     """Whether it is only the start that they wait for."""
@@ -136,13 +136,14 @@ class Stock:
 
     def _line_up(self) -> Order:
         loop = asyncio.get_running_loop()
-        order = Order(loop.create_future(), asyncio.TimerHandle(0, lambda: None, (), loop))
+        order = Order(loop.create_future())
+        order.timer = loop.call_later(self.settings.queue_timeout, self._run_out, order)
         self._queue.append(order)
         self._admit()
         if not order.has_room and len(self._queue) > self.settings.queue_length:
             self._queue.remove(order)
+            order.timer.cancel()
             raise self._full(f"and {self.settings.queue_length} wait for room already")
-        order.timer = loop.call_later(self.settings.queue_timeout, self._run_out, order)
         self._top_up()
         return order
 

@@ -1,6 +1,7 @@
 """The application: routes, and around them the layers that let requests in. It only composes.
 
 Paths          where the session pools' API begins in a path
+Observer       log, metrics, traces
 Limits         bytes, seconds, requests at once
 Doorkeeper     who sends it
 routes         azure, native, admin, live, page, mcp, and the few here
@@ -20,16 +21,21 @@ from starlette.routing import Route
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from kernel_sandbox.errors import SandboxError
+from kernel_sandbox.outputs import clean_text
 from kernel_sandbox.server import admin, azure, live, native, page
 from kernel_sandbox.server.authenticator import Authenticator
 from kernel_sandbox.server.azure_requests import VERSIONS
-from kernel_sandbox.server.doorkeeper import Doorkeeper
+from kernel_sandbox.server.doorkeeper import OPEN_PATHS, Doorkeeper, identity_of
 from kernel_sandbox.server.failures import Failure, InvalidVersion, failure_of
+from kernel_sandbox.server.identity import require
 from kernel_sandbox.server.limits import Limits
+from kernel_sandbox.server.metrics import Metrics
+from kernel_sandbox.server.observer import Observer
 from kernel_sandbox.server.prefixes import Paths
 from kernel_sandbox.server.reference import reference_page
 from kernel_sandbox.server.service import SessionService
 from kernel_sandbox.server.storage import StorageError
+from kernel_sandbox.server.traces import Tracing
 
 if TYPE_CHECKING:
     from kernel_sandbox.mcp.hosted import McpApplication
@@ -48,7 +54,11 @@ _SECURE = ((b"x-content-type-options", b"nosniff"), (b"referrer-policy", b"no-re
 
 
 def create_app(
-    service: SessionService, authenticator: Authenticator, *, is_ready: Callable[[], bool] = lambda: True
+    service: SessionService,
+    authenticator: Authenticator,
+    *,
+    is_ready: Callable[[], bool] = lambda: True,
+    tracing: Tracing | None = None,
 ) -> FastAPI:
     """Make the application for a service that is open. `is_ready` turns false when the server is about to end."""
     app = FastAPI(
@@ -62,6 +72,8 @@ def create_app(
     )
     app.state.service = service
     app.state.is_ready = is_ready
+    app.state.metrics = metrics = Metrics(lambda: service.pool.metrics)
+    settings = service.settings
     app.include_router(native.router)
     app.include_router(admin.router)
     app.include_router(live.router)
@@ -69,12 +81,17 @@ def create_app(
     app.include_router(azure.router)
     app.state.mcp = _mount_mcp(app, service)
     _add_own_routes(app)
+    if settings.metrics != "off":
+        _add_metrics(app, for_admins=settings.metrics == "admin")
     app.add_exception_handler(SandboxError, _answer_failure)
     app.add_exception_handler(RequestValidationError, _answer_invalid)
     app.add_exception_handler(HTTPException, _answer_http)
     # The last one added is the outermost.
-    app.add_middleware(Doorkeeper, authenticator=authenticator, most_requests=service.settings.quota_requests)
-    app.add_middleware(Limits, settings=service.settings)
+    open_paths = OPEN_PATHS | {"/metrics"} if settings.metrics == "open" else OPEN_PATHS
+    most = settings.quota_requests
+    app.add_middleware(Doorkeeper, authenticator=authenticator, most_requests=most, open_paths=open_paths)
+    app.add_middleware(Limits, settings=settings)
+    app.add_middleware(Observer, metrics=metrics, tracing=tracing or Tracing(None))
     app.add_middleware(Paths)
     app.add_middleware(_SecureHeaders)
     return app
@@ -103,6 +120,7 @@ def _mount_mcp(app: FastAPI, service: SessionService) -> McpApplication | None:
 def _add_own_routes(app: FastAPI) -> None:
     @app.get("/healthz", tags=["Operations"], summary="Is the process alive?")
     async def healthz() -> JSONResponse:
+        """Say that the process is alive; whether it can serve, /readyz says."""
         return JSONResponse({"status": "ok"})
 
     @app.get("/readyz", tags=["Operations"], summary="Can it serve?", responses={503: {"description": "Not now."}})
@@ -123,6 +141,16 @@ def _add_own_routes(app: FastAPI) -> None:
         return HTMLResponse(reference_page(request.app.openapi()), headers=headers)
 
 
+def _add_metrics(app: FastAPI, *, for_admins: bool) -> None:
+    @app.get("/metrics", include_in_schema=False)
+    async def metrics(request: Request) -> Response:
+        """Give the numbers, in Prometheus' format."""
+        if for_admins:
+            require(identity_of(request), "admin")
+        body, content_type = request.app.state.metrics.render()
+        return Response(body, headers={"Content-Type": content_type})
+
+
 service_of = azure.service_of
 
 
@@ -135,6 +163,7 @@ async def _answer_invalid(request: Request, exc: Exception) -> Response:
     assert isinstance(exc, RequestValidationError)
     first = exc.errors()[0] if exc.errors() else {}
     where = ".".join(str(part) for part in first.get("loc", ())[1:])[:200]
+    where = clean_text(where)  # it may be a name that the client made up
     if where == "api-version":
         return failure_of(InvalidVersion(VERSIONS)).response()
     message = f"{where or 'The request'}: {first.get('msg', 'not understood')}."

@@ -13,10 +13,12 @@ import math
 import re
 from typing import Any
 
-from kernel_sandbox.outputs import DisplayData, Execution, StreamOutput, has_picture, remove_ansi
+from kernel_sandbox.outputs import DisplayData, Execution, StreamOutput, clean_text, has_picture, remove_ansi
 from kernel_sandbox.server.service import Ran
 from kernel_sandbox.server.shell import ShellResult, restart_notice
 
+DEEPEST = 64
+"""How deep a result may nest as JSON; deeper ones stay text."""
 # One text as Python writes it, and nothing beside it.
 _LITERAL = re.compile(r"'(?:[^'\\\n]|\\.)*'|\"(?:[^\"\\\n]|\\.)*\"")
 
@@ -151,11 +153,27 @@ def _image(execution: Execution) -> dict[str, str] | None:
 
 def _decoded(text: str) -> Any:
     """Decode what is JSON, as Python writes it; leave all else as text."""
+    if _depth(text) > DEEPEST:
+        return text
     try:
-        value = json.loads(text, parse_constant=_refuse_constant)
+        return json.loads(text, parse_constant=_refuse_constant, parse_float=_finite)
     except (ValueError, RecursionError):
         return text
-    return text if isinstance(value, float) and not math.isfinite(value) else value
+
+
+def _depth(text: str) -> int:
+    """How deep brackets nest in a text at most; those within quotes count too."""
+    depth = deepest = 0
+    for bracket in re.findall(r"[][{}]", text):
+        depth += 1 if bracket in "[{" else -1
+        deepest = max(deepest, depth)
+    return deepest
+
+
+def _finite(number: str) -> float:
+    if math.isfinite(value := float(number)):
+        return value
+    raise ValueError(number)
 
 
 def _refuse_constant(name: str) -> None:
@@ -169,7 +187,7 @@ def _unquoted(text: str) -> str:
         value = ast.literal_eval(text)
     except (ValueError, SyntaxError, RecursionError, MemoryError):
         return text
-    return value if isinstance(value, str) else text
+    return clean_text(value) if isinstance(value, str) else text
 
 
 def _ends_in_expression(source: str) -> bool:

@@ -35,9 +35,16 @@ def identity_of(connection: HTTPConnection) -> Identity:
 class Doorkeeper:
     """Lets requests in, or answers 401, 403, 429."""
 
-    def __init__(self, app: ASGIApp, authenticator: Authenticator, most_requests: int) -> None:
+    def __init__(
+        self,
+        app: ASGIApp,
+        authenticator: Authenticator,
+        most_requests: int,
+        open_paths: frozenset[str] = OPEN_PATHS,
+    ) -> None:
         """`most_requests` are those of one identity at a time; 0 is no bound."""
         self._app = app
+        self._open_paths = open_paths
         self._authenticator = authenticator
         self._most = most_requests
         self._in_flight: collections.Counter[str] = collections.Counter()
@@ -48,7 +55,7 @@ class Doorkeeper:
             return
         try:
             self._check_origin(scope)
-            if scope["path"] in OPEN_PATHS:
+            if scope["path"] in self._open_paths:
                 await self._app(scope, receive, send)
                 return
             identity = await self._identify(scope)

@@ -14,7 +14,7 @@ from starlette.responses import JSONResponse
 from kernel_sandbox import errors
 from kernel_sandbox.pool import PoolClosed, PoolFull, SessionNotFound
 from kernel_sandbox.server.identity import AuthenticationUnavailable, Forbidden, Unauthenticated
-from kernel_sandbox.server.logs import log_event
+from kernel_sandbox.server.logs import log_event, log_failure
 from kernel_sandbox.server.ownership import InvalidIdentifier
 from kernel_sandbox.server.results import DuplicateExecution, TooManyJobs
 from kernel_sandbox.server.service import QuotaExceeded, SessionMissing
@@ -73,11 +73,13 @@ _TABLE: tuple[tuple[type[Exception], int, str], ...] = (
     (errors.SandboxLost, 503, "SessionLost"),
     (errors.KernelDied, 503, "SessionLost"),
     (errors.ProtocolViolation, 503, "SessionLost"),
-    (errors.SessionClosed, 503, "SessionLost"),
+    (errors.SessionClosed, 409, "SessionChanging"),
 )
 _MESSAGES = {
+    "StorageUnavailable": "The server's database cannot be used now; the server's log says why.",
     # The engine's own words are for who runs the server: they name its paths and images.
     "SessionNotStarted": "No session could be started now; the server's log says why.",
+    "SessionChanging": "The session is just being started or ended: ask again.",
     "SessionLost": "The session ended while it was used. Ask again: the next call has a new one.",
 }
 _RETRY_AFTER = {503: 2, 429: 5}
@@ -108,11 +110,11 @@ def failure_of(exc: Exception) -> Failure:
     for kind, status, code in _TABLE:
         if isinstance(exc, kind):
             if code in _MESSAGES:
-                log_event("session failed", kind=type(exc).__name__, reason=str(exc)[:1000])
+                log_event("request failed", kind=type(exc).__name__, reason=str(exc)[:1000])
             named = getattr(exc, "code", code) if isinstance(exc, InvalidRequest) and code == "InvalidRequest" else code
             target = getattr(exc, "target", None)
             return Failure(status, named, _MESSAGES.get(code, str(exc)), _headers(exc, status), target)
-    log_event("request failed", kind=type(exc).__name__)
+    log_failure("request failed", exc)
     return Failure(500, "InternalServerError", "The server failed at this; its log says where.")
 
 

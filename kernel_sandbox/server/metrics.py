@@ -37,6 +37,11 @@ _HISTOGRAMS = {
 }
 
 
+def known_method(method: str) -> str:
+    """Return a request's method, or "other" for one that somebody made up."""
+    return method if method in METHODS else "other"
+
+
 class Metrics:
     """Counts requests, and reads the pool when it is asked for everything."""
 
@@ -65,8 +70,7 @@ class Metrics:
 
     def observe_request(self, method: str, route: str, status: int, seconds: float) -> None:
         """Count a request. `route` is its template, as in "/v1/sessions/{id}"; never a path that somebody sent."""
-        known = method if method in METHODS else "other"
-        self._requests.labels(known, route, str(status)).inc()
+        self._requests.labels(known_method(method), route, str(status)).inc()
         self._seconds.labels(route).observe(seconds)
 
     def render(self) -> tuple[bytes, str]:

@@ -18,7 +18,7 @@ _SESSIONS = "/v1/sessions/"
 OWN = ("v1", "docs", "openapi.json", "healthz", "readyz", "metrics", "mcp", "page", "")
 """First parts of paths that are this server's own."""
 _API = re.compile(
-    r"code/execute|python/execute|executions(/[^/]+)?|files(/.+)?|session|listSessions|metadata"
+    r"code/execute|python/execute|executions(/[^/]+)?|files(/.+)?|session|listSessions|metadata|mcp"
     r"|\.management/(getSession|listSessions|stopSession)"
 )
 # An endpoint as the cloud names it; a pool there may be called "files".

@@ -17,7 +17,7 @@ from typing import Self
 
 from kernel_sandbox.errors import TranscriptError
 from kernel_sandbox.server.ownership import Address
-from kernel_sandbox.server.storage import Store
+from kernel_sandbox.server.storage import StorageError, Store
 from kernel_sandbox.transcript import Transcript
 
 EVERY = 1.0
@@ -129,9 +129,10 @@ class SavedTranscripts:
     async def _sweep(self) -> None:
         seconds = None if self._days is None else self._days * 86400
         while True:
-            for path in await self._store.forget_old(seconds):
-                if path.parent == self._directory:
-                    path.unlink(missing_ok=True)
+            with contextlib.suppress(StorageError, OSError):  # a database that is busy, a full disk: the next time
+                for path in await self._store.forget_old(seconds):
+                    if path.parent == self._directory:
+                        path.unlink(missing_ok=True)
             await asyncio.sleep(SWEEP_EVERY)
 
 

@@ -48,12 +48,12 @@ executions = sql.Table(
     sql.Column("id", sql.String(128), primary_key=True),
     sql.Column("session", sql.String(64), nullable=False),
     sql.Column("status", sql.String(16), nullable=False),
-    sql.Column("result", sql.Text),
     sql.Column("size", sql.Integer, nullable=False),
     sql.Column("server", sql.Text, nullable=False),
     sql.Column("requested", sql.Double, nullable=False),
     sql.Column("updated", sql.Double, nullable=False),
     sql.Column("expires", sql.Double, nullable=False, index=True),
+    sql.Column("result", sql.Text),  # the last: SQLite reads through a long value to what stands behind it
 )
 transcripts = sql.Table(
     "transcripts",

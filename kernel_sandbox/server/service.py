@@ -14,7 +14,7 @@ from datetime import datetime
 from typing import TYPE_CHECKING, Any, BinaryIO
 
 from kernel_sandbox.cell import CellStream
-from kernel_sandbox.errors import SandboxError, SandboxFileNotFound
+from kernel_sandbox.errors import SandboxError, SandboxFileNotFound, SessionClosed
 from kernel_sandbox.files import FileInfo
 from kernel_sandbox.outputs import Execution
 from kernel_sandbox.pool import PooledSession, SessionNotFound, SessionPool
@@ -121,13 +121,19 @@ class SessionService:
 
     async def interrupt(self, address: Address) -> None:
         """Interrupt the cell that runs; nothing where none does. Raises SessionMissing."""
-        await self._found(address).session.interrupt()
+        pooled = self._found(address)
+        if pooled.state != "starting":
+            await pooled.session.interrupt()
 
     async def restart(self, address: Address) -> SessionView:
         """Start a fresh kernel in the session: variables are gone, files stay. Raises SessionMissing."""
-        pooled = self._found(address)
-        await pooled.session.restart()
-        return _view(address, pooled)
+        async with self._opened(address, create=False) as pooled:
+            if self.take_restart(address) is None:  # a dead one has just been started again
+                try:
+                    await pooled.session.restart()
+                except OSError as exc:  # its sockets were closed under it
+                    raise SessionClosed("The session was stopped while it was restarted.") from exc
+            return _view(address, pooled)
 
     async def usage(self, address: Address) -> Usage:
         """Ask a session's sandbox what it uses now. Raises SessionMissing and SandboxLost."""

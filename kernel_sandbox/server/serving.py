@@ -19,8 +19,10 @@ from uvicorn.protocols.http.h11_impl import H11Protocol
 
 from kernel_sandbox.server.app import create_app
 from kernel_sandbox.server.authenticator import Authenticator
+from kernel_sandbox.server.logs import log_event
 from kernel_sandbox.server.opening import open_service
 from kernel_sandbox.server.settings import ServerSettings, SettingsError
+from kernel_sandbox.server.traces import Tracing
 
 HEADER_TIME = 10.0
 """Seconds from the first byte of a request, or from its connection, to the end of its headers."""
@@ -41,14 +43,30 @@ async def serve(settings: ServerSettings, announce: Callable[[str], None], told:
     Raises SettingsError where the address cannot be had, and what `open_service` raises.
     """
     _raise_descriptor_limit()
-    with contextlib.closing(listen(settings.host, settings.port)) as listener:
+    with contextlib.closing(listen(settings.host, settings.port)) as listener, _tracing(settings) as tracing:
         async with open_service(settings) as service, Authenticator(settings, service.store) as authenticator:
             server = _Server(_config(settings))
-            app = server.config.app = create_app(service, authenticator, is_ready=lambda: not server.should_exit)
-            server.on_started = lambda: announce(address_of(listener))
+            app = server.config.app = create_app(
+                service, authenticator, is_ready=lambda: not server.should_exit, tracing=tracing
+            )
+
+            def on_started() -> None:
+                log_event("serving", address=address_of(listener), accepts=", ".join(authenticator.modes))
+                announce(address_of(listener))
+
+            server.on_started = on_started
             async with app.router.lifespan_context(app):
                 with _signals(server, told):
                     await server.serve(sockets=[listener])
+
+
+@contextlib.contextmanager
+def _tracing(settings: ServerSettings) -> Iterator[Tracing]:
+    tracing = Tracing(settings.trace_endpoint)
+    try:
+        yield tracing
+    finally:
+        tracing.close()
 
 
 def listen(host: str, port: int) -> socket.socket:

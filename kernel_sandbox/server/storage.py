@@ -37,6 +37,8 @@ MAX_RESULT_BYTES = 32 * 1024**2
 """Of one result, as JSON: what a cell may show, with its images in base64, and room to spare."""
 MAX_OWNER_BYTES = 256 * 1024**2
 """Of all results of one identity; the oldest make room for new ones."""
+DROPPED_AT_ONCE = 1000
+"""At the most: a write must not take long."""
 ROW_BYTES = 512
 """What an execution without a result counts."""
 SILENCE_SECONDS = 900.0
@@ -262,7 +264,7 @@ def _make_room(connection: sql.Connection, owner: str) -> None:
     if total <= MAX_OWNER_BYTES:
         return
     done = sql.select(executions.c.id, executions.c.size).filter_by(owner=owner)
-    done = done.where(executions.c.status.not_in(UNFINISHED)).order_by(executions.c.updated)
+    done = done.where(executions.c.status.not_in(UNFINISHED)).order_by(executions.c.updated).limit(DROPPED_AT_ONCE)
     for id, size in connection.execute(done).all():
         if total <= MAX_OWNER_BYTES:
             break

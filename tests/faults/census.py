@@ -11,6 +11,8 @@ from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
 from typing import Any
 
+import docker.errors
+
 from kernel_sandbox.engines import get_engine, registry
 from kernel_sandbox.engines.docker import LABEL
 from kernel_sandbox.engines.docker_client import connect
@@ -34,6 +36,12 @@ def containers(session_id: str) -> list[str]:
     """The ids of a session's containers, in whatever state."""
     filters = {"label": f"{LABEL}.session={session_id}"}
     return [found["Id"] for found in connect().api.containers(all=True, filters=filters)]
+
+
+def containers_of(sessions: set[str]) -> list[str]:
+    """The ids of the containers of any of these sessions."""
+    found = connect().api.containers(all=True, filters={"label": f"{LABEL}.session"})
+    return [one["Id"] for one in found if one["Labels"][f"{LABEL}.session"] in sessions]
 
 
 def containers_made(session_id: str, since: float) -> list[str]:
@@ -142,3 +150,18 @@ def _leads_to_an_engine(descriptor: int) -> bool:
             with socket.socket(fileno=os.dup(descriptor)) as connection:
                 return str(connection.getpeername()).endswith("docker.sock")
     return False
+
+
+def orphaned_mounts() -> list[str]:
+    """Root file systems of containers of this machine's engine that are no longer there.
+
+    What it mounts below /run/docker/netns is no measure: the engine itself removes that once a minute.
+    """
+    api: Any = connect().api
+    known = set()
+    for one in api.containers(all=True):
+        with contextlib.suppress(docker.errors.NotFound):
+            known.add((api.inspect_container(one["Id"])["GraphDriver"]["Data"] or {}).get("MergedDir"))
+    root = api.info()["DockerRootDir"]
+    points = [line.split()[4] for line in Path("/proc/self/mountinfo").read_text().splitlines()]
+    return [point for point in points if point.startswith(f"{root}/overlay2/") and point not in known]

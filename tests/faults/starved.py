@@ -2,7 +2,7 @@
 
 While one session runs, others are opened with so many descriptors left, more each time: first with the look for free
 ones at a start (as always), then without it, as if others took them right after it: each number runs out at another
-step. A JSON object a line tells of each: what was refused how, how long that took, how many descriptors were held after.
+step. A JSON object a line tells of each: what was refused how, how long that took, how many descriptors were held.
 """
 
 from __future__ import annotations

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Iterator
+from pathlib import Path
 
 import pytest
 
@@ -17,3 +19,12 @@ def host() -> Iterator[Host]:
     with host_kernel() as started:
         assert started.run(SETUP).status == "ok"
         yield started
+
+
+@pytest.fixture
+def pictures(tmp_path: Path) -> Path:
+    """Where screenshots are kept."""
+    directory = Path(os.environ.get("KERNEL_SANDBOX_SCREENSHOTS") or tmp_path)
+    directory.mkdir(parents=True, exist_ok=True)
+    print("screenshots:", directory)
+    return directory

@@ -49,7 +49,11 @@ def jupyter_lab(directory: Path, **environment: str) -> Iterator[str]:
             yield str(json.loads(found[0].read_text())["url"])
         finally:
             server.terminate()
-            server.wait(30)
+            try:
+                server.wait(30)
+            except subprocess.TimeoutExpired:  # it does not end where a kernel was just starting (it logs a 404)
+                server.kill()
+                server.wait()
 
 
 @contextmanager

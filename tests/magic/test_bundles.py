@@ -43,7 +43,7 @@ def test_picture_that_is_none_is_dropped() -> None:
 
 def test_html_is_in_a_frame_without_rights() -> None:
     html = shown({"text/html": "<b>bold</b><script>alert('1')</script>\"'>", "text/plain": "x"})["text/html"]
-    assert re.fullmatch(r'<iframe sandbox="" [^<>]*></iframe>', html)
+    assert re.fullmatch(r'<iframe sandbox="" [^<>]*>\[HTML of the sandbox: run the cell to see it\]</iframe>', html)
     document = unescape(html.partition('srcdoc="')[2])
     assert document.startswith(
         '<!DOCTYPE html><meta http-equiv="Content-Security-Policy" content="default-src \'none\';'

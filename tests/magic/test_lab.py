@@ -6,9 +6,7 @@ where. agent.png is README's picture, notebooks/magic.png.
 
 from __future__ import annotations
 
-import os
 import threading
-import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
@@ -42,7 +40,7 @@ COUNT = """%%sandbox
 import time
 for n in range(4):
     print("line", n)
-    time.sleep(0.7)"""
+    time.sleep(1)"""
 CELLS = [
     SETUP,
     "import pandas as pd\nsales = pd.DataFrame({'city': ['Oslo', 'Rome', 'Oslo'], 'sold': [3, 5, 4]})",
@@ -55,25 +53,20 @@ CELLS = [
     "%sandbox save kept.ipynb",
     "totals",
 ]
-AGENT_CELL = """best = sales.groupby("city")["sold"].sum().sort_values(ascending=False)
+AGENT_CELL = """import pandas as pd
+
+best = sales.groupby("city")["sold"].sum().sort_values(ascending=False)
 print(best)
-best.plot.barh(figsize=(5, 1.8), title="sold")
-import time; time.sleep(1.5)"""
+samples = (sales.sample(frac=1, replace=True, random_state=n) for n in range(4000))
+means = pd.Series([sample["sold"].mean() for sample in samples])
+print("mean sale, 90% of resamples:", *means.quantile([0.05, 0.95]).round(1))
+best.plot.barh(figsize=(5, 1.8), title="sold");"""
 
 
 @pytest.fixture(autouse=True)
 def needed() -> None:
     if reason := missing("bubblewrap"):
         pytest.skip(reason)
-
-
-@pytest.fixture
-def pictures(tmp_path: Path) -> Path:
-    """Where screenshots are kept."""
-    directory = Path(os.environ.get("KERNEL_SANDBOX_SCREENSHOTS") or tmp_path)
-    directory.mkdir(parents=True, exist_ok=True)
-    print("screenshots:", directory)
-    return directory
 
 
 def test_notebook_works_as_a_user_expects(tmp_path: Path, pictures: Path) -> None:
@@ -91,7 +84,7 @@ def test_notebook_works_as_a_user_expects(tmp_path: Path, pictures: Path) -> Non
     with (
         model_server(*replies) as server,
         jupyter_lab(tmp_path, OPENAI_BASE_URL=server.url) as url,
-        browser_page(1500) as page,
+        browser_page(2300) as page,
     ):
         notebook = Notebook(page, url, "work.ipynb")
         notebook.run(0)
@@ -115,12 +108,10 @@ def test_notebook_works_as_a_user_expects(tmp_path: Path, pictures: Path) -> Non
 
 
 def check_live_output(notebook: Notebook) -> None:
-    started = time.monotonic()
     notebook.start(2)
     expect(notebook.outputs(2)).to_contain_text("line 0")
     assert notebook.prompt(2) == "[*]:"
     assert "line 3" not in notebook.outputs(2).inner_text()
-    assert time.monotonic() - started < 2.5
     notebook.wait(2)
     expect(notebook.outputs(2)).to_contain_text("line 3")
 
@@ -146,7 +137,9 @@ def check_agent(notebook: Notebook, page: Page, pictures: Path) -> None:
     expect(output.locator(".jp-OutputArea-child").first).to_contain_text("✓ o3-mini · 1 cell")
     output.locator("summary").click()
     expect(output.locator("details[open] pre").first).to_contain_text("groupby")
-    notebook.cell(7).scroll_into_view_if_needed()
+    notebook.cell(7).locator(".jp-InputArea-prompt").first.click()  # the buttons of the cell at hand go there
+    page.mouse.move(0, 0)
+    notebook.cell(0).scroll_into_view_if_needed()
     top, bottom = notebook.cell(4).bounding_box(), notebook.cell(6).bounding_box()
     assert top is not None
     assert bottom is not None

@@ -18,9 +18,10 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 SLEEPER = """
-import pathlib, sys
+import pathlib, shutil, sys
 sys.stdin.read()
-for path in sys.argv[2:]:
+shutil.rmtree(sys.argv[2], ignore_errors=True)
+for path in sys.argv[3:]:
     pathlib.Path(path).unlink(missing_ok=True)
 """
 """Holds the token, and clears away when the tests end: by themselves, or killed."""
@@ -57,7 +58,7 @@ class Canaries:
 def canaries() -> Iterator[Canaries]:
     made = Canaries(f"canary-{secrets.token_hex(12)}")
     with contextlib.ExitStack() as stack:
-        made.directory = stack.enter_context(tempfile.TemporaryDirectory(prefix="ks-canary-", dir="/tmp"))
+        made.directory = tempfile.mkdtemp(prefix="ks-canary-", dir="/tmp")
         Path(made.directory).chmod(0o755)
         places = ("~", "/tmp", "/dev/shm", "/var/tmp", made.directory)
         made.files = [str(Path(place).expanduser() / f".{made.token}.txt") for place in places]
@@ -74,7 +75,7 @@ def canaries() -> Iterator[Canaries]:
 
 def _start_process(made: Canaries, stack: contextlib.ExitStack) -> None:
     process = subprocess.Popen(
-        [sys.executable, "-c", SLEEPER, made.token, *made.files, made.unix],
+        [sys.executable, "-c", SLEEPER, made.token, made.directory, *made.files],
         stdin=subprocess.PIPE,
         env={"CANARY": made.token},
         start_new_session=True,

@@ -7,13 +7,14 @@ import json
 import os
 import time
 from collections.abc import Iterable
+from dataclasses import dataclass
 from pathlib import Path
 
 from kernel_sandbox import EngineError
 from kernel_sandbox.engines import NAMES, get_engine
 from kernel_sandbox.engines.base import SandboxInfo
 from kernel_sandbox.reactor import portal
-from kernel_sandbox.run_directory import base_directory
+from kernel_sandbox.run_directory import Owner, base_directory
 
 CGROUPS = Path("/sys/fs/cgroup")
 SLACK = {"descriptors": 40, "threads": 24}
@@ -21,19 +22,35 @@ SLACK = {"descriptors": 40, "threads": 24}
 PATIENCE = 3.0
 
 
-def take() -> dict[str, int]:
-    """Count what this process holds."""
+@dataclass(frozen=True)
+class Census:
+    """What this process holds, and what it owns on the host."""
+
+    counts: dict[str, int]
+    owned: frozenset[str]
+
+
+def take() -> Census:
+    """Look now: other tests in this process may have sessions of their own open."""
+    return Census(_counts(), frozenset(_of_owners({os.getpid()})))
+
+
+def _counts() -> dict[str, int]:
     return {"descriptors": len(os.listdir("/proc/self/fd")), "threads": len(os.listdir("/proc/self/task"))}
 
 
-def left(before: dict[str, int], session_ids: Iterable[str], owners: Iterable[int] = ()) -> list[str]:
+def left(before: Census, session_ids: Iterable[str], owners: Iterable[int] = ()) -> list[str]:
     """Name what is there of these sessions and of these host processes', and what this process holds too much of."""
     wanted, processes = set(session_ids), {os.getpid(), *owners}
     deadline = time.monotonic() + PATIENCE
-    while (found := [*_of_sessions(wanted), *_of_owners(processes)]) and time.monotonic() < deadline:
+    while (found := _found(before, wanted, processes)) and time.monotonic() < deadline:
         time.sleep(0.05)  # the host's kernel lets go of processes and control groups a moment after their end
-    more = {name: count - before[name] for name, count in take().items()}
+    more = {name: count - before.counts[name] for name, count in _counts().items()}
     return found + [f"{count} {name}" for name, count in more.items() if count > SLACK[name]]
+
+
+def _found(before: Census, session_ids: set[str], owners: set[int]) -> list[str]:
+    return [*_of_sessions(session_ids), *(name for name in _of_owners(owners) if name not in before.owned)]
 
 
 def running(engine: str, session_ids: Iterable[str]) -> list[str]:
@@ -58,13 +75,13 @@ def _of_sessions(session_ids: set[str]) -> list[str]:
 
 
 def _of_owners(processes: set[int]) -> list[str]:
-    """Name the sandboxes and run directories of host processes; others may run beside them."""
-    infos = [info for engine in NAMES for info in _sandboxes(engine)]
-    found = [f"sandbox {info.id}" for info in infos if info.owner_pid in processes]
+    """Name what host processes own; others run beside them, and may have got the id of one that has ended."""
+    owned = [(f"sandbox {info.id}", info.owner_pid, info.owner_gone) for name in NAMES for info in _sandboxes(name)]
     for path in base_directory().glob("*/owner.json"):
         with contextlib.suppress(OSError, ValueError):  # another process's, that goes at this moment
-            found += [f"run directory {path.parent}"] if json.loads(path.read_text())["pid"] in processes else []
-    return found
+            owner = Owner(**json.loads(path.read_text()))
+            owned.append((f"run directory {path.parent}", owner.pid, owner.is_gone))
+    return [name for name, pid, gone in owned if pid == os.getpid() or (pid in processes and gone)]
 
 
 def _sandboxes(engine: str) -> list[SandboxInfo]:

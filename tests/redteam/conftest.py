@@ -117,7 +117,7 @@ def pytest_runtest_makereport(
     marker, recorded = item.get_closest_marker("attack"), dict(item.user_properties)
     if "control" in recorded and call.when == "call":
         engine = getattr(item, "funcargs", {}).get("engine", "")
-        _write({"control": recorded["control"], "engine": engine, "noticed": report.passed})
+        _write({**recorded, "engine": engine, "noticed": report.passed})
     if marker is not None and not report.skipped and (call.when == "call" or report.failed):
         arguments: dict[str, Any] = getattr(item, "funcargs", {})
         engine = arguments.get("engine", "")

@@ -6,10 +6,12 @@ import contextlib
 import threading
 import time
 from pathlib import Path
+from typing import Any
 
 import pytest
 
 from kernel_sandbox import FileError, FileNameRefused, SandboxError, SandboxFileNotFound, SandboxFull, Session
+from kernel_sandbox.engines.docker_client import connect
 
 from .canaries import Canaries
 from .cells import armed, ask, attack, is_well, strike
@@ -303,6 +305,21 @@ answer([error(lambda: open("/mnt/input/shown/new", "w")), error(os.unlink, "/mnt
 """
         assert 0 not in ask(session, change)
     assert sorted(path.name for path in (tmp_path / "shown").iterdir()) == ["file", "link", "up"]
+
+
+@attack("Escape")
+def test_engine_reaches_in_for_nothing_after_the_start(docker: None) -> None:
+    """What an engine runs or copies inside runs with its rights on what a cell left there: PID 1 does it instead."""
+    since = time.time()
+    with armed("docker") as session:
+        session.files.write("x", b"x")
+        assert session.files.read("x") == b"x"
+        session.usage()
+        session.restart()
+        filters = {"label": f"org.kernel-sandbox.session={session.id}", "type": "container"}
+        api: Any = connect().api
+        events = api.events(since=f"{since:.6f}", until=f"{time.time():.6f}", filters=filters, decode=True)
+        assert {event["Action"] for event in events} == {"create", "attach", "start"}
 
 
 @attack("PeerDoS")

@@ -274,7 +274,7 @@ def test_lost_idle_ends_a_cell_all_the_same(engine: str, loss: str) -> None:
     with armed(engine, limits=Limits(interrupt_grace=0.3)) as session:
         started = time.monotonic()
         assert strike(session, LOSSES[loss], timeout=2).status in ("ok", "timeout")
-        assert time.monotonic() - started < 6
+        assert time.monotonic() - started < 12
         session.restart()
         assert is_well(session)
 

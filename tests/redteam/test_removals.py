@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import dataclasses
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
@@ -42,7 +42,7 @@ def run_without(ground: Ground, removal: Removal, *names: str) -> bool:
 
 @pytest.mark.parametrize(("control", "engine"), RUNS)
 def test_attack_fails_with_its_control_and_succeeds_without(
-    control: str, ground: Ground, record_property: pytest.RecordProperty
+    control: str, ground: Ground, record_property: Callable[[str, object], None]
 ) -> None:
     removal = REMOVALS[control]
     record_property("control", control)

@@ -81,8 +81,9 @@ class ServerProcess:
 
     def __init__(self, directory: Path, engine: str, *flags: str) -> None:
         self.directory = directory
-        command = [sys.executable, "-m", "kernel_sandbox.cli", "serve", "--port=0", f"--engine={engine}"]
-        command += ["--image=python", f"--database={directory / 'server.db'}"]
+        program = "from kernel_sandbox.cli import main; main()"
+        command = [sys.executable, "-c", program, "serve", "--port=0", f"--engine={engine}", "--image=python"]
+        command += [f"--database={directory / 'server.db'}"]
         command += [f"--transcripts={directory / 'transcripts'}", *flags]
         with (directory / "log").open("ab") as log:
             self.process = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=log, text=True)

@@ -13,7 +13,13 @@ import pytest
 
 from tests.server.running import DELETE, GEN1, GEN2, Running
 
-VERSIONS = ["2024-02-02-preview", "2024-08-02-preview", "2024-10-02-preview", "2025-02-02-preview", "2025-10-02-preview"]
+VERSIONS = [
+    "2024-02-02-preview",
+    "2024-08-02-preview",
+    "2024-10-02-preview",
+    "2025-02-02-preview",
+    "2025-10-02-preview",
+]
 CODE = {"codeInputType": "Inline", "executionType": "Synchronous"}
 
 

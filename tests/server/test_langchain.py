@@ -97,9 +97,7 @@ def test_python_session_is_deleted_and_begins_anew(server: Running, python: Sess
 
 
 def test_python_context_manager_deletes_its_session(server: Running) -> None:
-    with SessionsPythonREPLTool(
-        pool_management_endpoint=server.address, access_token_provider=lambda: "t"
-    ) as tool:
+    with SessionsPythonREPLTool(pool_management_endpoint=server.address, access_token_provider=lambda: "t") as tool:
         tool.invoke("1")
         identifier = tool.session_id
     assert until_gone(server, identifier)

@@ -12,7 +12,7 @@ from threading import Thread
 from typing import Any
 
 import pytest
-from llama_index.tools.azure_code_interpreter import AzureCodeInterpreterToolSpec
+from llama_index.tools.azure_code_interpreter import AzureCodeInterpreterToolSpec  # type: ignore[import-untyped]
 
 from tests.server.running import Running
 

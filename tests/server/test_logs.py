@@ -5,16 +5,14 @@ from __future__ import annotations
 import json
 import subprocess
 import sys
-import threading
-from collections.abc import Iterator
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import Any
 
 import pytest
-from opentelemetry.proto.collector.trace.v1.trace_service_pb2 import ExportTraceServiceRequest
 
 from kernel_sandbox.server.logs import session_digest
 from kernel_sandbox.server.traces import Tracing
+
+from .collector import running_collector
 
 CANARY = "canary-7f3a"
 
@@ -122,50 +120,22 @@ def test_text_shows_the_same_fields() -> None:
 # Traces
 
 
-@pytest.fixture
-def collector() -> Iterator[tuple[str, list[bytes]]]:
-    received: list[bytes] = []
-
-    class Handler(BaseHTTPRequestHandler):
-        def do_POST(self) -> None:
-            received.append(self.rfile.read(int(self.headers["Content-Length"])))
-            self.send_response(200)
-            self.send_header("Content-Length", "0")
-            self.end_headers()
-
-        def log_message(self, format: str, *args: Any) -> None:
-            """Say nothing."""
-
-    server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
-    thread = threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.02})
-    thread.start()
-    yield f"http://127.0.0.1:{server.server_port}/v1/traces", received
-    server.shutdown()
-    server.server_close()
-    thread.join()
-
-
-def test_spans_reach_the_collector_without_data(collector: tuple[str, list[bytes]]) -> None:
-    endpoint, received = collector
-    tracing = Tracing(endpoint)
-    with tracing.span("request", route="/v1/sessions/{id}") as outer:
-        with pytest.raises(ValueError, match=CANARY), tracing.span("execute"):
-            raise ValueError(CANARY)
-        outer.set("status", 500)
-    tracing.close()
-    spans: dict[str, Any] = {}
-    for body in received:
-        for resource in ExportTraceServiceRequest.FromString(body).resource_spans:
-            assert [attribute.key for attribute in resource.resource.attributes] == ["service.name"]
-            spans |= {span.name: span for scope in resource.scope_spans for span in scope.spans}
+def test_spans_reach_the_collector_without_data() -> None:
+    with running_collector() as collector:
+        tracing = Tracing(collector.endpoint)
+        with tracing.span("request", route="/v1/sessions/{id}") as outer:
+            with pytest.raises(ValueError, match=CANARY), tracing.span("execute"):
+                raise ValueError(CANARY)
+            outer.set("status", 500)
+        tracing.close()
+    spans = {span["name"]: span for span in collector.spans()}
     assert set(spans) == {"request", "execute"}
-    assert spans["execute"].parent_span_id == spans["request"].span_id
-    assert {a.key: a.value.int_value or a.value.string_value for a in spans["request"].attributes} == {
-        "route": "/v1/sessions/{id}",
-        "status": 500,
-    }
-    assert [(a.key, a.value.string_value) for a in spans["execute"].attributes] == [("error.type", "ValueError")]
-    assert not any(CANARY.encode() in body for body in received)
+    assert spans["execute"]["parent"] == spans["request"]["id"]
+    assert spans["request"]["attributes"] == {"route": "/v1/sessions/{id}", "status": 500}
+    assert spans["execute"]["attributes"] == {"error.type": "ValueError"}
+    assert (spans["execute"]["events"], spans["execute"]["message"]) == (0, "")
+    assert collector.resource() == {"service.name"}
+    assert not any(CANARY.encode() in body for body in collector.received)
 
 
 def test_tracing_without_an_endpoint_needs_nothing() -> None:

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import subprocess
+import sys
 import time
 from collections.abc import AsyncIterator, Callable, Iterator
 from contextlib import asynccontextmanager
@@ -141,7 +143,7 @@ async def test_files_and_notebook_and_reset(tools: Client) -> None:
     exported = (await tools.call_tool("export_notebook", {})).content[1]
     assert isinstance(exported, EmbeddedResource)
     assert isinstance(exported.resource, TextResourceContents)
-    notebook = nbformat.reads(exported.resource.text, as_version=4)
+    notebook = nbformat.reads(exported.resource.text, as_version=4)  # type: ignore[no-untyped-call]
     nbformat.validate(notebook)
     assert len(notebook.cells) == 3
     await tools.call_tool("reset_session", {"fresh": True})
@@ -161,13 +163,13 @@ async def test_dead_kernel_is_told_and_the_next_call_finds_another(tools: Client
 async def test_cancelled_call_interrupts_its_cell_and_nothing_else(server: Running, mode: str) -> None:
     begun = asyncio.Event()
 
-    async def progress(done: float, total: float | None, message: str | None) -> None:
+    async def note(progress: float, total: float | None, message: str | None) -> None:
         if message is not None and message.endswith("begun"):
             begun.set()
 
     endless = {"code": "kept = 5\nprint('begun', flush=True)\nwhile True: pass", "session": f"cancelled {mode}"}
     async with connected(server, mode) as client:
-        call = asyncio.ensure_future(client.call_tool("execute_python", endless, progress_callback=progress))
+        call = asyncio.ensure_future(client.call_tool("execute_python", endless, progress_callback=note))
         await asyncio.wait_for(begun.wait(), 60)
         call.cancel()
         await asyncio.wait([call])
@@ -345,3 +347,93 @@ def test_log_holds_no_identifier_of_the_protocol(server: Running, caplog: pytest
     logging.getLogger("mcp.server.streamable_http_manager").error(f"Session {session} crashed")
     assert "crashed" in caplog.text
     assert session not in caplog.text
+
+
+# A session pool's own endpoint
+
+
+@pytest.fixture
+def pool(server: Running) -> Iterator[Callable[..., dict[str, Any]]]:
+    """Calls a method at a pool's endpoint as its clients do, each request for itself."""
+    with server.client() as http:
+
+        def call(method: str, **params: Any) -> dict[str, Any]:
+            body = {"jsonrpc": "2.0", "id": "1", "method": method, "params": params}
+            answer = http.post("/subscriptions/s/resourceGroups/g/sessionPools/p/mcp", json=body)
+            assert answer.status_code == 200, answer.text
+            told: dict[str, Any] = answer.json()
+            return told
+
+        yield call
+
+
+def test_pool_endpoint_runs_code_and_commands_in_an_environment(pool: Callable[..., dict[str, Any]]) -> None:
+    about = {"protocolVersion": "2025-03-26", "capabilities": {}, "clientInfo": {"name": "t", "version": "1"}}
+    assert pool("initialize", **about)["result"]["protocolVersion"] == "2025-03-26"
+    tools = [tool["name"] for tool in pool("tools/list")["result"]["tools"]]
+    assert tools == ["launchShell", "runPythonCodeInRemoteEnvironment", "runShellCommandInRemoteEnvironment"]
+
+    def tool(name: str, **arguments: Any) -> dict[str, Any]:
+        told: dict[str, Any] = pool("tools/call", name=name, arguments=arguments)["result"]
+        return told
+
+    launched = [tool("launchShell")["structuredContent"]["environmentId"] for _ in range(2)]
+    first, second = launched
+    ran = tool("runPythonCodeInRemoteEnvironment", environmentId=first, pythonCode="x = 5\nprint('hi')\nx")
+    assert ran["structuredContent"] == {"stdout": "hi\n5", "stderr": "", "exitCode": 0}
+    shell = tool("runShellCommandInRemoteEnvironment", environmentId=first, shellCommand="echo a; echo b >&2; exit 3")
+    assert shell["structuredContent"] == {"stdout": "a\n", "stderr": "b\n", "exitCode": 3}
+    words = tool("runShellCommandInRemoteEnvironment", environmentId=first, execCommandAndArgs=["echo", "$x  y"])
+    assert words["structuredContent"]["stdout"] == "$x  y\n"
+    failed = tool("runPythonCodeInRemoteEnvironment", environmentId=second, pythonCode="x")
+    assert failed["structuredContent"]["exitCode"] == 1
+    assert "NameError" in failed["structuredContent"]["stderr"]
+
+
+def test_pool_endpoint_knows_only_environments_that_it_launched(pool: Callable[..., dict[str, Any]]) -> None:
+    arguments = {"environmentId": "mine", "pythonCode": "1"}
+    told = pool("tools/call", name="runPythonCodeInRemoteEnvironment", arguments=arguments)
+    assert told["error"]["code"] == -32000
+    assert told["error"]["message"].startswith("Environment not found")
+
+
+def test_pool_environment_of_another_identity_is_not_found(keyed: tuple[Running, dict[str, str]]) -> None:
+    server, keys = keyed
+
+    def call(key: str, name: str, **arguments: Any) -> dict[str, Any]:
+        body = {"jsonrpc": "2.0", "id": 1, "method": "tools/call", "params": {"name": name, "arguments": arguments}}
+        with server.client() as http:
+            told: dict[str, Any] = http.post("/pool/mcp", json=body, headers={"x-ms-apikey": keys[key]}).json()
+            return told
+
+    environment = call("team", "launchShell")["result"]["structuredContent"]["environmentId"]
+    run = {"environmentId": environment, "pythonCode": "6 * 7"}
+    assert call("bob", "runPythonCodeInRemoteEnvironment", **run)["error"]["code"] == -32000
+    ran = call("team", "runPythonCodeInRemoteEnvironment", **run)
+    assert ran["result"]["structuredContent"]["stdout"] == "42"
+    assert f"team/env-{environment}" in identifiers(server, keys["team"])
+
+
+WITHOUT = "import sys; sys.modules['mcp'] = sys.modules['mcp_types'] = None\n"
+"""Makes both look as if they were not installed."""
+
+
+def test_service_without_the_extra_has_no_tools() -> None:
+    code = (
+        WITHOUT
+        + """
+from types import SimpleNamespace
+from kernel_sandbox.server.app import create_app
+from kernel_sandbox.server.settings import ServerSettings
+app = create_app(SimpleNamespace(settings=ServerSettings()), None)
+print(app.state.mcp, [route.path for route in app.routes if route.path == "/mcp"])"""
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True, timeout=60)
+    assert done.stdout == "None []\n"
+
+
+def test_command_without_the_extra_says_what_is_missing() -> None:
+    code = WITHOUT + "sys.argv = ['kernel-sandbox', 'mcp']; from kernel_sandbox.cli.app import main; main()"
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False, timeout=60)
+    assert done.returncode == 2
+    assert "pip install 'kernel-sandbox[mcp]'" in " ".join(done.stderr.split())

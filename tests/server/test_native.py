@@ -199,7 +199,8 @@ def test_shell_command_runs_beside_the_cells(client: httpx.Client, session: str)
     told = client.post(f"{session}/shell", json={"command": "pwd; echo $MINE; exit 4"}).json()
     assert (told["stdout"], told["exit_status"]) == ("/mnt/data/d\nyes\n", 4)
     assert client.post(f"{session}/shell", json={"argv": ["true"]}).json()["exit_status"] == 0
-    assert run(client, session, "x, [n for n in dir() if 'shell' in n]")["outputs"][0]["data"]["text/plain"] == "(1, [])"
+    shown = run(client, session, "x, [n for n in dir() if 'shell' in n]")["outputs"][0]["data"]
+    assert shown["text/plain"] == "(1, [])"
     assert client.post(f"{session}/shell", json={}).status_code == 400
 
 
@@ -221,7 +222,7 @@ def test_shell_command_may_leave_something_running(client: httpx.Client, session
 def test_notebook_is_valid_and_named_safely(client: httpx.Client, session: str) -> None:
     run(client, session, "'é'")
     answer = client.get(f"{session}/notebook")
-    notebook = nbformat.reads(answer.text, as_version=4)
+    notebook = nbformat.reads(answer.text, as_version=4)  # type: ignore[no-untyped-call]
     nbformat.validate(notebook)
     assert [cell.source for cell in notebook.cells] == ["'é'"]
     assert answer.headers["content-disposition"].startswith("attachment;")
@@ -249,7 +250,8 @@ def test_usage_is_told(client: httpx.Client, session: str) -> None:
 
 
 def socket_of(server: Running, session: str, **options: Any) -> ClientConnection:
-    return connect(server.address.replace("http", "ws") + session + "/ws", **options)
+    socket: ClientConnection = connect(server.address.replace("http", "ws") + session + "/ws", **options)
+    return socket
 
 
 def receive(socket: ClientConnection) -> dict[str, Any]:
@@ -289,8 +291,16 @@ def test_live_connection_that_closes_interrupts_its_cell(server: Running, client
 
 @pytest.mark.parametrize(
     "message",
-    ["no json", "[]", "{}", '{"type": "execute"}', '{"type": "execute", "id": "1", "source": 1}', "[" * 50_000]
-    + ['{"type": "execute", "id": "1", "source": "1", "timeout": -1}', '{"type": "execute", "id": 5, "source": "1"}'],
+    [
+        "no json",
+        "[]",
+        "{}",
+        "[" * 50_000,
+        '{"type": "execute"}',
+        '{"type": "execute", "id": "1", "source": 1}',
+        '{"type": "execute", "id": "1", "source": "1", "timeout": -1}',
+        '{"type": "execute", "id": 5, "source": "1"}',
+    ],
 )
 def test_live_message_that_is_not_understood_is_answered(server: Running, session: str, message: str) -> None:
     with socket_of(server, session) as socket:
@@ -317,3 +327,35 @@ def test_live_connection_of_another_site_is_refused(server: Running, session: st
 def test_request_of_another_site_is_refused(client: httpx.Client) -> None:
     assert client.get("/v1/sessions", headers={"origin": "http://evil.example"}).status_code == 403
     assert client.get("/v1/sessions", headers={"host": "evil.example"}).status_code == 403
+
+
+@pytest.mark.parametrize(
+    "body",
+    [
+        b"",
+        b"[]",
+        b'{"source": 1}',
+        b'{"source": "1", "timeout": 0}',
+        b'{"source": "1", "timeout": NaN}',
+        b'{"source": "1", "\\ud800": 1}',
+        b'{"sou',
+        b"\xff",
+    ],
+)
+def test_body_that_is_not_understood_is_refused(client: httpx.Client, session: str, body: bytes) -> None:
+    answer = client.post(f"{session}/execute", content=body, headers={"content-type": "application/json"})
+    assert (answer.status_code, answer.json()["error"]["code"]) == (400, "InvalidRequest")
+
+
+def test_lone_surrogates_break_nothing(client: httpx.Client, session: str) -> None:
+    headers = {"content-type": "application/json"}
+    cell = b'{"source": "print(\'\\ud800\')"}'
+    assert client.post(f"{session}/execute", content=cell, headers=headers).status_code == 200
+    command = b'{"command": "echo \\ud800"}'
+    assert client.post(f"{session}/shell", content=command, headers=headers).status_code == 400
+    assert client.post("/v1/sessions", content=b'{"id": "\\ud800"}', headers=headers).status_code == 400
+    query = {"identifier": "surrogate", "api-version": "2024-02-02-preview"}
+    code = json.dumps({"properties": {"code": "'\\ud800'"}})
+    answer = client.post("/code/execute", params=query, content=code.encode(), headers=headers)
+    assert answer.json()["properties"]["status"] == "Success"
+    client.delete("/session", params=query | {"api-version": "2025-10-02-preview"})

@@ -1,11 +1,14 @@
 """Every control taken away once, by where it is held; `removals` has them in one table.
 
 removal     what a removal is, and the ground that an attack stands on
-walls       what the host's kernel holds of the profile: namespaces, privileges, system calls, mounts
-limits      what the host's kernel holds in numbers
+edits       how an engine, or the guest, is told something else
+walls       what the host's kernel holds of the profile: namespaces, mounts, what is seen of the host
+rights      users, capabilities, and the calls that it takes
+limits      what it holds in numbers
 guest       PID 1, the kernels that it starts, restarts, files
-ends        the end of a sandbox, when its owner is gone
-channels    sockets, gate, client
+ends        the end of a sandbox whose owner is gone, and the look from inside
+sockets     the directory of a kernel's sockets
+channels    gate and client
 messages    validator and outputs
 people      what reaches people and models
 """

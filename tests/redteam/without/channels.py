@@ -1,18 +1,14 @@
-"""What stands between a kernel's sockets and this process: the socket directory, the gate, the session's own client."""
+"""What stands between a kernel's sockets and this process: the gate, and the session's own client."""
 
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import dataclasses
 import itertools
 import os
-import shutil
-import socket
-import subprocess
-import tempfile
 import threading
 import time
-from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
 
@@ -20,109 +16,12 @@ import zmq
 import zmq.asyncio
 
 from kernel_sandbox import AsyncSession, Limits, ProtocolViolation, SandboxSpec, Session, cell, channels, live, zmtp
-from kernel_sandbox import run_directory as directories
 from kernel_sandbox.session import AsyncSession as Asynchronous
-from kernel_sandbox.transports import IpcTransport
 
-from ..cells import ATTACKER, TRY, ask, is_well, opened_sessions, strike
+from ..arena import MEGABYTE, resident
+from ..cells import ATTACKER, TRY, opened_sessions, strike
 from .guest import HASTY
 from .removal import GROWTH, Ground, Removal, growth
-from .walls import BOTH
-
-MEGABYTE = 1024**2
-
-# The socket directory
-
-
-def unlocked(ground: Ground) -> None:
-    def lock(self: directories.RunDirectory, generation: int) -> dict[int, int]:
-        with directories._opened(self.shared / str(generation)) as directory:
-            return directories._pin_all(directory)
-
-    def lock_inside(self: directories.InsideSockets, generation: int) -> dict[int, int]:
-        with directories._opened(str(generation), self._directory) as directory:
-            return directories._pin_all(directory)
-
-    ground.patch.setattr(directories.RunDirectory, "lock", lock)
-    ground.patch.setattr(directories.InsideSockets, "lock", lock_inside)
-
-
-def unpinned(ground: Ground) -> None:
-    async def dial(self: IpcTransport, port: int) -> socket.socket:
-        place = self._directory
-        inside = isinstance(place, directories.InsideSockets)
-        path = Path(f"/proc/self/fd/{place._directory}") if inside else place.shared  # type: ignore[union-attr]
-        last = max(os.listdir(path), key=int)
-        made = socket.socket(socket.AF_UNIX)
-        made.setblocking(False)
-        try:
-            await asyncio.get_running_loop().sock_connect(made, f"{path}/{last}/s-{port}")
-        except OSError:
-            made.close()
-            raise
-        return made
-
-    ground.patch.setattr(IpcTransport, "dial", dial)
-
-
-HAND_OVER = """
-directory = "/opt/kernel-sandbox/run/" + max(os.listdir("/opt/kernel-sandbox/run"))
-path = directory + "/s-1"
-with contextlib.suppress(OSError):
-    os.rename(path, directory + "/s-9")
-    os.symlink(ELSEWHERE, path)
-
-def cut():
-    for number in descriptors("shell"):
-        with contextlib.suppress(OSError):
-            socket.socket(fileno=os.dup(number)).shutdown(socket.SHUT_RDWR)
-
-threading.Timer(0.1, cut).start()  # after this cell's reply
-"""
-
-
-def lead_the_host_to_another_service(ground: Ground) -> bool:
-    """The shell socket is replaced by a link to a service of the host, and the host made to connect anew."""
-    ground.canaries.take_heard()
-    with ground.session(limits=HASTY) as session:
-        strike(session, HAND_OVER, ELSEWHERE=ground.canaries.unix).raise_for_error()
-        time.sleep(0.3)
-        session.execute("'for the kernel only'", timeout=1)
-    return bool(ground.canaries.take_heard())
-
-
-def public(ground: Ground) -> None:
-    base = Path(tempfile.mkdtemp(prefix="ks-", dir="/tmp"))
-    ground.undo.callback(shutil.rmtree, base)
-    base.chmod(0o755)
-    ground.patch.setattr(directories, "base_directory", lambda: base)
-    honest = directories.RunDirectory.__init__
-
-    def made(self: directories.RunDirectory) -> None:
-        honest(self)
-        self.path.chmod(0o755)
-
-    ground.patch.setattr(directories.RunDirectory, "__init__", made)
-
-
-NOBODY = 65_534
-CONNECT = """
-import socket, sys
-with socket.socket(socket.AF_UNIX) as client:
-    client.settimeout(3)
-    client.connect(sys.argv[1])
-    print(client.recv(10)[:1] == b"\\xff")
-"""
-
-
-def listen_in_as_another_user(ground: Ground) -> bool:
-    """Another user of this machine connects to a kernel's own socket."""
-    with ground.session() as session:
-        path = session.connection_file.parent / "k" / "1" / "s-1"
-        command = ["/usr/bin/env", "-i", "python3", "-c", CONNECT, str(path)]
-        done = subprocess.run(command, user=NOBODY, group=NOBODY, cwd="/", capture_output=True, text=True, check=False)
-        return done.stdout == "True\n"
-
 
 # The gate
 
@@ -227,13 +126,19 @@ def _own_context(ground: Ground, option: int, value: int) -> None:
 
 
 def patient_sends(ground: Ground) -> None:
-    """A send waits, for three seconds and not for ever: for this process has to go on."""
+    """A send waits, as jupyter_client's own does: for three seconds here, not for ever, so that the test goes on."""
     _own_context(ground, zmq.SNDTIMEO, 3000)
+
+    def send(self: channels.Channels, channel: str, message: dict[str, Any]) -> None:
+        with contextlib.suppress(zmq.Again):
+            self._session.send(self._sockets[channel], message)
+
+    ground.patch.setattr(channels.Channels, "_send", send)
 
 
 BROKEN_OFF = """
 broken = GREETING + frame(b"\\x05READY" + b"\\x0bSocket-Type" + (2**31).to_bytes(4, "big") + b"XPUB", COMMAND)
-Impostor("shell", lambda client: (client.sendall(broken), time.sleep(9)))
+Impostor("control", lambda client: (client.sendall(broken), time.sleep(9)))
 time.sleep(0.5)
 """
 
@@ -242,7 +147,7 @@ def stop_a_neighbour(ground: Ground) -> bool:
     """libzmq gives a connection up whose handshake breaks off: whoever waits to send there waits with all others."""
     with ground.session(limits=HASTY) as target, ground.session() as neighbour:
         strike(target, BROKEN_OFF, timeout=3)
-        thread = threading.Thread(target=lambda: target.execute("1", timeout=0.5))
+        thread = threading.Thread(target=lambda: strike(target, "time.sleep(9)", timeout=0.2))  # to be interrupted
         thread.start()
         longest, deadline = 0.0, time.monotonic() + 2
         while time.monotonic() < deadline:
@@ -258,15 +163,22 @@ def any_queue(ground: Ground) -> None:
 
 
 FLOOD = """
-c = Connection("iopub", patience=0.5)
+c = Connection("iopub", patience=3)
 said = stream("x" * 10**6)
 for _ in range(150):
     if not c.send(said): break
 """
 
 
+def _compute() -> None:
+    """Hold the loop up for three seconds, or until this process has grown well past what is allowed."""
+    start, deadline = resident("VmRSS"), time.monotonic() + 3
+    while time.monotonic() < deadline and resident("VmRSS") - start < 2 * GROWTH * MEGABYTE:
+        time.sleep(0.02)
+
+
 def flood_a_reader_who_is_away(ground: Ground) -> bool:
-    """The program that has the session computes for two seconds, in the loop that reads."""
+    """The program that has the session computes, in the loop that reads."""
 
     async def compute() -> float:
         spec = SandboxSpec(image="python", strict=False)
@@ -276,7 +188,7 @@ def flood_a_reader_who_is_away(ground: Ground) -> bool:
             await session.execute(f"{TRY}\nfrom attacker import *")
             flooding = asyncio.ensure_future(session.execute(FLOOD, timeout=10))
             await asyncio.sleep(0.1)
-            grown = growth(lambda: time.sleep(2))
+            grown = growth(_compute)
             await flooding
             return grown
 
@@ -346,23 +258,6 @@ def is_well_soon(session: Session) -> bool:
 
 
 REMOVALS = {
-    # Each of the two holds the attack alone: the other is gone in both runs.
-    "socket directory locked": Removal(
-        severity="Lateral",
-        engines=BOTH,
-        remove=unlocked,
-        succeeds=lead_the_host_to_another_service,
-        also=("sockets pinned",),
-    ),
-    "sockets pinned": Removal(
-        severity="Lateral",
-        engines=BOTH,
-        remove=unpinned,
-        succeeds=lead_the_host_to_another_service,
-        also=("socket directory locked",),
-    ),
-    # In bubblewrap the kernel's sockets are in no directory of the host's.
-    "private run directory": Removal(severity="Lateral", remove=public, succeeds=listen_in_as_another_user),
     "gate: greeting": Removal(severity="HostDoS", remove=any_greeting, succeeds=speak_an_older_protocol),
     # A part that is larger than all parts may be together is held by that, too.
     "gate: frame size": Removal(
@@ -394,9 +289,7 @@ REMOVALS = {
         succeeds=send_crumbs,
         also=("bound on violations",),
     ),
-    "bound on violations": Removal(
-        severity="PeerDoS", remove=any_number_of_violations, succeeds=send_what_is_invalid
-    ),
+    "bound on violations": Removal(severity="PeerDoS", remove=any_number_of_violations, succeeds=send_what_is_invalid),
     "sends never wait": Removal(severity="PeerDoS", remove=patient_sends, succeeds=stop_a_neighbour),
     "back-pressure (RCVHWM)": Removal(severity="HostDoS", remove=any_queue, succeeds=flood_a_reader_who_is_away),
     "random message ids": Removal(severity="Integrity", remove=countable_ids, succeeds=answer_for_the_next_cell),

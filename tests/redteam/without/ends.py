@@ -26,8 +26,8 @@ from .. import census
 from ..canaries import Canaries
 from ..cells import opened_sessions
 from .edits import drop_options, edit_guest, edit_prepare, set_config
-from .removal import Ground, Removal
-from .walls import BOTH, reach_a_listener_of_the_host
+from .removal import BOTH, Ground, Removal
+from .walls import reach_a_listener_of_the_host
 
 PATIENCE = 2.0
 """Seconds after which a sandbox without an owner counts as left behind."""
@@ -113,9 +113,7 @@ REMOVALS = {
         severity="HostDoS", remove=nobodys, succeeds=be_there_for_ever, also=("dead-man's switch",)
     ),
     # It is for walls that do not stand.
-    "self-check": Removal(
-        severity="Lateral", remove=unlooked, succeeds=run_in_a_broken_sandbox, also=("no network",)
-    ),
+    "self-check": Removal(severity="Lateral", remove=unlooked, succeeds=run_in_a_broken_sandbox, also=("no network",)),
 }
 
 

@@ -7,13 +7,12 @@ import threading
 from typing import Any
 
 from kernel_sandbox import FileError, Limits, OutOfMemory, SandboxError, Session, files, mux
-from kernel_sandbox.artifacts import Budget
+from kernel_sandbox.engines.system_calls import ALLOWED
 from kernel_sandbox.live import LiveSandbox
 
 from ..cells import arm, ask, strike
 from .edits import edit_filter, edit_guest
 from .removal import GROWTH, Ground, Removal, growth
-from .walls import number
 
 HASTY = Limits(interrupt_grace=0.2)
 
@@ -169,8 +168,6 @@ def any_kind_of_file(ground: Ground) -> None:
 
 
 def nodes(ground: Ground) -> None:
-    from kernel_sandbox.engines.seccomp import ALLOWED
-
     edit_filter(ground, ALLOWED=f"{ALLOWED.rstrip()}; mknod 133 -; mknodat 259 33\n")
 
 
@@ -252,10 +249,6 @@ def flood_a_listing(ground: Ground) -> bool:
     return False
 
 
-def any_budget(ground: Ground) -> None:
-    ground.patch.setattr(Budget, "room", lambda self, path, size: 2**40)
-
-
 REMOVALS = {
     "PID 1 not dumpable": Removal(
         severity="InternalRead", remove=dumpable_pid_1, succeeds=open_the_memory_of_pid_1, noticed="open /proc/1/"
@@ -276,20 +269,14 @@ REMOVALS = {
     "death watcher": Removal(severity="SelfDoS", remove=nobody_watches, succeeds=die_unnoticed),
     "restart leaves no survivor": Removal(severity="Integrity", remove=survivors, succeeds=survive_a_restart),
     "fresh home": Removal(severity="Integrity", remove=stale_places, succeeds=infect_the_next_kernel),
-    "files: names resolved inside": Removal(
-        severity="InternalRead", remove=any_name, succeeds=read_beside_the_place
-    ),
-    "files: links not followed": Removal(
-        severity="InternalRead", remove=followed_links, succeeds=read_through_a_link
-    ),
+    "files: names resolved inside": Removal(severity="InternalRead", remove=any_name, succeeds=read_beside_the_place),
+    "files: links not followed": Removal(severity="InternalRead", remove=followed_links, succeeds=read_through_a_link),
     "no nodes": Removal(severity="HostDoS", remove=nodes, succeeds=make_a_pipe_with_a_name),
     # Of what is no regular file, only a pipe does harm, and the filter lets nobody make one.
     "files: regular files only": Removal(
         severity="SelfDoS", remove=any_kind_of_file, succeeds=stop_pid_1_by_a_pipe, also=("no nodes",)
     ),
-    "files: byte cap": Removal(
-        severity="HostDoS", remove=any_number_of_bytes, succeeds=hand_over_a_sparse_file
-    ),
+    "files: byte cap": Removal(severity="HostDoS", remove=any_number_of_bytes, succeeds=hand_over_a_sparse_file),
     "files: uploads replace": Removal(severity="Integrity", remove=uploads_in_place, succeeds=write_through_a_link),
     "files: listing bounded": Removal(severity="HostDoS", remove=any_number_of_entries, succeeds=flood_a_listing),
 }

@@ -10,8 +10,8 @@ from kernel_sandbox.engines.docker_client import connect
 
 from ..cells import SMALL, ask, strike
 from .edits import edit_preparation, edit_tmpfs, raise_ulimit, set_config, unlimit
-from .removal import Ground, Removal
-from .walls import BOTH, IN_CHILD, number
+from .removal import BOTH, Ground, Removal
+from .rights import IN_CHILD, number
 
 MEGABYTE = 1024**2
 ROOMY = Limits(memory="1g", pids=64, cpus=0.3)
@@ -217,15 +217,14 @@ REMOVALS = {
         succeeds=flood_with_files,
         noticed="has no limit of files",
     ),
+    # Each engine sets all of them in one way: bubblewrap's is shown by one.
     "ulimit core": Removal(
         severity="HostDoS",
-        engines=BOTH,
         remove=lambda ground: raise_ulimit(ground, "core", 64 * MEGABYTE),
         succeeds=dump_core,
     ),
     "ulimit fsize": Removal(
         severity="HostDoS",
-        engines=BOTH,
         remove=lambda ground: raise_ulimit(ground, "fsize", 2**50),
         succeeds=stretch_a_file,
     ),
@@ -238,20 +237,17 @@ REMOVALS = {
     # The filter refuses these calls, too.
     "ulimit msgqueue": Removal(
         severity="HostDoS",
-        engines=BOTH,
         remove=lambda ground: raise_ulimit(ground, "msgqueue", 819_200),
         succeeds=make_a_message_queue,
         also=("seccomp allow-list",),
     ),
     "ulimit memlock": Removal(
         severity="HostDoS",
-        engines=BOTH,
         remove=lambda ground: raise_ulimit(ground, "memlock", 4 * MEGABYTE),
         succeeds=lock_memory,
     ),
     "ulimit sigpending": Removal(
         severity="HostDoS",
-        engines=BOTH,
         remove=lambda ground: raise_ulimit(ground, "sigpending", 4096),
         succeeds=queue_signals,
     ),

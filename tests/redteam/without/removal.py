@@ -46,6 +46,7 @@ class Ground:
             yield session
 
 
+BOTH = ("docker", "bubblewrap")
 GROWTH = 64.0
 """Megabytes that a flood may make the host process grow by; what gets past that is stopped at about 150."""
 
@@ -70,7 +71,7 @@ class Removal:
     remove: Callable[[Ground], None]
     """Takes the control away; may be joined with other removals."""
     succeeds: Callable[[Ground], bool]
-    """Makes the attack, and tells whether it came through. Whatever succeeds is bounded, and harmless to the machine."""
+    """Makes the attack, and tells whether it came through. Whatever does is bounded, and harms no machine."""
     engines: tuple[str, ...] = ("docker",)
     """Both where their mechanisms differ, else one."""
     also: tuple[str, ...] = ()
