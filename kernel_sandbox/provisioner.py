@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import logging
 import signal
 from typing import Any
 
@@ -22,6 +23,10 @@ from kernel_sandbox.policy import SandboxSpec
 from kernel_sandbox.reactor import on_reactor
 
 PROVISIONER = "kernel-sandbox"
+LOG = logging.getLogger("kernel_sandbox.jupyter_client")
+"""Of managers of ours. Their default is the logger of the Jupyter application that this process is, if it is one: there
+IPython would show a stack for every error that our callers raise as a line."""
+LOG.addHandler(logging.NullHandler())
 SHUTDOWN_WAIT = 1.0
 """Seconds that a polite shutdown may take: nothing in a sandbox needs longer, and ipykernel can hang in its exit."""
 

@@ -26,7 +26,7 @@ from kernel_sandbox.files import AsyncSandboxFiles
 from kernel_sandbox.outputs import Execution, Status
 from kernel_sandbox.policy import Limits, Mount, SandboxSpec
 from kernel_sandbox.prompts import Ask, Prompts
-from kernel_sandbox.provisioner import SandboxProvisioner, kernelspec_in_memory
+from kernel_sandbox.provisioner import LOG, SandboxProvisioner, kernelspec_in_memory
 from kernel_sandbox.reactor import on_reactor
 from kernel_sandbox.recorder import Recorder
 from kernel_sandbox.transcript import Transcript
@@ -118,7 +118,7 @@ class AsyncSession:
         """Start the sandbox and its kernel, and return when it is ready for the first cell."""
         if self._manager is not None or self._closed:
             raise SessionClosed("A session opens once: make a new one.")
-        self._manager = AsyncKernelManager(context=shared_context())
+        self._manager = AsyncKernelManager(context=shared_context(), log=LOG)
         # The property would look for files; this spec lives in memory.
         self._manager._kernel_spec = kernelspec_in_memory(self.engine or None, self.id, self.spec)
         self._opening = asyncio.ensure_future(self._start(self._manager))

@@ -305,9 +305,9 @@ def test_large_json_is_not_read_to_its_end() -> None:
     started = time.perf_counter()
     cell.feed(*display({"application/json": [[]] * 5_000_000}))
     assert time.perf_counter() - started < 0.5
-    # 64 a container: the bundle (and its 16 + 4 for the type), the list, and 14 in it are the first to pass 1000.
+    # 64 a container, and its depth: the bundle (and 16 + 4 for the type), the list, 13 in it are first to pass 1000.
     assert texts(cell) == [
-        "[kernel-sandbox: application/json of more than 1.02 KB not shown (limit 1000 bytes a cell)]"
+        "[kernel-sandbox: application/json of more than 1007 bytes not shown (limit 1000 bytes a cell)]"
     ]
 
 

@@ -107,7 +107,8 @@ def sign(*parts: bytes) -> Frames:
 
 TEXTS = st.text(st.characters(exclude_categories=()), max_size=20)
 RAW = st.sampled_from(
-    ["NaN", "-Infinity", "1e999", "1" + "0" * 400, "9" * 5000, "-0", "true", "null", '""', '"\\ud800"', '"\\u0000\\u001b"']
+    ["NaN", "-Infinity", "1e999", "1" + "0" * 400, "9" * 5000, "-0", "true", "null", '""']
+    + ['"\\ud800"', '"\\u0000\\u001b"']
     + ["[" * depth + "]" * depth for depth in (1, 70, 5000, 100_000)]
     + ['{"a":' * depth + "1" + "}" * depth for depth in (70, 3000)]
     + ['{"text/plain": "a", "text/plain": {"b": NaN}}', "[" + '"",' * 3000 + '""]', "[[],{}]"]
@@ -118,7 +119,8 @@ RAW = st.sampled_from(
 """JSON texts, and what only looks like JSON, to stand in the place of any value."""
 KEYS = st.sampled_from(
     ["text/plain", "application/json", "application/vnd.jupyter.widget-view+json", "image/svg+xml", "msg_type",
-     "msg_id", "transient", "display_id", "payload", "source", "x" * 3000, "\ud800", "", "execution_count", "traceback", "ename"]
+     "msg_id", "transient", "display_id", "payload", "source", "x" * 3000, "\ud800", "", "execution_count",
+     "traceback", "ename"]
 )  # fmt: skip
 MARK = "put the raw text here"
 
@@ -262,7 +264,7 @@ def test_recorded_messages_are_all_read_as_they_are(recorded: Recorded) -> None:
 
 BOUNDS = Bounds(frame=3000, message=6000, least=10, parts=5, command=50, commands=5)
 GREETING = b"\xff" + bytes(8) + b"\x7f\x03\x00" + b"NULL".ljust(20, b"\0") + bytes(32)
-READY = b"\x04\x05\x05READY"[:2] + b"READY"
+READY = b"\x04\x05READY"
 
 
 def zmtp_message(parts: list[bytes]) -> bytes:
@@ -384,7 +386,6 @@ def test_worst_outputs_keep_the_notebook_within_its_bound(kind: str, tmp_path: P
     transcript.add_code_cell("1", cell.outputs)
     written = transcript.to_bytes()
     outputs = len(json.loads(written)["cells"][0]["outputs"])
-    print(f"{kind}: {len(written) / limit:.1f} of the limit, {outputs} outputs")
     assert len(written) < 6 * limit + 600 * outputs + 4000
     path = tmp_path / "written.ipynb"
     path.write_bytes(written)

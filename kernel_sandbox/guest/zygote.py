@@ -1,10 +1,10 @@
 """A process that has imported ipykernel, and forks a kernel from itself whenever PID 1 asks.
 
 The fork saves the import (200 ms) at the first start, and at every restart what the image declares as preload modules
-too. PID 1 forks this process before it does anything else,
-so it holds no thread, no zmq context and no event loop: a fork from it is safe. It is not dumpable: code of the same
-user in the sandbox cannot trace it or write to its memory (prctl(2), PR_SET_DUMPABLE), only kill it, and then PID 1
-starts another.
+too; these come before the first fork where the host asks for it (a pool does, where nobody waits for a start). PID 1
+forks this process before it does anything else, so it holds no thread, no zmq context and no event loop: a fork from it
+is safe. It is not dumpable: code of the same user in the sandbox cannot trace it or write to its memory (prctl(2),
+PR_SET_DUMPABLE), only kill it, and then PID 1 starts another.
 """
 
 from __future__ import annotations

@@ -14,8 +14,8 @@ from kernel_sandbox.errors import SandboxError
 from kernel_sandbox.magic.options import COMMANDS, SAFETY, ask_parser, cell_parser
 from kernel_sandbox.magic.sessions import DEFAULT, Sessions
 
-PATIENCE = 1.0
-"""Seconds for the sandbox's kernel to complete: it can't while a cell runs."""
+PATIENCE = 2.0
+"""Seconds for the sandbox's kernel to complete: it can't while a cell runs. JupyterLab waits for one."""
 MOST = 200
 _MAGIC = re.compile(r"\s*(?P<cell>%%sandbox|%%ask|%sandbox|%ask)\s(?P<rest>.*)", re.DOTALL)
 _NAME = re.compile(r"[A-Za-z_][A-Za-z0-9_.\[\]'\" ()-]{0,200}")
@@ -67,7 +67,7 @@ def _session_of(words: list[str]) -> str:
 
 
 def sandbox_names(sessions: Sessions, session: str) -> list[str]:
-    """List the variables of a sandbox: an expression beside the cells, for a kernel's own completion is slow at first."""
+    """List the variables of a sandbox, by an expression beside the cells: its kernel's completion is slow at first."""
     content = {"code": "", "silent": True, "store_history": False, "user_expressions": {"names": _NAMES}}
     content |= {"allow_stdin": False, "stop_on_error": False}
     reply: dict[str, Any] | None = None

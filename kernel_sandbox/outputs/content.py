@@ -41,6 +41,9 @@ _MAX_COUNT = 2**31 - 1
 _CONTAINER_SIZE, _NUMBER_SIZE = 64, 16
 # Integers beyond this are None: Python refuses to write more than 4300 digits (sys.set_int_max_str_digits).
 _MAX_INTEGER_BITS = 1024
+_SHORT_INTEGER_BITS = 64
+_PART_SIZE = 16
+"""What a part of a traceback takes beside its text, in a notebook and in memory."""
 
 
 class _TooLarge(Exception):
@@ -104,6 +107,7 @@ class _JSONCleaner:
         self._limit, self._depth = limit, depth
 
     def clean(self, value: Any, level: int = 0) -> Any:
+        self._charge(level)  # in a notebook every value has a line of its own, indented by its depth
         if isinstance(value, str):
             return self._text(value)
         if value is None or isinstance(value, (int, float)):
@@ -118,7 +122,7 @@ class _JSONCleaner:
             numbers = _finite_numbers(value)
             if numbers is None:
                 return [self.clean(item, level + 1) for item in value]
-            self._charge(_NUMBER_SIZE * len(numbers))
+            self._charge((_NUMBER_SIZE + level + 1) * len(numbers))
             return numbers
         return None
 
@@ -136,17 +140,22 @@ class _JSONCleaner:
         self._charge(_NUMBER_SIZE)
         if isinstance(value, float):
             return value if math.isfinite(value) else None
-        if value is not None and value.bit_length() > _MAX_INTEGER_BITS:
-            return None
+        if value is not None and (bits := value.bit_length()) > _SHORT_INTEGER_BITS:
+            if bits > _MAX_INTEGER_BITS:
+                return None
+            self._charge(bits // 3)
         return value
 
 
 def _finite_numbers(values: list[Any] | tuple[Any, ...]) -> list[Any] | None:
-    """Copy a list of nothing but finite numbers at once: a chart has a hundred thousand. None for any other list."""
+    """Copy a list of nothing but finite and short numbers at once: a chart has a hundred thousand. None for others."""
+    kinds = set(map(type, values))
     try:
-        return list(values) if set(map(type, values)) <= {int, float} and all(map(math.isfinite, values)) else None
+        if not kinds <= {int, float} or not all(map(math.isfinite, values)):
+            return None
     except OverflowError:  # an integer beyond any float
         return None
+    return None if int in kinds and max(map(abs, values)) >= 2**_SHORT_INTEGER_BITS else list(values)
 
 
 def clean_json(value: Any, *, depth: int = MAX_DEPTH) -> Any:
@@ -244,8 +253,12 @@ def shrink_error(error: ErrorOutput) -> ErrorOutput:
 
 
 def error_size(error: ErrorOutput) -> int:
-    """Measure an error: the bytes of its texts."""
-    return sum(map(text_size, (error.ename, error.evalue, *error.traceback)))
+    """Measure an error: the bytes of its texts, and some for each part of the traceback."""
+    return text_size(error.ename) + text_size(error.evalue) + sum(map(_part_size, error.traceback))
+
+
+def _part_size(part: str) -> int:
+    return text_size(part) + _PART_SIZE
 
 
 def _text_of(value: Any) -> str:
@@ -260,7 +273,7 @@ def _clip_traceback(parts: Any, part_limit: int, limit: int) -> tuple[str, ...]:
     half = MAX_TRACEBACK_PARTS // 2
     near_ends = parts if len(parts) <= 2 * half else [*parts[:half], *parts[-half:]]
     texts = [clip_text(clean_text(part), part_limit) for part in near_ends if isinstance(part, str)]
-    if near_ends is parts and sum(map(text_size, texts)) <= limit:
+    if near_ends is parts and sum(map(_part_size, texts)) <= limit:
         return tuple(texts)
     head = _fitting(texts[: len(texts) // 2], limit // 2)
     tail = _fitting(texts[len(texts) // 2 :][::-1], limit // 2)[::-1]
@@ -270,9 +283,9 @@ def _clip_traceback(parts: Any, part_limit: int, limit: int) -> tuple[str, ...]:
 
 def _fitting(texts: list[str], limit: int) -> list[str]:
     """The first texts that together are at most `limit` bytes, and at least one."""
-    fitting, size = texts[:1], text_size(texts[0]) if texts else 0
+    fitting, size = texts[:1], _part_size(texts[0]) if texts else 0
     for text in texts[1:]:
-        size += text_size(text)
+        size += _part_size(text)
         if size > limit:
             break
         fitting.append(text)

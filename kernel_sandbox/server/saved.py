@@ -114,16 +114,15 @@ class SavedTranscripts:
 
     async def read(self, owner: str | None, transcript_id: str) -> bytes | None:
         """Read a kept notebook; None where the owner has none of that id."""
-        for row in await self._store.list_transcripts(owner):
-            if row.path.stem == transcript_id:
-                return await _read(row.path)
+        path = self._directory / f"{transcript_id}.ipynb"
+        for row in await self._store.list_transcripts(owner, 1, path=path):
+            return await _read(row.path)
         return None
 
     async def newest(self, address: Address) -> bytes | None:
         """Read the notebook that the last session of that address left."""
-        for row in await self._store.list_transcripts(address.owner):
-            if row.identifier == address.identifier:
-                return await _read(row.path)
+        for row in await self._store.list_transcripts(address.owner, 1, identifier=address.identifier):
+            return await _read(row.path)
         return None
 
     async def _sweep(self) -> None:

@@ -189,11 +189,13 @@ class Store:
 
         await self._write(run)
 
-    async def list_transcripts(self, owner: str | None, limit: int = 1000) -> tuple[StoredTranscript, ...]:
-        """List the transcripts of an owner, or of all owners, the newest first."""
+    async def list_transcripts(
+        self, owner: str | None, limit: int = 1000, *, identifier: str | None = None, path: Path | None = None
+    ) -> tuple[StoredTranscript, ...]:
+        """List the transcripts of an owner, or of all owners, the newest first; of one session, or of one file only."""
         asked = sql.select(transcripts).order_by(transcripts.c.updated.desc()).limit(limit)
-        if owner is not None:
-            asked = asked.filter_by(owner=owner)
+        wanted = {"owner": owner, "identifier": identifier, "path": None if path is None else str(path)}
+        asked = asked.filter_by(**{name: value for name, value in wanted.items() if value is not None})
         rows = await self._read(lambda connection: connection.execute(asked).mappings().all())
         return tuple(_transcript(row) for row in rows)
 

@@ -19,6 +19,9 @@ CellKind = Literal["code", "markdown", "raw"]
 
 TIMES = ("iopub.status.busy", "iopub.execute_input", "shell.execute_reply", "iopub.status.idle")
 """The messages of a cell whose times are kept: what nbclient and JupyterLab record as metadata.execution."""
+LONG_TEXT, SHORT_LINE = 4096, 8
+"""Characters: a longer text whose lines are shorter than this on average stays whole."""
+_LINE_ENDS = "\n\r\v\f\x1c\x1d\x1e\x85\u2028\u2029"  # str.splitlines
 MAX_LANGUAGE_INFO = 16 * 1024
 """Characters of language_info as JSON; ipykernel's has 260."""
 
@@ -156,7 +159,7 @@ def _dump(value: Any) -> str:
 
 def _split_cell(cell: Mapping[str, Any]) -> dict[str, Any]:
     """Make lists of lines of the texts that nbformat splits (nbformat.v4.rwbase.split_lines)."""
-    split = dict(cell, source=cell["source"].splitlines(keepends=True))
+    split = dict(cell, source=_lines(cell["source"]))
     if "attachments" in cell:
         split["attachments"] = {name: _split_bundle(bundle) for name, bundle in cell["attachments"].items()}
     if "outputs" in cell:
@@ -164,15 +167,25 @@ def _split_cell(cell: Mapping[str, Any]) -> dict[str, Any]:
     return split
 
 
+def _lines(text: str) -> list[str] | str:
+    """Split a text, but not a long one of nothing but ends of lines: each would take ten bytes more in the file.
+
+    nbformat's schema takes both (multiline_string).
+    """
+    if len(text) > LONG_TEXT and sum(map(text.count, _LINE_ENDS)) * SHORT_LINE > len(text):
+        return text
+    return text.splitlines(keepends=True)
+
+
 def _split_output(output: Mapping[str, Any]) -> Mapping[str, Any]:
     if output["output_type"] == "stream":
-        return dict(output, text=output["text"].splitlines(keepends=True))
+        return dict(output, text=_lines(output["text"]))
     return dict(output, data=_split_bundle(output["data"])) if "data" in output else output
 
 
 def _split_bundle(bundle: Mapping[str, Any]) -> dict[str, Any]:
     return {
-        kind: value.splitlines(keepends=True) if isinstance(value, str) and _is_split(kind) else value
+        kind: _lines(value) if isinstance(value, str) and _is_split(kind) else value
         for kind, value in bundle.items()
     }
 

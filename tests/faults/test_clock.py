@@ -27,7 +27,9 @@ def shim(tmp_path: Path) -> Path:
     if compiler is None:
         pytest.skip("a C compiler makes what shifts the clock: apt-get install gcc libc6-dev")
     library = tmp_path / "clock.so"
-    subprocess.run([compiler, "-shared", "-fPIC", "-O1", "-o", library, Path(__file__).with_name("clock.c")], check=True)
+    subprocess.run(
+        [compiler, "-shared", "-fPIC", "-O1", "-o", library, Path(__file__).with_name("clock.c")], check=True
+    )
     return library
 
 

@@ -70,6 +70,12 @@ def test_agent_is_told_in_lines(tmp_path: Path) -> None:
     assert "✓ offline · " in shown
 
 
+def test_sandbox_that_does_not_start_is_told_in_a_line(tmp_path: Path) -> None:
+    shown, errors, _ = run_script(tmp_path, "%sandbox start --image absent")
+    assert "ImageNotFound: The bubblewrap engine has no image 'absent'" in shown
+    assert "Traceback" not in shown + errors
+
+
 LOOP = """
 import asyncio, sys
 from IPython.core.interactiveshell import InteractiveShell

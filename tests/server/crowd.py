@@ -10,6 +10,7 @@ import contextlib
 import itertools
 import resource
 import sys
+from collections.abc import AsyncIterator
 from urllib.parse import urlsplit
 
 import httpx
@@ -52,14 +53,14 @@ async def large(address: str, key: str) -> None:
     for announced in itertools.cycle((True, False)):
         headers = {"x-api-key": key} | ({"content-length": str(2**31)} if announced else {})
 
-        async def endless() -> object:  # type: ignore[misc]
+        async def endless() -> AsyncIterator[bytes]:
             while True:
                 yield PIECE
                 await asyncio.sleep(0.005)
 
         with contextlib.suppress(httpx.HTTPError):
             async with httpx.AsyncClient(base_url=address, timeout=10) as client:
-                await client.put("/v1/sessions/crowd-0/files/f", content=endless(), headers=headers)  # type: ignore[arg-type]
+                await client.put("/v1/sessions/crowd-0/files/f", content=endless(), headers=headers)
         await asyncio.sleep(0.05)
 
 

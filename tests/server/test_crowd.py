@@ -27,19 +27,21 @@ def crowded(server_engine: str, tmp_path: Path) -> Iterator[tuple[httpx.Client, 
     """A good client with its session, and a crowd that has been stopped in the middle of it."""
     good, bad = issue_key(tmp_path, "good"), issue_key(tmp_path, "bad")
     flags = ["--keys=on", "--pool-ready=1", "--pool-sessions=4", "--pool-queue-timeout=2", "--max-upload-bytes=1m"]
-    with ServerProcess(tmp_path, server_engine, *flags) as server:
-        with httpx.Client(base_url=server.address, headers={"x-api-key": good}, timeout=60) as client:
-            client.post("/v1/sessions", json={"id": "mine"}).raise_for_status()
-            command = [sys.executable, "-m", "tests.server.crowd", server.address, bad]
-            crowd = subprocess.Popen(command, cwd=ROOT, stdout=subprocess.PIPE, text=True)
-            assert crowd.stdout is not None
-            try:
-                assert crowd.stdout.readline() == "ready\n"
-                yield client, crowd
-            finally:
-                crowd.kill()
-                crowd.wait()
-                crowd.stdout.close()
+    with (
+        ServerProcess(tmp_path, server_engine, *flags) as server,
+        httpx.Client(base_url=server.address, headers={"x-api-key": good}, timeout=60) as client,
+    ):
+        client.post("/v1/sessions", json={"id": "mine"}).raise_for_status()
+        command = [sys.executable, "-m", "tests.server.crowd", server.address, bad]
+        crowd = subprocess.Popen(command, cwd=ROOT, stdout=subprocess.PIPE, text=True)
+        assert crowd.stdout is not None
+        try:
+            assert crowd.stdout.readline() == "ready\n"
+            yield client, crowd
+        finally:
+            crowd.kill()
+            crowd.wait()
+            crowd.stdout.close()
 
 
 def p99(client: httpx.Client) -> float:

@@ -426,7 +426,7 @@ from types import SimpleNamespace
 from kernel_sandbox.server.app import create_app
 from kernel_sandbox.server.settings import ServerSettings
 app = create_app(SimpleNamespace(settings=ServerSettings()), None)
-print(app.state.mcp, [route.path for route in app.routes if route.path == "/mcp"])"""
+print(app.state.mcp, [route for route in app.routes if getattr(route, "path", "") == "/mcp"])"""
     )
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True, timeout=60)
     assert done.stdout == "None []\n"

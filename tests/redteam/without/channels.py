@@ -163,7 +163,7 @@ def any_queue(ground: Ground) -> None:
 
 
 FLOOD = """
-c = Connection("iopub", patience=3)
+c = Connection("iopub", patience=6)
 said = stream("x" * 10**6)
 for _ in range(150):
     if not c.send(said): break
@@ -171,9 +171,9 @@ for _ in range(150):
 
 
 def _compute() -> None:
-    """Hold the loop up for three seconds, or until this process has grown well past what is allowed."""
-    start, deadline = resident("VmRSS"), time.monotonic() + 3
-    while time.monotonic() < deadline and resident("VmRSS") - start < 2 * GROWTH * MEGABYTE:
+    """Hold the loop up for six seconds, or until this process has grown past what is allowed."""
+    start, deadline = resident("VmRSS"), time.monotonic() + 6
+    while time.monotonic() < deadline and resident("VmRSS") - start < 1.2 * GROWTH * MEGABYTE:
         time.sleep(0.02)
 
 
@@ -186,7 +186,7 @@ def flood_a_reader_who_is_away(ground: Ground) -> bool:
             opened_sessions.add(session.id)
             await session.files.write("attacker.py", ATTACKER.read_bytes())
             await session.execute(f"{TRY}\nfrom attacker import *")
-            flooding = asyncio.ensure_future(session.execute(FLOOD, timeout=10))
+            flooding = asyncio.ensure_future(session.execute(FLOOD, timeout=20))
             await asyncio.sleep(0.1)
             grown = growth(_compute)
             await flooding
