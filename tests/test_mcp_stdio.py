@@ -249,6 +249,9 @@ async def test_files_go_in_and_out(quick: str, tmp_path: Path) -> None:
         assert await output(client, "open('/mnt/data/out/text.txt').read()") == "'Grüße'"
         read = await client.call_tool("read_file", {"path": "/mnt/data/out/text.txt"})
         assert read.structured_content["text"] == "Grüße"
+        for directory, total in (("/mnt/data", 2), ("/mnt/data/", 2), ("out/", 1), ("/mnt/data/out", 1)):
+            below = await client.call_tool("list_files", {"directory": directory})
+            assert below.structured_content["total"] == total, directory
         for name, content in (("bytes.bin", b"\0\xff"), ("picture.dat", png(5, 4))):
             encoded = base64.b64encode(content).decode()
             written = await client.call_tool("write_file", {"path": name, "content": encoded, "encoding": "base64"})

@@ -56,6 +56,7 @@ def run(request: dict[str, Any]) -> int:
         f"--IPKernelApp.connection_file={request['connection_file']}",
         "--HistoryManager.hist_file=:memory:",
         "--Kernel._execute_sleep=0",
+        "--IPCompleter.use_jedi=False",  # its first answer takes 1.2 s, and JupyterLab waits for one; live objects do
         "--IPKernelApp.parent_handle=1",  # no parent poller, and no banner about Ctrl-C in the first output
     ]
     # The sockets must be connectable for the host's user, who is another one; their directory is private.

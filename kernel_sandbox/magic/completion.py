@@ -18,7 +18,7 @@ PATIENCE = 2.0
 """Seconds for the sandbox's kernel to complete: it can't while a cell runs. JupyterLab waits for one."""
 MOST = 200
 _MAGIC = re.compile(r"\s*(?P<cell>%%sandbox|%%ask|%sandbox|%ask)\s(?P<rest>.*)", re.DOTALL)
-_NAME = re.compile(r"[A-Za-z_][A-Za-z0-9_.\[\]'\" ()-]{0,200}")
+_NAME = re.compile(r"\.?[A-Za-z_][A-Za-z0-9_.\[\]'\" ()-]{0,200}")
 _NAMES = "(lambda shell: ' '.join(n for n in shell.user_ns if n not in shell.user_ns_hidden))(get_ipython())"
 _COMMAND_OPTIONS = {"start": ("--session", "--engine", "--image", "--memory", "--cpus", "--mount", "--save", "--help")}
 _LINE_OPTIONS = ("--session", "--help")

@@ -164,7 +164,7 @@ class KernelSandboxMagics(Magics):
 
 def _completions(texts: list[str], token: str, *, suppress: bool) -> dict[str, Any]:
     """Make what a matcher of IPython's second interface returns."""
-    made = [SimpleCompletion(text) for text in texts]
+    made = [SimpleCompletion(text, type="param" if text.startswith("-") else "instance") for text in texts]
     return {"completions": made, "matched_fragment": token, "suppress": suppress, "ordered": True}
 
 

@@ -110,14 +110,15 @@ class HostedWorkspace:
 
     async def run(self, source: str, timeout: float, on_event: OnEvent) -> Ran:
         is_new = self._service.pool.find(self._address.key) is None
+        longest = self._service.settings.request_timeout
         try:
-            async with asyncio.timeout(self._service.settings.request_timeout - MARGIN):
+            async with asyncio.timeout(max(longest - MARGIN, longest / 2)):
                 async with self._service.stream(self._address, source, timeout=timeout) as stream:
                     restarted = self._service.take_restart(self._address)
                     async for event in stream:
                         on_event(event)
         except TimeoutError as exc:
-            late = "The cell waited too long for those before it, and was given up. Send it again."
+            late = "It took longer than a request may, its wait for others included, and was given up. Send it again."
             raise CallRefused(late) from exc
         assert stream.execution is not None
         return Ran(stream.execution, is_new, _note(is_new, restarted, stream.execution.status == "dead"))

@@ -189,7 +189,9 @@ class Toolbox(Tools):
 
 def _below_data(path: str) -> str:
     """Take a path as models write it: from the root, too."""
-    return path.removeprefix(DATA_DIRECTORY).lstrip("/") if path.startswith(f"{DATA_DIRECTORY}/") else path
+    if f"{path}/".startswith(f"{DATA_DIRECTORY}/"):
+        path = path.removeprefix(DATA_DIRECTORY).lstrip("/")
+    return path.rstrip("/")
 
 
 def _decoded(content: str, encoding: str) -> bytes:

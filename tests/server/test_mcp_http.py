@@ -177,6 +177,17 @@ async def test_cancelled_call_interrupts_its_cell_and_nothing_else(server: Runni
     server.end(endless["session"])
 
 
+async def test_call_longer_than_a_request_may_take_is_given_up(server_engine: str, tmp_path: Path) -> None:
+    pool = PoolSettings(ready=1, sessions=1)
+    with running(tmp_path, engine=server_engine, pool=pool, request_timeout=10.0) as server:
+        async with connected(server) as client:
+            await output(client, "kept = 5")
+            result = await run(client, "import time; time.sleep(60)")
+            assert result.is_error
+            assert "longer than a request may" in text_of(result)
+            assert await output(client, "kept") == "5"
+
+
 async def test_end_of_the_client_ends_its_cell(server: Running) -> None:
     async with connected(server) as client:
         name = (await run(client, "1")).structured_content["session"]

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import threading
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -160,6 +161,23 @@ def test_cell_is_interrupted_from_another_connection(client: httpx.Client, sessi
     assert outcome["done"]["status"] == "error"
     assert outcome["done"]["error"]["ename"] == "KeyboardInterrupt"
     assert client.post(f"{session}/interrupt").status_code == 204
+
+
+def test_cells_of_one_session_run_one_at_a_time(server: Running, client: httpx.Client, session: str) -> None:
+    run(client, session, "running, most = 0, 0")
+    source = "running += 1; most = max(most, running); import time; time.sleep(0.2); running -= 1"
+
+    def send() -> None:
+        with server.client() as own:
+            run(own, session, source)
+
+    threads = [threading.Thread(target=send) for _ in range(4)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    told = run(client, session, "most")
+    assert (told["outputs"][0]["data"]["text/plain"], told["execution_count"]) == ("1", 6)
 
 
 def test_restart_forgets_variables_and_keeps_files(client: httpx.Client, session: str) -> None:

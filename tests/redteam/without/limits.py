@@ -14,7 +14,7 @@ from .removal import BOTH, Ground, Removal
 from .rights import IN_CHILD, number
 
 MEGABYTE = 1024**2
-ROOMY = Limits(memory="1g", pids=64)
+ROOMY = Limits(memory="1g", pids=48)
 LITTLE_TIME = Limits(cpus=0.12)
 
 
@@ -86,10 +86,10 @@ def any_processes(ground: Ground) -> None:
 
 
 def start_processes(ground: Ground) -> bool:
-    """Two hundred where 64 are allowed."""
+    """A hundred where 48 are allowed."""
     bomb = """
 pids, found = [], 0
-while len(pids) < 200 and not found:
+while len(pids) < 100 and not found:
     try:
         if (pid := os.fork()) == 0: time.sleep(60); os._exit(0)
         pids.append(pid)
@@ -99,7 +99,7 @@ for pid in pids: os.kill(pid, signal.SIGKILL); os.waitpid(pid, 0)
 answer(len(pids))
 """
     with ground.session(limits=ROOMY) as session:
-        return bool(ask(session, bomb) == 200)
+        return bool(ask(session, bomb, timeout=60) == 100)
 
 
 def any_size(ground: Ground) -> None:
