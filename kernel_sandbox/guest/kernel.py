@@ -299,7 +299,7 @@ def _hold_up_floods(app: Any) -> None:
         return written
 
     thread._really_send, thread.send_multipart = send_patiently, send_and_wait
-    OutStream.write = write_and_wait  # type: ignore[method-assign]
+    OutStream.write = write_and_wait  # type: ignore[method-assign, assignment]
 
 
 def _at_most(data: Any) -> int:
