@@ -128,10 +128,18 @@ async def _death(live: LiveSandbox) -> None:
 
 
 async def _orphaned() -> None:
-    """Return when the process that started this one has ended, where it said that it is a front end; else never."""
+    """Return when the front end that started this process has ended, where it says which that is; else never.
+
+    jupyter_client gives its own process id. Where the front end is gone before this is asked, its id is free: nobody
+    else's death would be waited for but by a rare chance.
+    """
     ended = asyncio.Event()
-    if "JPY_PARENT_PID" in os.environ:
-        asyncio.get_running_loop().add_reader(os.pidfd_open(os.getppid()), ended.set)
+    if (named := os.environ.get("JPY_PARENT_PID", "")).isdigit():
+        parent = int(named) if int(named) > 1 else os.getppid()
+        try:
+            asyncio.get_running_loop().add_reader(os.pidfd_open(parent), ended.set)
+        except ProcessLookupError:
+            return
     await ended.wait()
 
 

@@ -144,7 +144,8 @@ class SandboxProvisioner(KernelProvisionerBase):
             return await self.live.start_kernel(key, signature_scheme)
         except BaseException:
             live, self.live = self.live, None
-            await asyncio.shield(live.aclose())
+            if live is not None:  # cleanup() may have taken it meanwhile
+                await asyncio.shield(live.aclose())
             raise
 
     async def cleanup(self, restart: bool = False) -> None:

@@ -314,8 +314,6 @@ class AsyncSession:
         A cell that runs, and those that wait, end as "aborted". Where the sandbox itself is gone a new one is
         started, without the files. Raises what `open` raises.
         """
-        if self._manager is None or self._closed:
-            raise self._death or SessionClosed("The session is closed.")
         self._epoch += 1
         if self._current is not None:
             self._current.end("aborted", SandboxError("The kernel was restarted while the cell ran."), "Aborted")
@@ -323,19 +321,21 @@ class AsyncSession:
             await self._relaunch()
 
     async def _relaunch(self) -> None:
-        assert self._manager is not None
-        self._death = _Restarting("The kernel is being restarted.")
-        self._recorder.forget_displays()
-        self._cells.clear()
-        if self._channels is not None:
-            await self._channels.close()
-        try:
-            with refusals_named():
-                await self._manager.restart_kernel(now=True)
-                await self._connect()
-        except SandboxError as exc:
-            self._death = exc
-            raise
+        async with self._ending:  # who closes the session waits: nothing may be started after its end
+            if self._manager is None or self._closed:
+                raise self._death or SessionClosed("The session is closed.")
+            self._death = _Restarting("The kernel is being restarted.")
+            self._recorder.forget_displays()
+            self._cells.clear()
+            if self._channels is not None:
+                await self._channels.close()
+            try:
+                with refusals_named():
+                    await self._manager.restart_kernel(now=True)
+                    await self._connect()
+            except SandboxError as exc:
+                self._death = exc
+                raise
 
     async def request(self, kind: str, content: dict[str, Any], timeout: float = 10.0) -> dict[str, Any] | None:
         """Ask the kernel something beside the cells (a completion, say): its reply's content; None where none came."""

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import os
 import shutil
 import signal
 import subprocess
@@ -157,12 +156,10 @@ def test_launcher_ends_with_the_process_that_started_it(plain_kernelspec: Path, 
         for part in json.loads((plain_kernelspec / "kernel.json").read_text())["argv"]
     ]
     starter = (
-        "import os, subprocess, sys; child = subprocess.Popen(sys.argv[1:]); print(child.pid, flush=True); input()"
+        "import os, subprocess, sys; os.environ['JPY_PARENT_PID'] = str(os.getpid()); "
+        "child = subprocess.Popen(sys.argv[1:]); print(child.pid, flush=True); input()"
     )
-    environment = os.environ | {"JPY_PARENT_PID": "1"}
-    with subprocess.Popen(
-        [sys.executable, "-c", starter, *argv], stdin=-1, stdout=-1, text=True, env=environment
-    ) as parent:
+    with subprocess.Popen([sys.executable, "-c", starter, *argv], stdin=-1, stdout=-1, text=True) as parent:
         assert parent.stdout is not None
         pid = int(parent.stdout.readline())
         client_of(file).stop_channels()

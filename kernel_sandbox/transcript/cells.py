@@ -185,8 +185,7 @@ def _split_output(output: Mapping[str, Any]) -> Mapping[str, Any]:
 
 def _split_bundle(bundle: Mapping[str, Any]) -> dict[str, Any]:
     return {
-        kind: _lines(value) if isinstance(value, str) and _is_split(kind) else value
-        for kind, value in bundle.items()
+        kind: _lines(value) if isinstance(value, str) and _is_split(kind) else value for kind, value in bundle.items()
     }
 
 
