@@ -14,7 +14,7 @@ from datetime import datetime
 from typing import TYPE_CHECKING, Any, BinaryIO
 
 from kernel_sandbox.cell import CellStream
-from kernel_sandbox.errors import SandboxError, SandboxFileNotFound, SessionClosed
+from kernel_sandbox.errors import SandboxError, SandboxFileNotFound
 from kernel_sandbox.files import FileInfo
 from kernel_sandbox.outputs import Execution
 from kernel_sandbox.pool import PooledSession, SessionNotFound, SessionPool
@@ -129,10 +129,7 @@ class SessionService:
         """Start a fresh kernel in the session: variables are gone, files stay. Raises SessionMissing."""
         async with self._opened(address, create=False) as pooled:
             if self.take_restart(address) is None:  # a dead one has just been started again
-                try:
-                    await pooled.session.restart()
-                except OSError as exc:  # its sockets were closed under it
-                    raise SessionClosed("The session was stopped while it was restarted.") from exc
+                await pooled.session.restart()
             return _view(address, pooled)
 
     async def usage(self, address: Address) -> Usage:

@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Any
 
 import nbformat
-from playwright.sync_api import Locator, Page, sync_playwright
+from playwright.sync_api import Locator, Page, expect, sync_playwright
 
 CHROMIUM = "/usr/bin/chromium"
 SERVER = """
@@ -25,6 +25,7 @@ main(["--no-browser", "--allow-root", "--ServerApp.token=secret", "--ServerApp.i
 QUIET = {"@jupyterlab/apputils-extension/notification": {"fetchNews": "false", "checkForUpdates": False}}
 PATIENCE = 60_000
 """Milliseconds: two processors that everybody shares."""
+expect.set_options(timeout=PATIENCE)
 
 
 @contextmanager

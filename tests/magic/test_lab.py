@@ -127,7 +127,7 @@ def check_interrupt(notebook: Notebook, page: Page) -> None:
 
 def check_agent(notebook: Notebook, page: Page, pictures: Path) -> None:
     notebook.start(6)
-    expect(notebook.outputs(6).locator("details[open]")).to_contain_text("best.plot")
+    notebook.outputs(6).locator("details[open]", has_text="best.plot").wait_for()  # looks at each frame: it is brief
     notebook.wait(6)
     output = notebook.cell(6).locator(".jp-OutputArea").first
     expect(output.locator("strong").last).to_have_text("Oslo")
