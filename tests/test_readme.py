@@ -6,10 +6,13 @@ import functools
 import os
 import re
 import shutil
+import signal
 import subprocess
 import sys
+import time
 from pathlib import Path
 
+import nbformat
 import pytest
 
 from .conftest import missing
@@ -25,6 +28,8 @@ INSTEAD = {
     "jupyter lab": "jupyter lab --version",  # test_provisioner has a whole server
     "--sys-prefix": "--prefix prefix",
     "kernel-sandbox setup": "kernel-sandbox setup --yes --no-kernelspec",
+    "kernel-sandbox serve --port 8765 &": "kernel-sandbox serve --port 8765 > served.log 2>&1 & echo $! > served.pid; "
+    "curl -sf --retry 60 --retry-connrefused --retry-delay 1 localhost:8765/healthz",
 }
 """What is run in place of what would change this environment, or never end."""
 TYPED = {"kernel-sandbox repl": "6 * 7\n", "kernel-sandbox ask --data": "exit\n"}
@@ -74,6 +79,7 @@ def test_readme_commands_work(block: str, checkout: Path) -> None:
         pytest.skip(reason)
     names = ("OPENAI_API_KEY", "OPENAI_BASE_URL", "VIRTUAL_ENV", "KERNEL_SANDBOX_ENGINE")
     environment = {name: value for name, value in os.environ.items() if name not in names}
+    environment["XDG_STATE_HOME"] = str(checkout)
     environment["PATH"] = f"{Path(sys.executable).parent}:{environment['PATH']}"
     for command in commands(block):
         if command.startswith("python3 -m venv"):  # the first screen's, on a machine without Docker
@@ -85,3 +91,14 @@ def test_readme_commands_work(block: str, checkout: Path) -> None:
             arguments, cwd=checkout, env=environment, input=typed, capture_output=True, text=True, check=False
         )
         assert done.returncode == 0, f"{changed}\n{done.stdout[-2000:]}\n{done.stderr[-2000:]}"
+    if (served := checkout / "served.pid").exists():
+        end_service(int(served.read_text()))
+        assert nbformat.read(checkout / "ada.ipynb", as_version=4).cells[0].outputs[0].data["text/plain"] == "42"  # type: ignore[no-untyped-call]
+
+
+def end_service(pid: int) -> None:
+    os.kill(pid, signal.SIGTERM)
+    deadline = time.monotonic() + 20
+    while Path(f"/proc/{pid}/exe").exists():
+        assert time.monotonic() < deadline, "the service does not end"
+        time.sleep(0.05)

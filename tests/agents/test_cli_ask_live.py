@@ -137,14 +137,14 @@ def test_text_is_shown_as_it_streams_and_once_when_it_is_complete(terminal: Any)
     shown, _ = terminal("How much?", replies=replies)
     assert re.search(THINKING, shown.wait_for("thinking"))
     streaming = shown.wait_for("step 5")
-    assert "I **look** first.␛]0;title␇ [x](" in streaming  # as it is written; it may end in half a table
+    assert "I **look** first.␛]0;title␇ ![x](" in streaming  # as it is written; it may end in half a table
     later = shown.wait_for("step 25")
     assert "step 3" not in later
     assert len(later.splitlines()) <= 24
     assert re.search(rf"It is \*42\*, and no more.*\n{THINKING} · 110 tokens", shown.wait_for("no more"))
     final = shown.finish()
     assert shown.process.returncode == 0
-    for once in ("I look first.␛]0;title␇ x", "• step 29 of many", "it ran", "It is 42, and no more than that."):
+    for once in ("I look first.␛]0;title␇ !x", "• step 29 of many", "it ran", "It is 42, and no more than that."):
         assert final.count(once) == 1, final
     assert final.index("step 29") < final.index("it ran") < final.index("It is 42")
     assert "thinking" not in final

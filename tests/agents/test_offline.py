@@ -357,6 +357,8 @@ def test_cells_read_like_a_notebook(path: Path) -> None:
         ("which groups are highest in X", "groups", "in x", "groups"),
         ("give me the top 3 cities by sales", "groups", "sales", "cities"),
         ("rank the districts by accidents", "groups", "accidents", "districts"),
+        ("Which city sold most?", "groups", "sold", "city"),
+        ("which two shops earned the least", "groups", "earned", "two shops"),
         ("How are age and income related?", "relation", "income", "age"),
         ("Which feature is most important for price?", "factors", "price", ""),
         ("Please plot sales by month.", "plot", "sales", "month"),

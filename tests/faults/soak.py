@@ -12,6 +12,8 @@ from __future__ import annotations
 import argparse
 import asyncio
 import concurrent.futures
+import ctypes
+import gc
 import json
 import os
 import random
@@ -200,6 +202,8 @@ class Soak:
     def measure(self, seconds: float) -> dict[str, float]:
         """Look at this process, and at what its sessions, open and closed, have on the machine."""
         found: dict[str, float] = {"seconds": seconds, "descriptors": own_descriptors()}
+        gc.collect()
+        ctypes.CDLL(None).malloc_trim(0)  # glibc keeps what is free, up to a plateau that says nothing of a leak
         rollup = Path("/proc/self/smaps_rollup").read_text()
         found["memory MB"] = int(rollup.partition("\nPss:")[2].split()[0]) / 1024
         found["threads"] = sum("worker thread" not in thread.name for thread in threading.enumerate())

@@ -14,6 +14,7 @@ import pytest
 from .arena import Arena, Bout, Verdict
 from .cells import alternating, attack
 
+pytestmark = pytest.mark.alone
 FULL = os.environ.get("KERNEL_SANDBOX_REDTEAM_FULL") == "1"
 DISPLAYS = 1_000_000 if FULL else 100_000
 MOST_GROWTH = 64.0

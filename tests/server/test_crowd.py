@@ -15,6 +15,7 @@ import pytest
 
 from tests.server.running import ServerProcess, issue_key
 
+pytestmark = pytest.mark.alone
 ROUNDS, CALLS = 4, 150
 ATTEMPTS = 3
 """Other work on the machine moves a p99 more than the crowd does: the best of these counts."""

@@ -100,6 +100,7 @@ _PATTERNS: tuple[tuple[QuestionKind, str], ...] = (
     ),
     ("groups", r"^(?:rank|sort|order)\s+(?:the\s+)?(?P<by>.+?)\s+by\s+(?P<target>.+)$"),
     ("groups", rf"^how many\s+(?P<target>.+?)\s+{_EACH}\s+(?P<by>.+)$"),
+    ("groups", r"^(?:which|what)\s+(?P<by>.{1,60}?)\s+(?P<target>\w+)\s+(?:the\s+)?(?P<most>most|least|fewest)$"),
     ("groups", rf"^(?P<target>[^,;]{{1,60}}?)\s+{_EACH}\s+(?P<by>[^,;]{{1,60}})$"),
 )
 _COMPILED = tuple((kind, re.compile(pattern)) for kind, pattern in _PATTERNS)

@@ -111,6 +111,8 @@ if (pid := os.fork()) == 0:
     os.setsid()
     time.sleep(60)
     os._exit(0)
+while os.getsid(pid) != pid:
+    time.sleep(0.01)
 answer(pid)
 """
     with ground.session() as session:
