@@ -25,6 +25,10 @@ SMALL_PART = 64 * 1024
 MOST_VALUES = 400_000
 """Values of a content, a text counting as four and a list or an object as eight: `[],` is 3 bytes, and takes 64 and a
 microsecond here."""
+LARGE_PART = 256 * 1024
+MOST_HOPS = 2000
+"""Texts of a large content, past which its bytes are counted instead."""
+BACKSLASH = ord("\\")
 MOST_PAYLOADS = 100
 """Pages that one execute_reply may show."""
 _SHOWN = """
@@ -80,12 +84,29 @@ def _content(kind: str, part: bytes) -> dict[str, Any]:
 
 def _values(part: bytes) -> int:
     """Count about how many values a JSON text has, before any is made; what stands in its texts does not count."""
+    if len(part) > LARGE_PART and (outside := _count_outside_texts(part)) is not None:
+        return outside
     if (count := _count(part)) <= MOST_VALUES:
         return count
     texts = part.replace(b"\\\\", b"").replace(b'\\"', b"")
     if (quotes := texts.count(b'"')) > MOST_VALUES:
         return count
     return 2 * quotes + _count(b"".join(texts.split(b'"')[::2]))
+
+
+def _count_outside_texts(part: bytes) -> int | None:
+    """Count so by going from quote to quote: a picture of 27 MB in 2 ms, not 27. None where there are too many."""
+    count = place = 0
+    for _ in range(MOST_HOPS):
+        start = part.find(b'"', place)
+        if start < 0:
+            return count + _count(part[place:])
+        count += _count(part[place:start]) + 4
+        end = part.find(b'"', start + 1)
+        if end < 0 or part[end - 1] == BACKSLASH:  # no JSON, or an escape, whose kind the slower way tells
+            return None
+        place = end + 1
+    return None
 
 
 def _count(part: bytes) -> int:
