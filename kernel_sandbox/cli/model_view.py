@@ -1,7 +1,7 @@
 """The language model at work, on the screen: that it thinks, its text as it comes, and the whole once it is complete.
 
-What a model writes is no safer than what it has read: all of it goes through `plain`, and `harmless_markdown` where it is
-drawn.
+What a model writes is no safer than what it has read: all of it goes through `plain`, and through `harmless_markdown`
+where it is drawn.
 """
 
 from __future__ import annotations
