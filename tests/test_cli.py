@@ -10,8 +10,9 @@ import select
 import signal
 import subprocess
 import sys
+import tempfile
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -475,15 +476,22 @@ def test_ps_names_sandboxes_and_their_owners(cli: Cli, session: Session) -> None
     assert f"pid {os.getpid()}" in table
 
 
-def test_gc_removes_the_run_directory_of_a_dead_owner(cli: Cli, tmp_path: Path) -> None:
-    stale = tmp_path / "kernel-sandbox" / "0badcafe"
+@pytest.fixture
+def short() -> Iterator[Path]:
+    """A directory whose path leaves room for a socket's name; where it does not, run directories are elsewhere."""
+    with tempfile.TemporaryDirectory(prefix="ks-gc-", dir="/tmp") as directory:
+        yield Path(directory)
+
+
+def test_gc_removes_the_run_directory_of_a_dead_owner(cli: Cli, short: Path) -> None:
+    stale = short / "kernel-sandbox" / "0badcafe"
     stale.mkdir(parents=True)
     stale.parent.chmod(0o700)
     owner = {"pid": 1, "started": "0", "namespace": "unknown", "boot": "an earlier one"}
     machine = Path("/etc/machine-id")
     owner["machine"] = machine.read_text().strip() if machine.exists() else "unknown"
     (stale / "owner.json").write_text(json.dumps(owner))
-    done = cli("gc", XDG_RUNTIME_DIR=str(tmp_path))
+    done = cli("gc", XDG_RUNTIME_DIR=str(short))
     assert done.returncode == 0
     assert "and 1 run directory." in done.stdout
     assert not stale.exists()

@@ -103,9 +103,12 @@ class Questions:
         self.queue.put(question)
         return await asyncio.wrap_future(question.answer)
 
+    def forget(self) -> None:
+        """Let go of a question that nobody answered. Call it before the next cell is sent: it may ask at once."""
+        self.queue = queue.SimpleQueue()
+
     def pump(self, stream: SyncCellStream) -> None:
         """Begin to bring a cell's events too; None after the last one."""
-        self.queue = queue.SimpleQueue()  # a question that nobody answered belonged to an earlier cell
 
         def pump() -> None:
             try:
@@ -162,6 +165,7 @@ class Repl:
             self._screen.say(("No notebook was kept: :save FILE.ipynb, or --save, makes one.", "dim"))
 
     def _run_cell(self, source: str) -> None:
+        self._questions.forget()
         stream = self._session.stream(source)
         self._questions.pump(stream)
         self._pictures.start_cell(self._number)
