@@ -226,9 +226,20 @@ class RunDirectory:
         """Remove it, and what earlier ones could not: without a free descriptor no directory can be removed."""
         _doomed.add(self.path)
         for path in tuple(_doomed):
-            shutil.rmtree(path, ignore_errors=True)
+            _remove_tree(path)
             if not path.exists():
                 _doomed.discard(path)
+
+
+def _remove_tree(path: Path) -> None:
+    """Remove a run directory, its owner's name last: what a killed process leaves of it is still known as its."""
+    with contextlib.suppress(OSError):
+        for entry in list(path.iterdir()):
+            if entry.is_dir() and not entry.is_symlink():
+                shutil.rmtree(entry, ignore_errors=True)
+            elif entry.name != "owner.json":
+                entry.unlink(missing_ok=True)
+    shutil.rmtree(path, ignore_errors=True)
 
 
 class InsideSockets:
@@ -312,5 +323,5 @@ def remove_stale_directories() -> int:
     """Remove what dead owners left and return how many there were."""
     paths = list(stale_directories())
     for path in paths:
-        shutil.rmtree(path, ignore_errors=True)
+        _remove_tree(path)
     return len(paths)
