@@ -29,7 +29,7 @@ from kernel_sandbox.policy import DATA_DIRECTORY, format_size
 from kernel_sandbox.server.doorkeeper import identity_of
 from kernel_sandbox.server.failures import Refusal, failure_of
 from kernel_sandbox.server.identity import Identity
-from kernel_sandbox.server.ownership import Address, address_of
+from kernel_sandbox.server.ownership import Address, address_of, reach_of
 from kernel_sandbox.server.prefixes import PREFIX
 from kernel_sandbox.server.service import SessionMissing, SessionService
 from kernel_sandbox.server.shell import GRACE
@@ -88,11 +88,9 @@ class HostedSessions:
         return HostedWorkspace(self._service, address)
 
     def sessions(self, caller: Caller) -> Sequence[SessionLine]:
-        views = self._service.sessions(caller.identity.name)
-        allowed = [view for view in views if caller.identity.may_use(view.address.identifier)]
         return [
             SessionLine(view.address.identifier, view.state, view.cells, view.created_at, view.last_used_at)
-            for view in allowed
+            for view in self._service.sessions(reach_of(caller.identity))
         ]
 
     def explain(self, exc: Exception) -> str:

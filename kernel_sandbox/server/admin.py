@@ -13,7 +13,7 @@ from kernel_sandbox.server.doorkeeper import identity_of
 from kernel_sandbox.server.identity import Identity, require
 from kernel_sandbox.server.native import Service, notebook_answer, transcript_json
 from kernel_sandbox.server.outputs_json import session_json
-from kernel_sandbox.server.ownership import Address, address_for_admin
+from kernel_sandbox.server.ownership import Address, Reach, address_for_admin, reach_of_admin
 from kernel_sandbox.server.service import SessionMissing
 
 
@@ -31,15 +31,20 @@ async def _address(
     return address_for_admin(identity, owner, identifier)
 
 
+async def _reach(identity: Annotated[Identity, Depends(admin_of)]) -> Reach:
+    return reach_of_admin(identity)
+
+
 Anyones = Annotated[Address, Depends(_address)]
+All = Annotated[Reach, Depends(_reach)]
 
 router = APIRouter(prefix="/v1/admin", tags=["Administration"], responses=OPERATION, dependencies=[Depends(admin_of)])
 
 
 @router.get("/sessions", summary="List all sessions", response_model=models.OwnedSessionsAnswer)
-async def list_sessions(service: Service) -> Response:
-    """List everybody's sessions, the oldest first."""
-    told = [session_json(view) | {"owner": view.address.owner} for view in service.sessions(None)]
+async def list_sessions(service: Service, everybodys: All) -> Response:
+    """List everybody's sessions, as far as the key may see them, the oldest first."""
+    told = [session_json(view) | {"owner": view.address.owner} for view in service.sessions(everybodys)]
     return JSONResponse({"sessions": told})
 
 
@@ -77,15 +82,15 @@ async def notebook(service: Service, session: Anyones) -> Response:
 
 
 @router.get("/transcripts", summary="List all kept notebooks", response_model=models.TranscriptsAnswer)
-async def list_transcripts(service: Service) -> Response:
-    """List everybody's kept notebooks, the newest first."""
-    return JSONResponse({"transcripts": [transcript_json(each) for each in await service.saved.of(None)]})
+async def list_transcripts(service: Service, everybodys: All) -> Response:
+    """List everybody's kept notebooks, as far as the key may see them, the newest first."""
+    return JSONResponse({"transcripts": [transcript_json(each) for each in await service.saved.of(everybodys)]})
 
 
 @router.get("/transcripts/{transcript_id}", summary="Download anyone's kept notebook", response_class=Response)
-async def get_transcript(service: Service, transcript_id: str) -> Response:
+async def get_transcript(service: Service, everybodys: All, transcript_id: str) -> Response:
     """Give a kept notebook as an .ipynb."""
-    content = await service.saved.read(None, transcript_id)
+    content = await service.saved.read(everybodys, transcript_id)
     if content is None:
         raise SessionMissing("There is no such notebook.")
     return notebook_answer(content, f"{transcript_id}.ipynb")

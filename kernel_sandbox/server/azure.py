@@ -21,7 +21,7 @@ from kernel_sandbox.server.azure_descriptions import EXECUTE, OPERATION, UPLOAD
 from kernel_sandbox.server.bodies import form_file, read_json, send_file, while_connected
 from kernel_sandbox.server.doorkeeper import identity_of
 from kernel_sandbox.server.failures import InvalidRequest
-from kernel_sandbox.server.ownership import LONGEST_IDENTIFIER, Address, address_of
+from kernel_sandbox.server.ownership import LONGEST_IDENTIFIER, Address, address_of, reach_of
 from kernel_sandbox.server.results import Outcome
 from kernel_sandbox.server.service import Ran, SessionMissing, SessionService
 from kernel_sandbox.server.urls import absolute_url
@@ -281,7 +281,7 @@ def _operation(call: Call, execution_id: str) -> dict[str, str]:
 
 
 def _session_page(request: Request, version: str, skip: str | None, path: str) -> dict[str, Any]:
-    views = service_of(request).sessions(identity_of(request).name)
+    views = service_of(request).sessions(reach_of(identity_of(request)))
     start = requests.skipped(skip)
     page = [shapes.session(view) for view in views[start : start + PAGE]]
     after = {"api-version": version, "skip": str(start + PAGE)}

@@ -24,7 +24,7 @@ from kernel_sandbox.server.doorkeeper import identity_of
 from kernel_sandbox.server.event_stream import EventStream
 from kernel_sandbox.server.failures import InvalidRequest
 from kernel_sandbox.server.outputs_json import execution_json, session_json
-from kernel_sandbox.server.ownership import Address, address_of
+from kernel_sandbox.server.ownership import Address, Reach, address_of, reach_of
 from kernel_sandbox.server.saved import SavedTranscript
 from kernel_sandbox.server.service import SessionMissing, SessionService
 
@@ -45,6 +45,13 @@ async def _address(
 Session = Annotated[Address, Depends(_address)]
 
 
+async def _reach(request: Request) -> Reach:
+    return reach_of(identity_of(request))
+
+
+Own = Annotated[Reach, Depends(_reach)]
+
+
 @router.post("/sessions", summary="Make a session", response_model=models.SessionAnswer, status_code=201)
 async def create_session(request: Request, service: Service, asked: models.NewSession | None = None) -> Response:
     """Make a session (201), or give the one of that name (200)."""
@@ -55,9 +62,9 @@ async def create_session(request: Request, service: Service, asked: models.NewSe
 
 
 @router.get("/sessions", summary="List your sessions", response_model=models.SessionsAnswer)
-async def list_sessions(request: Request, service: Service) -> Response:
-    """List the sessions of who asks, the oldest first."""
-    return JSONResponse({"sessions": [session_json(view) for view in service.sessions(identity_of(request).name)]})
+async def list_sessions(service: Service, own: Own) -> Response:
+    """List the sessions of who asks, as far as the key may use them, the oldest first."""
+    return JSONResponse({"sessions": [session_json(view) for view in service.sessions(own)]})
 
 
 @router.get("/sessions/{session_id}", summary="Tell about a session", response_model=models.SessionAnswer)
@@ -182,16 +189,16 @@ async def delete_file(service: Service, session: Session, name: str) -> Response
 
 
 @router.get("/transcripts", summary="List your kept notebooks", response_model=models.TranscriptsAnswer)
-async def list_transcripts(request: Request, service: Service) -> Response:
-    """List the notebooks of your sessions, also of those that have ended, the newest first."""
-    kept = await service.saved.of(identity_of(request).name)
+async def list_transcripts(service: Service, own: Own) -> Response:
+    """List the notebooks of the sessions that your key may use, also of those that have ended, the newest first."""
+    kept = await service.saved.of(own)
     return JSONResponse({"transcripts": [transcript_json(each) for each in kept]})
 
 
 @router.get("/transcripts/{transcript_id}", summary="Download a kept notebook", response_class=Response)
-async def get_transcript(request: Request, service: Service, transcript_id: str) -> Response:
+async def get_transcript(service: Service, own: Own, transcript_id: str) -> Response:
     """Give a kept notebook as an .ipynb."""
-    content = await service.saved.read(identity_of(request).name, transcript_id)
+    content = await service.saved.read(own, transcript_id)
     if content is None:
         raise SessionMissing("There is no such notebook.")
     return notebook_answer(content, f"{transcript_id}.ipynb")

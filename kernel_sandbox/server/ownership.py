@@ -21,7 +21,7 @@ class InvalidIdentifier(SandboxError):
 
 @dataclass(frozen=True, slots=True, repr=False)
 class Address:
-    """One session of one owner. Only `address_of` and `address_for_admin` make one, and they check."""
+    """One session of one owner. Of what a client names, `address_of` and `address_for_admin` make one, and check."""
 
     owner: str
     """The name of the identity that the session belongs to."""
@@ -39,6 +39,19 @@ class Address:
         return cls(rest[: int(length)], rest[int(length) + 1 :])
 
 
+@dataclass(frozen=True, slots=True, repr=False)
+class Reach:
+    """All sessions that somebody may know of. Only `reach_of` and `reach_of_admin` make one, and they check."""
+
+    identity: Identity
+    owner: str | None
+    """Whose they are; None for everybody's."""
+
+    def holds(self, address: Address) -> bool:
+        """Whether a session is one of them."""
+        return self.owner in (None, address.owner) and self.identity.may_use(address.identifier)
+
+
 def check_identifier(identifier: str) -> str:
     """Give an identifier back, if it can be one: 1 to 256 characters, none of them a control character.
 
@@ -53,15 +66,29 @@ def check_identifier(identifier: str) -> str:
 
 def address_of(identity: Identity, identifier: str) -> Address:
     """Name an identity's own session. Raises InvalidIdentifier, and Forbidden for one outside its scope."""
-    require(identity, "executor")
-    check_identifier(identifier)
-    if not identity.may_use(identifier):
-        # Told from the identifier alone: it says nothing about whether there is such a session.
-        raise Forbidden("This key may not use that identifier: ask for a key with its prefix.")
-    return Address(identity.name, identifier)
+    return _address(reach_of(identity), identity.name, identifier)
 
 
 def address_for_admin(identity: Identity, owner: str, identifier: str) -> Address:
-    """Name anyone's session. Raises Forbidden for who is no admin."""
+    """Name anyone's session. Raises Forbidden for who is no admin, and for one outside its scope."""
+    return _address(reach_of_admin(identity), owner, identifier)
+
+
+def reach_of(identity: Identity) -> Reach:
+    """Name all sessions of an identity's own that its key may use. Raises Forbidden."""
+    require(identity, "executor")
+    return Reach(identity, identity.name)
+
+
+def reach_of_admin(identity: Identity) -> Reach:
+    """Name all sessions, whoever owns them, that an admin's key may use. Raises Forbidden."""
     require(identity, "admin")
-    return Address(owner, check_identifier(identifier))
+    return Reach(identity, None)
+
+
+def _address(reach: Reach, owner: str, identifier: str) -> Address:
+    address = Address(owner, check_identifier(identifier))
+    if not reach.holds(address):
+        # Told from the identifier alone: it says nothing about whether there is such a session.
+        raise Forbidden("This key may not use that identifier: ask for a key with its prefix.")
+    return address

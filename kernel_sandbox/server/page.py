@@ -11,11 +11,11 @@ from functools import cache
 from importlib.resources import files
 from typing import Annotated, Any
 
-from fastapi import APIRouter, Depends, Query
+from fastapi import APIRouter, Query
 from starlette.responses import JSONResponse, Response
 
 from kernel_sandbox.errors import SandboxError
-from kernel_sandbox.server.admin import Anyones, admin_of
+from kernel_sandbox.server.admin import All, Anyones
 from kernel_sandbox.server.cell_views import view_cell
 from kernel_sandbox.server.native import Service
 from kernel_sandbox.server.outputs_json import session_json
@@ -63,10 +63,10 @@ async def script() -> Response:
     return _static("page.js")
 
 
-@router.get("/page/sessions", dependencies=[Depends(admin_of)])
-async def sessions(service: Service) -> Response:
-    """List all sessions, with what they use."""
-    views = service.sessions(None)
+@router.get("/page/sessions")
+async def sessions(service: Service, everybodys: All) -> Response:
+    """List everybody's sessions, as far as the key may see them, with what they use."""
+    views = service.sessions(everybodys)
     used = await asyncio.gather(*(_memory(service, view) for view in views))
     told: list[dict[str, Any]] = [
         session_json(view) | {"owner": view.address.owner, "memory": memory}

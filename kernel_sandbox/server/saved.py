@@ -16,8 +16,8 @@ from types import TracebackType
 from typing import Self
 
 from kernel_sandbox.errors import TranscriptError
-from kernel_sandbox.server.ownership import Address
-from kernel_sandbox.server.storage import StorageError, Store
+from kernel_sandbox.server.ownership import Address, Reach
+from kernel_sandbox.server.storage import StorageError, Store, StoredTranscript
 from kernel_sandbox.transcript import Transcript
 
 EVERY = 1.0
@@ -98,25 +98,26 @@ class SavedTranscripts:
             task.cancel()
         await asyncio.gather(*tasks, return_exceptions=True)
 
-    async def of(self, owner: str | None) -> list[SavedTranscript]:
-        """List the notebooks of an owner, or (None) of all, the newest first."""
+    async def of(self, reach: Reach) -> list[SavedTranscript]:
+        """List the notebooks of all sessions within reach, the newest first."""
         return [
             SavedTranscript(
                 row.path.stem,
-                Address(row.owner, row.identifier),
+                _address(row),
                 row.cells,
                 row.size,
                 row.created,
                 row.updated,
             )
-            for row in await self._store.list_transcripts(owner)
+            for row in await self._store.list_transcripts(reach.owner, wanted=lambda row: reach.holds(_address(row)))
         ]
 
-    async def read(self, owner: str | None, transcript_id: str) -> bytes | None:
-        """Read a kept notebook; None where the owner has none of that id."""
+    async def read(self, reach: Reach, transcript_id: str) -> bytes | None:
+        """Read a kept notebook; None where none of that id is within reach."""
         path = self._directory / f"{transcript_id}.ipynb"
-        for row in await self._store.list_transcripts(owner, 1, path=path):
-            return await _read(row.path)
+        for row in await self._store.list_transcripts(reach.owner, 1, path=path):
+            if reach.holds(_address(row)):
+                return await _read(row.path)
         return None
 
     async def newest(self, address: Address) -> bytes | None:
@@ -133,6 +134,10 @@ class SavedTranscripts:
                     if path.parent == self._directory:
                         path.unlink(missing_ok=True)
             await asyncio.sleep(SWEEP_EVERY)
+
+
+def _address(row: StoredTranscript) -> Address:
+    return Address(row.owner, row.identifier)
 
 
 async def _read(path: Path) -> bytes | None:

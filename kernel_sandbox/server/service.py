@@ -19,7 +19,7 @@ from kernel_sandbox.files import FileInfo
 from kernel_sandbox.outputs import Execution
 from kernel_sandbox.pool import PooledSession, SessionNotFound, SessionPool
 from kernel_sandbox.server.image_facts import ImageFacts, read_image_facts
-from kernel_sandbox.server.ownership import Address
+from kernel_sandbox.server.ownership import Address, Reach
 from kernel_sandbox.server.results import Results
 from kernel_sandbox.server.saved import SavedTranscripts
 from kernel_sandbox.server.settings import ServerSettings
@@ -106,12 +106,14 @@ class SessionService:
         """Tell about a session, without counting as a use of it. Raises SessionMissing."""
         return _view(address, self._found(address))
 
-    def sessions(self, owner: str | None) -> list[SessionView]:
-        """List the sessions of an owner, or (None) of all, the oldest first."""
+    def sessions(self, reach: Reach) -> list[SessionView]:
+        """List the sessions within reach, the oldest first."""
+        within = [view for view in self._live() if reach.holds(view.address)]
+        return sorted(within, key=lambda view: view.created_at)
+
+    def _live(self) -> list[SessionView]:
         live = [pooled for pooled in self.pool.sessions if pooled.state != "stopping"]
-        views = [_view(Address.from_key(pooled.identifier), pooled) for pooled in live]
-        mine = [view for view in views if owner is None or view.address.owner == owner]
-        return sorted(mine, key=lambda view: view.created_at)
+        return [_view(Address.from_key(pooled.identifier), pooled) for pooled in live]
 
     async def stop(self, address: Address) -> None:
         """End a session: its variables and files are gone, its notebook stays. Raises SessionMissing."""
@@ -282,7 +284,9 @@ class SessionService:
     def _check_quota(self, address: Address) -> None:
         """Hold an owner to its number of sessions. The pool lists one from the moment that it is asked for."""
         quota = self.settings.quota_sessions
-        if quota and self.pool.find(address.key) is None and len(self.sessions(address.owner)) >= quota:
+        if not quota or self.pool.find(address.key) is not None:
+            return
+        if sum(view.address.owner == address.owner for view in self._live()) >= quota:
             raise QuotaExceeded(f"You have {quota} sessions, as many as you may have: stop one of them.")
 
 

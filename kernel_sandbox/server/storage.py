@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import asyncio
 import hashlib
+import itertools
 import json
 import time
 from collections.abc import Callable, Mapping
@@ -190,14 +191,28 @@ class Store:
         await self._write(run)
 
     async def list_transcripts(
-        self, owner: str | None, limit: int = 1000, *, identifier: str | None = None, path: Path | None = None
+        self,
+        owner: str | None,
+        limit: int = 1000,
+        *,
+        identifier: str | None = None,
+        path: Path | None = None,
+        wanted: Callable[[StoredTranscript], bool] = lambda row: True,
     ) -> tuple[StoredTranscript, ...]:
-        """List the transcripts of an owner, or of all owners, the newest first; of one session, or of one file only."""
-        asked = sql.select(transcripts).order_by(transcripts.c.updated.desc()).limit(limit)
-        wanted = {"owner": owner, "identifier": identifier, "path": None if path is None else str(path)}
-        asked = asked.filter_by(**{name: value for name, value in wanted.items() if value is not None})
-        rows = await self._read(lambda connection: connection.execute(asked).mappings().all())
-        return tuple(_transcript(row) for row in rows)
+        """List the transcripts of an owner, or of all owners, the newest first; of one session, or of one file only.
+
+        `limit` counts those that are `wanted`.
+        """
+        asked = sql.select(transcripts).order_by(transcripts.c.updated.desc())
+        named = {"owner": owner, "identifier": identifier, "path": None if path is None else str(path)}
+        asked = asked.filter_by(**{name: value for name, value in named.items() if value is not None})
+
+        def run(connection: sql.Connection) -> tuple[StoredTranscript, ...]:
+            with connection.execute(asked) as found:
+                rows = map(_transcript, found.mappings())
+                return tuple(itertools.islice(filter(wanted, rows), limit))
+
+        return await self._read(run)
 
     async def forget_transcript(self, path: str | Path) -> None:
         """Drop a transcript from the index; its file is the caller's."""

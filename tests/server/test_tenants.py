@@ -49,6 +49,9 @@ class Tenants:
     alice: str
     bob: str
     admin: str
+    narrow: str
+    """Another key of alice's, and one of the admin's: with prefixes that alice's session does not have."""
+    narrow_admin: str
     execution: str
     transcript: str
 
@@ -92,6 +95,8 @@ def tenants(server_engine: str, tmp_path_factory: pytest.TempPathFactory) -> Ite
     directory = tmp_path_factory.mktemp("tenants")
     alice, bob = issue_key(directory, "alice"), issue_key(directory, "bob")
     admin = issue_key(directory, "root", roles=("admin",))
+    narrow = issue_key(directory, "alice", prefixes=("team-",))
+    narrow_admin = issue_key(directory, "root", roles=("admin",), prefixes=("team-",))
     with running(directory, engine=server_engine, keys="on", pool=PoolSettings(ready=2, sessions=8)) as server:
         with server.client(alice) as client:
             client.post("/v1/sessions", json={"id": SHARED}).raise_for_status()
@@ -101,7 +106,7 @@ def tenants(server_engine: str, tmp_path_factory: pytest.TempPathFactory) -> Ite
             query = {"identifier": SHARED, "api-version": GEN2}
             execution = client.post("/executions", params=query, json={"code": "secret"}).json()["id"]
             transcript = client.get("/v1/transcripts").json()["transcripts"][0]["id"]
-        yield Tenants(server, alice, bob, admin, execution, transcript)
+        yield Tenants(server, alice, bob, admin, narrow, narrow_admin, execution, transcript)
 
 
 def ask(tenants: Tenants, key: str | None, method: str, path: str, identifier: str) -> httpx.Response:
@@ -143,6 +148,17 @@ def test_session_of_another_answers_as_a_missing_one(tenants: Tenants, method: s
     assert "alice" not in for_shared.text
     assert comparable(for_shared, SHARED) == comparable(for_missing, MISSING)
     assert for_shared.status_code < 500
+
+
+@pytest.mark.parametrize("key", ["narrow", "narrow_admin"])
+@pytest.mark.parametrize(("method", "path"), [each for each in OPERATIONS if each[0] != "WEBSOCKET"])
+def test_key_with_a_prefix_learns_nothing_beyond_it(tenants: Tenants, method: str, path: str, key: str) -> None:
+    answer = ask(tenants, getattr(tenants, key), method, path, SHARED)
+    for told in (SECRET, tenants.transcript, *([] if "{session_id}" in path else [SHARED])):
+        assert told not in answer.text
+    assert answer.status_code in (200, 201, 403, 404, 405, 406)
+    lists = path.endswith(("essions", "transcripts", "metrics", "metadata", "mcp"))
+    assert answer.status_code >= 400 or lists
 
 
 @pytest.mark.parametrize(("method", "path"), [each for each in OPERATIONS if each[0] != "WEBSOCKET"])
@@ -201,3 +217,23 @@ def test_key_with_a_prefix_is_held_to_it(server_engine: str, tmp_path: Path) -> 
         assert client.post("/code/execute", params=query, json={"properties": {"code": "1"}}).status_code == 403
         query["identifier"] = "team-1"
         assert client.post("/code/execute", params=query, json={"properties": {"code": "1"}}).status_code == 200
+
+
+def test_key_with_a_prefix_lists_what_it_may_use(server_engine: str, tmp_path: Path) -> None:
+    whole, narrow = issue_key(tmp_path, "team"), issue_key(tmp_path, "team", prefixes=("team-",))
+    admin = issue_key(tmp_path, "root", roles=("admin",), prefixes=("team-",))
+    with running(tmp_path, engine=server_engine, keys="on") as server:
+        with server.client(whole) as client:
+            for name in ("team-1", "TEAM-2", "private"):
+                client.post("/v1/sessions", json={"id": name}).raise_for_status()
+                client.post(f"/v1/sessions/{name}/execute", json={"source": "1"}).raise_for_status()
+            kept = {each["session"]: each["id"] for each in client.get("/v1/transcripts").json()["transcripts"]}
+            assert kept.keys() == {"team-1", "TEAM-2", "private"}
+            client.delete("/v1/sessions/private").raise_for_status()
+        for key, own in ((narrow, "/v1"), (admin, "/v1/admin")):
+            with server.client(key) as client:
+                assert [each["id"] for each in client.get(f"{own}/sessions").json()["sessions"]] == ["team-1"]
+                told = client.get(f"{own}/transcripts").json()["transcripts"]
+                assert [each["session"] for each in told] == ["team-1"]
+                status = [client.get(f"{own}/transcripts/{kept[name]}").status_code for name in sorted(kept)]
+                assert status == [404, 404, 200]
