@@ -19,7 +19,7 @@ from pathlib import Path
 
 from kernel_sandbox.engines.base import Finding
 from kernel_sandbox.errors import SandboxError
-from kernel_sandbox.kernelspec import PROVISIONER, installed
+from kernel_sandbox.kernelspec import PROVISIONER, exposed, installed
 from kernel_sandbox.policy import format_size
 from kernel_sandbox.run_directory import base_directory, stale_directories
 
@@ -60,11 +60,14 @@ def _jupyter() -> Iterator[Finding]:
     if PROVISIONER not in names:
         remedy = "pip install --force-reinstall --no-deps kernel-sandbox"
         yield Finding("Provisioner", "problem", "Jupyter does not find it in this environment", remedy)
+    remedy = "kernel-sandbox kernelspec install"
+    for known in exposed():
+        detail = f"{known.directory}: its command imports modules that lie beside a notebook, on this machine"
+        yield Finding(f"Kernelspec {known.name}", "problem", detail, remedy)
     found = installed()
     if found:
         yield Finding("Kernelspecs", "ok", ", ".join(f"{known.name} ({known.directory})" for known in found))
     else:
-        remedy = "kernel-sandbox kernelspec install"
         yield Finding("Kernelspecs", "note", "none: Jupyter does not offer the sandboxed kernel", remedy)
 
 

@@ -223,7 +223,7 @@ def _make(root: Path, name: str, report: Report) -> None:
 def _install(site: Path, packages: Path, requirements: Path, report: Report) -> None:
     report(Progress("install packages"))
     pip = next(packages.glob("pip-*.whl")) / "pip"
-    command = [sys.executable, str(pip), "--disable-pip-version-check", "install", "--quiet", "--no-index"]
+    command = [sys.executable, "-P", str(pip), "--disable-pip-version-check", "install", "--quiet", "--no-index"]
     command += ["--find-links", str(packages), "--no-deps", "--require-hashes", "--no-compile", "--no-cache-dir"]
     command += ["--no-warn-script-location", "--target", str(site), "--requirement", str(requirements)]
     _run(command, "The packages could not be installed")
@@ -240,7 +240,7 @@ def _drop_tests(site: Path, listed: Path) -> None:
 def _compile(root: Path, report: Report) -> None:
     """Compile all modules, as nobody can write bytecode later; under the names that they have in a sandbox."""
     total = sum(1 for _ in root.rglob("*.py"))
-    command = [sys.executable, "-m", "compileall", "-j", "0", "--invalidation-mode", "unchecked-hash"]
+    command = [sys.executable, "-P", "-m", "compileall", "-j", "0", "--invalidation-mode", "unchecked-hash"]
     command += ["-s", str(root), "-p", "/", str(root / "opt")]
     # Columns of each instruction would be a tenth of all bytecode, and tracebacks through libraries do without.
     environment = {**os.environ, "PYTHONNODEBUGRANGES": "1"}

@@ -10,6 +10,7 @@ import json
 import re
 import shutil
 import sys
+from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -38,6 +39,8 @@ class InstalledKernelspec:
     directory: Path
     config: dict[str, Any]
     """What the provisioner is given: the engine, and SandboxSpec.to_config()."""
+    exposed: bool
+    """Whether front ends that run its command import modules of the notebook's directory, on this machine."""
 
 
 def user_directory() -> Path:
@@ -59,12 +62,14 @@ def kernelspec_document(engine: str | None, spec: SandboxSpec, display_name: str
     """Write a kernelspec as JSON values.
 
     `argv` is what a front end that knows no provisioners runs: the same sandbox, by a process of our own. Named by this
-    interpreter's path: such front ends would take the one that the user has chosen, in which we may not be.
+    interpreter's path: such front ends would take the one that the user has chosen, in which we may not be. They start
+    it in the notebook's directory, whose json.py is none of ours: hence -P.
     """
     config = {**({"engine": engine} if engine else {}), **spec.to_config()}
     provisioner = {"provisioner_name": PROVISIONER, "config": config}
     command = [
         sys.executable,
+        "-P",
         "-m",
         "kernel_sandbox.launcher",
         "-f",
@@ -112,12 +117,34 @@ def install(
 def installed() -> list[InstalledKernelspec]:
     """List the kernelspecs of ours that Jupyter finds; of two with the same name, the one that it takes."""
     found: dict[str, InstalledKernelspec] = {}
+    for kernelspec in _everywhere():
+        found.setdefault(kernelspec.name, kernelspec)
+    return list(found.values())
+
+
+def exposed() -> list[InstalledKernelspec]:
+    """List the kernelspecs of ours whose command imports what lies beside a notebook, the hidden ones included."""
+    return [kernelspec for kernelspec in _everywhere() if kernelspec.exposed]
+
+
+def mend(kernelspec: InstalledKernelspec) -> None:
+    """Give an exposed kernelspec's command its -P; all else in it stays. Raises SandboxError where it cannot."""
+    path = kernelspec.directory / "kernel.json"
+    try:
+        document = json.loads(path.read_text())
+        document["argv"].insert(1, "-P")
+        path.write_text(json.dumps(document, indent=1) + "\n")
+    except (OSError, ValueError) as exc:
+        raise SandboxError(f"{path} cannot be replaced ({getattr(exc, 'strerror', None) or exc}).") from exc
+
+
+def _everywhere() -> Iterator[InstalledKernelspec]:
+    """Yield every kernelspec of ours below Jupyter's directories, in the order in which it looks."""
     for place in map(Path, jupyter_path("kernels")):
         for directory in sorted(place.iterdir()) if place.is_dir() else ():
             kernelspec = _read(directory)
             if kernelspec is not None:
-                found.setdefault(kernelspec.name, kernelspec)
-    return list(found.values())
+                yield kernelspec
 
 
 def remove(name: str) -> Path:
@@ -143,6 +170,12 @@ def _read(directory: Path) -> InstalledKernelspec | None:
         if provisioner["provisioner_name"] != PROVISIONER:
             return None
         display_name, config = str(document.get("display_name", "")), dict(provisioner.get("config", {}))
+        exposed = _is_exposed(document.get("argv"))
     except (OSError, ValueError, KeyError, TypeError, AttributeError):
         return None
-    return InstalledKernelspec(directory.name, display_name, directory, config)
+    return InstalledKernelspec(directory.name, display_name, directory, config, exposed)
+
+
+def _is_exposed(command: Any) -> bool:
+    """Whether a command runs a module by a Python that looks for it in the working directory first."""
+    return isinstance(command, list) and "-m" in command and not {"-P", "-I"} & {*command[: command.index("-m")]}

@@ -1,4 +1,4 @@
-"""The sandboxed kernel as a process: `python -m kernel_sandbox.launcher -f CONNECTION_FILE [--config JSON]`.
+"""The sandboxed kernel as a process: `python -P -m kernel_sandbox.launcher -f CONNECTION_FILE [--config JSON]`.
 
 For front ends that know no kernel provisioners (VS Code, PyCharm, nteract): they run a kernelspec's argv, which would
 be an unsandboxed kernel if it were ipykernel's. The front end has chosen the addresses and the key, and written them
@@ -146,7 +146,7 @@ async def _orphaned() -> None:
 def main(arguments: list[str] | None = None) -> int:
     """Run the launcher, and return the exit status: the kernel's, or 2 where none starts."""
     parser = argparse.ArgumentParser(
-        prog="python -m kernel_sandbox.launcher", description=(__doc__ or "").split("\n")[0]
+        prog="python -P -m kernel_sandbox.launcher", description=(__doc__ or "").split("\n")[0]
     )
     parser.add_argument("-f", dest="file", type=Path, required=True, metavar="CONNECTION_FILE")
     parser.add_argument(

@@ -55,6 +55,8 @@ def make_plan(wanted: str | None, image: str, *, with_kernelspec: bool | None = 
     engine, reason = (wanted, "as asked for") if wanted else _choose(image)
     steps = [*(_docker_steps(image, refresh=refresh) if engine == "docker" else _bubblewrap_steps(image))]
     notes = []
+    if with_kernelspec is not False:
+        steps += map(_mending_step, (known for known in kernelspec.exposed() if _is_writable(known.directory)))
     if with_kernelspec is not False and not kernelspec.installed():
         directories = (kernelspec.default_directory(), kernelspec.user_directory())
         directory = next(filter(_is_writable, directories), None)
@@ -139,6 +141,14 @@ def _kernelspec_step(directory: Path, engine: str | None, image: str) -> Step:
         return f"{kernelspec.install(directory, engine=engine, spec=SandboxSpec(image=image))} is installed"
 
     return Step(f"Install the kernelspec {kernelspec.DEFAULT_NAME} for Jupyter in {directory}", install)
+
+
+def _mending_step(known: kernelspec.InstalledKernelspec) -> Step:
+    def mend(report: Report) -> str:
+        kernelspec.mend(known)
+        return f"{known.directory} is replaced"
+
+    return Step(f"Replace the kernelspec {known.directory}, which imports modules that lie beside a notebook", mend)
 
 
 def _is_writable(directory: Path) -> bool:

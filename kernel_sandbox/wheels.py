@@ -125,9 +125,9 @@ def _pip_command(target: Path, requirements: list[Path], tags: list[str]) -> lis
     if importlib.util.find_spec("pip") is None:
         raise EngineError(
             "The packages of an image are downloaded with pip, which this Python does not have. "
-            f"Get it with: {sys.executable} -m ensurepip (or, in an environment that uv made: uv pip install pip)"
+            f"Get it with: {sys.executable} -P -m ensurepip (or, in an environment that uv made: uv pip install pip)"
         )
-    command = [sys.executable, "-m", "pip", "--disable-pip-version-check", "--no-input", "download"]
+    command = [sys.executable, "-P", "-m", "pip", "--disable-pip-version-check", "--no-input", "download"]
     # The locks hold no environment markers, which pip would evaluate for this machine and not for the image.
     command += ["--no-deps", "--require-hashes", "--only-binary=:all:", "--progress-bar=off", f"--dest={target}"]
     return command + tags + [f"--requirement={path}" for path in requirements]

@@ -14,6 +14,8 @@ from pathlib import Path
 
 import pytest
 
+from .shadowing import shadow
+
 COMMAND = str(Path(sys.executable).with_name("kernel-sandbox"))
 Result = subprocess.CompletedProcess[str]
 
@@ -23,6 +25,7 @@ class Machine:
 
     def __init__(self, directory: Path) -> None:
         self.directory = directory
+        self.canary = shadow(directory)
         self.prefix = directory / "prefix"
         self.prefix.mkdir()
         self.changes = ["--unshare-user", "--uid", "1234", "--gid", "1234", "--dev-bind", "/", "/", "--tmpfs", "/run"]
@@ -76,4 +79,5 @@ def machine(tmp_path: Path) -> Iterator[Machine]:
         pytest.skip("bubblewrap: it is not installed, or may not make namespaces: kernel-sandbox doctor")
     made = Machine(tmp_path)
     yield made
+    assert not made.canary.exists(), "a module of the working directory was imported"
     shutil.rmtree(made.prefix, ignore_errors=True)  # hundreds of megabytes

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import ast
+import itertools
+import re
 from pathlib import Path
 
 import pytest
@@ -126,6 +128,47 @@ def test_dependency_has_one_door(dependency: str) -> None:
 def test_framework_stays_in_its_rooms(framework: str) -> None:
     users = {room(path) for path in MODULES if any(name.split(".")[0] == framework for name in imports(path))}
     assert users == ROOM_DOORS[framework]
+
+
+IN_A_SANDBOX = {"guest_link.py", "engines/bubblewrap_profile.py"}
+"""What starts an interpreter of an image, as PID 1 in its root directory (Python 3.9 knows no -P)."""
+
+
+def unsafe_starts(tree: ast.AST) -> list[str]:
+    """The command lines with an interpreter that is not told at once (-P, -I) to leave the working directory alone."""
+    found = []
+    for node in ast.walk(tree):
+        words: list[ast.expr] = []
+        if isinstance(node, ast.List | ast.Tuple):
+            words = node.elts
+        elif isinstance(node, ast.Call) and ast.unparse(node.func) not in ("getattr", "Path"):
+            words = node.args
+        elif isinstance(node, ast.JoinedStr):
+            words = [part.value if isinstance(part, ast.FormattedValue) else part for part in node.values]
+        told = [str(word.value) if isinstance(word, ast.Constant) else ast.unparse(word) for word in words]
+        for word, following in itertools.pairwise([*told, ""]):
+            option = (following.split() or [""])[0]
+            ours = word == "sys.executable"
+            named = re.fullmatch(r"(.*/)?python[\d.]*", word) and option.startswith("-")
+            if (ours or named) and option not in ("-P", "-I"):
+                found.append(f"{word} {option}")
+    return found
+
+
+@pytest.mark.parametrize("path", MODULES, ids=lambda path: str(path.relative_to(PACKAGE)))
+def test_no_interpreter_imports_what_lies_in_the_working_directory(path: Path) -> None:
+    if not runs_inside(path) and str(path.relative_to(PACKAGE)) not in IN_A_SANDBOX:
+        assert unsafe_starts(ast.parse(path.read_text())) == []
+
+
+@pytest.mark.parametrize(
+    "source",
+    ["run([sys.executable, '-m', 'pip'])", "c = [sys.executable, str(pip)]", "exec('/x/python3', '-c', 'pass')",
+     "f'{sys.executable} -m pip'", "start(sys.executable)", "('python', '-W', 'error', '-P')"],
+)  # fmt: skip
+def test_start_of_an_interpreter_is_found(source: str) -> None:
+    assert unsafe_starts(ast.parse(source))
+    assert not unsafe_starts(ast.parse("[sys.executable, '-P', '-m', 'pip']; f'{sys.executable} -P -m pip'"))
 
 
 @pytest.mark.parametrize("path", MODULES, ids=lambda path: str(path.relative_to(PACKAGE)))

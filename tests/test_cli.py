@@ -23,6 +23,7 @@ from jupyter_client.kernelspec import KernelSpecManager
 from kernel_sandbox import Session
 
 from .conftest import missing
+from .shadowing import shadow
 
 COMMAND = str(Path(sys.executable).with_name("kernel-sandbox"))
 Result = subprocess.CompletedProcess[str]
@@ -512,6 +513,28 @@ def test_kernelspec_is_installed_listed_and_removed(cli: Cli, tmp_path: Path) ->
     assert "small" in cli("kernelspec", "list", JUPYTER_PATH=str(where)).stdout
     assert cli("kernelspec", "remove", "small", JUPYTER_PATH=str(where)).returncode == 0
     assert not (where / "kernels" / "small").exists()
+
+
+def test_kernelspec_that_imports_what_lies_beside_a_notebook_is_replaced(cli: Cli, tmp_path: Path) -> None:
+    where = str(tmp_path / "share" / "jupyter")
+    old = ["--prefix", str(tmp_path), "--name", "old", "--memory", "1g", "--engine", "bubblewrap"]
+    assert cli("kernelspec", "install", *old, JUPYTER_PATH=where).returncode == 0
+    file = Path(where, "kernels", "old", "kernel.json")
+    sound = json.loads(file.read_text())
+    file.write_text(json.dumps(sound | {"argv": [part for part in sound["argv"] if part != "-P"]}))
+    findings = json.loads(cli("doctor", "--json", "--engine", "bubblewrap", JUPYTER_PATH=where).stdout)
+    (found,) = (finding for finding in findings if finding["subject"] == "Kernelspec old")
+    assert (found["verdict"], found["remedy"]) == ("problem", "kernel-sandbox kernelspec install")
+    assert cli("kernelspec", "install", "--prefix", str(tmp_path), JUPYTER_PATH=where).returncode == 0
+    assert json.loads(file.read_text()) == sound
+
+
+def test_export_imports_nothing_of_the_working_directory(cli: Cli, tmp_path: Path) -> None:
+    canary = shadow(tmp_path)
+    notebook = tmp_path / "a.ipynb"
+    nbformat.write(nbformat.v4.new_notebook(cells=[nbformat.v4.new_code_cell("1")]), notebook)  # type: ignore[no-untyped-call]
+    assert cli("export", str(notebook), "--to", "html").returncode == 0
+    assert not canary.exists()
 
 
 def test_kernelspec_of_others_is_left_alone(cli: Cli, tmp_path: Path) -> None:

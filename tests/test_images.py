@@ -19,6 +19,8 @@ from kernel_sandbox.errors import EngineError, ImageNotFound
 from kernel_sandbox.image_builder import build_context, run_build
 from kernel_sandbox.progress import Progress
 
+from .shadowing import shadow
+
 if TYPE_CHECKING:
     import docker
 
@@ -188,7 +190,10 @@ def test_wheels_are_downloaded_once(tmp_path: Path, monkeypatch: pytest.MonkeyPa
     lock = tmp_path / "requirements.txt"
     lock.write_text(f"tiny==1.0 --hash=sha256:{make_wheel(tmp_path / 'tiny-1.0-py3-none-any.whl')}\n")
     moments: list[Progress] = []
+    canary = shadow(tmp_path)
+    monkeypatch.chdir(tmp_path)
     first = wheels.fetch([lock], "x86_64", moments.append)
+    assert not canary.exists()
     assert [(moment.done, moment.total) for moment in moments] == [(1, 1)]
     assert [path.name for path in first.iterdir()] == ["tiny-1.0-py3-none-any.whl"]
     monkeypatch.setenv("PIP_FIND_LINKS", "")

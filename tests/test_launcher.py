@@ -21,6 +21,8 @@ from jupyter_client.manager import KernelManager
 from kernel_sandbox.kernelspec import install, prefix_directory
 from kernel_sandbox.policy import SandboxSpec
 
+from .shadowing import shadow
+
 pytestmark = pytest.mark.filterwarnings("ignore::ResourceWarning", "ignore::pytest.PytestUnraisableExceptionWarning")
 
 
@@ -181,9 +183,18 @@ def test_connection_file_that_is_none_is_told_in_a_line(
     assert said.count("\n") == 1
 
 
+def test_launcher_imports_nothing_that_lies_beside_the_notebook(tmp_path: Path) -> None:
+    canary = shadow(tmp_path)
+    target = install(prefix_directory(tmp_path), engine="bubblewrap", spec=SandboxSpec(image="python"))
+    argv = json.loads((target / "kernel.json").read_text())["argv"]
+    done = subprocess.run(argv, cwd=tmp_path, capture_output=True, text=True, timeout=30, check=False)
+    assert "is no connection file" in done.stderr
+    assert not canary.exists()
+
+
 def test_installed_kernelspec_never_runs_an_unsandboxed_kernel(tmp_path: Path) -> None:
     target = install(prefix_directory(tmp_path), engine="bubblewrap", spec=SandboxSpec(image="python"))
     document = json.loads((target / "kernel.json").read_text())
-    assert document["argv"][1:4] == ["-m", "kernel_sandbox.launcher", "-f"]
+    assert document["argv"][1:4] == ["-P", "-m", "kernel_sandbox.launcher"]
     assert json.loads(document["argv"][-1]) == document["metadata"]["kernel_provisioner"]["config"]
     assert shutil.which(document["argv"][0]) == sys.executable

@@ -32,11 +32,19 @@ def made(machine: Machine) -> list[str]:
 
 
 def test_setup_without_a_terminal_says_what_it_would_do(machine: Machine) -> None:
+    exposed: dict[str, object] = {
+        "argv": ["python3", "-m", "kernel_sandbox.launcher"],
+        "display_name": "x",
+        "language": "python",
+    }
+    exposed["metadata"] = {"kernel_provisioner": {"provisioner_name": "kernel-sandbox"}}
+    (machine.jupyter / "kernels" / "old").mkdir(parents=True)
+    (machine.jupyter / "kernels" / "old" / "kernel.json").write_text(json.dumps(exposed))
     told = machine.run("setup", "--image", "python")
     assert told.returncode == 2
     assert "Engine: bubblewrap (no Docker engine answers)" in told.stdout
     assert f"  1. Make the environment python of bubblewrap in {machine.prefix}/environments" in told.stdout
-    assert "  2. Install the kernelspec python-sandbox for Jupyter in " in told.stdout
+    assert "  2. Replace the kernelspec " in told.stdout
     assert "add --yes" in told.stderr
     assert made(machine) == []
 

@@ -9,6 +9,7 @@ import click
 from kernel_sandbox import kernelspec as kernelspecs
 from kernel_sandbox.cli.console import Screen, make_table
 from kernel_sandbox.cli.options import sandbox_options
+from kernel_sandbox.errors import SandboxError
 from kernel_sandbox.policy import SandboxSpec
 
 
@@ -38,7 +39,8 @@ def install(
 
     It is for the Jupyter of the Python environment that holds kernel-sandbox. Without a place it goes into that
     environment if it is a virtual one, else to this user's. What describes the sandbox (--image, --memory and so on)
-    is fixed here; install several under different names.
+    is fixed here; install several under different names. Installed ones whose command would import modules that lie
+    beside a notebook are replaced.
 
     \b
     Exit status:
@@ -56,6 +58,13 @@ def install(
     target = kernelspecs.install(directory, name=name, display_name=display_name, engine=engine, spec=spec)
     screen = Screen()
     screen.say(("✓ ", "bold green"), (display_name, "bold"), f" is installed in {target}.")
+    for known in kernelspecs.exposed():
+        try:
+            kernelspecs.mend(known)
+        except SandboxError as exc:  # another user's, say
+            screen.say(("! ", "bold yellow"), f"{exc} It imports modules that lie beside a notebook.")
+        else:
+            screen.say(("✓ ", "bold green"), (known.display_name, "bold"), f" is replaced in {known.directory}.")
     if any(known.directory == target for known in kernelspecs.installed()):
         screen.say("  Use it with: ", (f"jupyter lab   or   jupyter console --kernel {target.name}", "cyan"))
     else:

@@ -1,4 +1,4 @@
-"""The HTML of a scrubbed notebook: `python -m kernel_sandbox.exports.page`, JSON on stdin to a page on stdout.
+"""The HTML of a scrubbed notebook: `python -P -m kernel_sandbox.exports.page`, JSON on stdin to a page on stdout.
 
 `rendering` starts it. It is a process of its own because what renders here (a Markdown parser, lexers, an HTML parser,
 all of regular expressions) can be made to take hours by a few kilobytes: it is given a deadline and a limit of memory.
