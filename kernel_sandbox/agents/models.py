@@ -13,7 +13,9 @@ import math
 import os
 from abc import ABC, abstractmethod
 from collections.abc import AsyncIterator, Callable, Mapping, Sequence
+from dataclasses import dataclass
 from typing import Any, Literal
+from urllib.parse import urlsplit, urlunsplit
 
 import anyio.to_thread
 
@@ -29,7 +31,25 @@ TIMEOUT = 600.0
 MAX_RETRIES = 2
 """Further tries of a request that a server refused for now, or that did not reach it."""
 
+BASE_URL = "OPENAI_BASE_URL"
+OPENAI = "https://api.openai.com/v1"
+
 OnText = Callable[[str], None]
+
+
+@dataclass(frozen=True, slots=True)
+class Destination:
+    """Where a model's requests go."""
+
+    url: str
+    named_by: str
+    """"base_url", "OPENAI_BASE_URL", "openai_client", or "default"."""
+
+    def __str__(self) -> str:
+        """Write the address for a person: no password or query, and no letter that looks like another."""
+        parts = urlsplit(self.url)
+        shown = urlunsplit((parts.scheme, parts.netloc.rpartition("@")[2], parts.path, "", ""))
+        return shown.encode("ascii", "backslashreplace").decode()
 
 
 class LanguageModelInterface(ABC):
@@ -91,11 +111,25 @@ class OpenAILanguageModel(LanguageModelInterface):
         self.logger = logger or logging.getLogger(__name__)
         self._client = openai_client
         self._own_client = openai_client is None
+        self._opened_for: Destination | None = None
         self._api_key = api_key
         self._base_url = base_url
         self._timeout = timeout
         self._max_retries = max_retries
         self._role = role
+
+    @property
+    def destination(self) -> Destination:
+        """Where the next request goes: to the server of the client that is open, else to the one that is named now."""
+        if not self._own_client:
+            return Destination(str(getattr(self._client, "base_url", OPENAI)), "openai_client")
+        if self._opened_for is not None:
+            return self._opened_for
+        if self._base_url:
+            return Destination(self._base_url, "base_url")
+        if named := os.environ.get(BASE_URL, "").strip():
+            return Destination(named, BASE_URL)
+        return Destination(OPENAI, "default")
 
     def generate_completion(
         self,
@@ -175,19 +209,21 @@ class OpenAILanguageModel(LanguageModelInterface):
         if self._client is None:
             from openai import AsyncOpenAI
 
+            where = self.destination
             self._client = AsyncOpenAI(
-                api_key=self._key(),
-                base_url=self._base_url,
+                api_key=self._key(where),
+                base_url=where.url,
                 timeout=_timeout() if self._timeout is None else self._timeout,
                 max_retries=_max_retries() if self._max_retries is None else self._max_retries,
             )
+            self._opened_for = where
         return self._client
 
-    def _key(self) -> str:
+    def _key(self, where: Destination) -> str:
         key = self._api_key or os.environ.get("OPENAI_API_KEY")
         if key:
             return key
-        if self._base_url or os.environ.get("OPENAI_BASE_URL"):
+        if where.named_by != "default":
             return "none"  # the client insists on one; a local server does not look at it
         raise ModelNotConfigured(
             "There is no key: set OPENAI_API_KEY, give api_key=…, or name a server without keys with base_url=…."
@@ -196,6 +232,7 @@ class OpenAILanguageModel(LanguageModelInterface):
     async def aclose(self) -> None:
         """Close the connections of a client that was made here; the next request opens new ones."""
         client, self._client = (self._client, None) if self._own_client else (None, self._client)
+        self._opened_for = None
         if client is not None:
             await on_reactor(client.close)
 

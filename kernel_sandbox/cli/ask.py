@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-import os
-from collections.abc import Sequence
+from collections.abc import Sequence, Set
 from pathlib import Path
 
 import click
 
-from kernel_sandbox.agents import FileAccessTool, LanguageModelInterface, OpenAILanguageModel, PythonExecAgent
+from kernel_sandbox.agents import FileAccessTool, LanguageModelInterface, PythonExecAgent
+from kernel_sandbox.agents.models import BASE_URL
+from kernel_sandbox.agents.recipient import DEFAULT_MODEL, OFFLINE, has_access, make_model, recipient
 from kernel_sandbox.agents.safety import SafetyCheck, Verdict, model_check, rules_check
 from kernel_sandbox.artifacts import Artifacts
 from kernel_sandbox.cli.app import FAILED
@@ -25,8 +26,7 @@ from kernel_sandbox.policy import SandboxSpec
 from kernel_sandbox.reactor import call_reactor, portal
 from kernel_sandbox.sync import Session
 
-OFFLINE = "offline"
-DEFAULT_MODEL = "o3-mini"
+DOTENV = Path(".env")
 
 
 @click.command(short_help="Ask about files: an agent answers with code that it runs.")
@@ -38,6 +38,7 @@ DEFAULT_MODEL = "o3-mini"
     help=f"The model, or {OFFLINE!r} for the built-in rule-based analyst.  "
     f"[default: {DEFAULT_MODEL} with a key, else {OFFLINE}]",
 )
+@click.option("--base-url", metavar="URL", help=f"The server of the model.  [default: {BASE_URL}, else OpenAI]")
 @click.option("--reasoning-effort", type=click.Choice(["low", "medium", "high"]), help="For reasoning models.")
 @click.option(
     "--safety",
@@ -60,6 +61,7 @@ def ask(
     save: Path | None,
     output_dir: Path | None,
     model: str | None,
+    base_url: str | None,
     reasoning_effort: str | None,
     safety: str,
     approve: bool,
@@ -75,7 +77,8 @@ def ask(
     files that cells write under /mnt/data: at most 100 and 256 MB. They keep their names only as far as those are
     harmless: an unusual suffix gets .bin behind it, and no file that is there is written over.
 
-    The model is asked at OpenAI, or at OPENAI_BASE_URL, with OPENAI_API_KEY; OPENAI_TIMEOUT (600 seconds of silence)
+    The model is asked at --base-url, OPENAI_BASE_URL or OpenAI, with OPENAI_API_KEY; before the first request it
+    stands on the screen which it is, and where it was taken from. OPENAI_TIMEOUT (600 seconds of silence)
     and OPENAI_MAX_RETRIES (2) bound the wait. A file .env in this directory is read too. What leaves this machine is
     the question, previews of the files, what cells print, and figures where the model takes pictures. Without a key
     the built-in analyst answers, by rules: which factors contribute to X, how X influences Y, which groups are
@@ -97,10 +100,11 @@ def ask(
     """
     check_uploads(data)
     kept = _artifacts(save, output_dir, files=artifacts)
-    load_dotenv(Path(".env"))
-    name = model or (DEFAULT_MODEL if {"OPENAI_API_KEY", "OPENAI_BASE_URL"} & os.environ.keys() else OFFLINE)
-    language_model = _language_model(name)
+    taken = load_dotenv(DOTENV)
+    name = model or (DEFAULT_MODEL if base_url or has_access() else OFFLINE)
+    language_model = make_model(name, base_url=base_url)
     screen, steps = Screen(), Steps()
+    screen.say(_recipient(name, language_model, "--model" if model else "default", taken))
     with opened_session(screen, engine, spec, data=(), save=save) as session:
         agent = PythonExecAgent(
             model_name=name,
@@ -141,12 +145,11 @@ def _title(data: Sequence[Path], model: str) -> str:
     )
 
 
-def _language_model(name: str) -> LanguageModelInterface:
-    if name != OFFLINE:
-        return OpenAILanguageModel()
-    from kernel_sandbox.agents.offline import OfflineAnalyst
-
-    return OfflineAnalyst()
+def _recipient(name: str, model: LanguageModelInterface, named_by: str, of_dotenv: Set[str]) -> str:
+    """Write who receives the data, before they do: a directory's .env may name a server that nobody expects."""
+    variable = f"{BASE_URL} in {DOTENV.absolute() if BASE_URL in of_dotenv else 'the environment'}"
+    places = {"base_url": "--base-url", BASE_URL: variable}
+    return recipient(one_line(name, 100), model, named_by=named_by, places=places)
 
 
 def _bring_in(screen: Screen, session: Session, path: Path) -> str:

@@ -13,10 +13,15 @@ NAMES = (*ACCESS, "OPENAI_TIMEOUT", "OPENAI_MAX_RETRIES")
 """What is taken from it; a directory that somebody else filled must not set anything else."""
 
 
-def load_dotenv(path: Path) -> None:
-    """Take the settings that the environment lacks; who is asked and with which key, only where it names neither."""
+def load_dotenv(path: Path) -> frozenset[str]:
+    """Take the settings that the environment lacks; who is asked and with which key, only where it names neither.
+
+    Returns the names of those that were taken.
+    """
     if not path.is_file():
-        return
+        return frozenset()
     values = dotenv_values(path, interpolate=False)
     kept = os.environ.keys() | (ACCESS if set(ACCESS) & os.environ.keys() else ())
-    os.environ.update({name: str(values[name]) for name in NAMES if values.get(name) and name not in kept})
+    taken = {name: str(values[name]) for name in NAMES if values.get(name) and name not in kept}
+    os.environ.update(taken)
+    return frozenset(taken)

@@ -9,7 +9,6 @@ from __future__ import annotations
 import argparse
 import asyncio
 import json
-import os
 import queue
 import re
 import time
@@ -19,7 +18,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from kernel_sandbox.agents import FileAccessTool, LanguageModelInterface, OpenAILanguageModel, PythonExecAgent
+from kernel_sandbox.agents import FileAccessTool, LanguageModelInterface, PythonExecAgent
 from kernel_sandbox.agents.events import (
     AgentEvent,
     CellFinished,
@@ -31,7 +30,9 @@ from kernel_sandbox.agents.events import (
 )
 from kernel_sandbox.agents.file_access import PREVIEW_METADATA, preview_cell
 from kernel_sandbox.agents.messages import ToolCall
-from kernel_sandbox.agents.reading import read_execution
+from kernel_sandbox.agents.models import BASE_URL
+from kernel_sandbox.agents.reading import read_execution, visible
+from kernel_sandbox.agents.recipient import DEFAULT_MODEL, OFFLINE, has_access, make_model, recipient
 from kernel_sandbox.agents.safety import SafetyCheck, Verdict, model_check, rules_check
 from kernel_sandbox.errors import SandboxError
 from kernel_sandbox.magic.agent_view import CellBlock, sources_of
@@ -47,8 +48,6 @@ from kernel_sandbox.policy import DATA_DIRECTORY
 from kernel_sandbox.reactor import call_reactor, portal
 from kernel_sandbox.sync import Session
 
-OFFLINE = "offline"
-DEFAULT_MODEL = "o3-mini"
 TICK = 0.25
 """Seconds between two looks of the spinner."""
 MAX_INSERTED = 20_000
@@ -94,13 +93,7 @@ class Assistant:
 
 def make_assistant(session: Session, model: str) -> Assistant:
     """Make an agent on a session."""
-    language_model: LanguageModelInterface
-    if model == OFFLINE:
-        from kernel_sandbox.agents.offline import OfflineAnalyst
-
-        language_model = OfflineAnalyst()
-    else:
-        language_model = OpenAILanguageModel()
+    language_model = make_model(model)
     checks: list[SafetyCheck] = []
     steps: queue.SimpleQueue[Step | None] = queue.SimpleQueue()
 
@@ -127,7 +120,8 @@ class Asking:
         self._options = options
         self._limit = limit
         name = options.model or model
-        name = name or (DEFAULT_MODEL if {"OPENAI_API_KEY", "OPENAI_BASE_URL"} & os.environ.keys() else OFFLINE)
+        self._named_by = "--model" if options.model else "KernelSandboxMagics.model" if model else "default"
+        name = name or (DEFAULT_MODEL if has_access() else OFFLINE)
         if options.new or name not in slot.agents:
             slot.agents[name] = make_assistant(slot.session, name)
         self._assistant: Assistant = slot.agents[name]
@@ -139,6 +133,7 @@ class Asking:
         The stop button interrupts the cell that runs; where none runs, and pressed twice, it gives the question up.
         Raises SandboxError (ModelError, ModelNotConfigured, TransferError among them) and MagicFailed.
         """
+        self._say_recipient()
         self._set_checks()
         for data in self._options.data:
             self._assistant.agent.add_context(self._bring_in(data, names))
@@ -150,6 +145,12 @@ class Asking:
         except KeyboardInterrupt:
             future.cancel()
         return self._conclude(future, view)
+
+    def _say_recipient(self) -> None:
+        """Say who receives the data, before they do."""
+        places = {BASE_URL: f"{BASE_URL} in the environment"}
+        told = recipient(self._assistant.model, self._assistant.language_model, named_by=self._named_by, places=places)
+        self._front.say(visible(told))
 
     def _set_checks(self) -> None:
         checks: list[SafetyCheck] = []

@@ -162,6 +162,41 @@ def test_dotenv_gives_what_the_environment_lacks_but_never_half_an_access(
         monkeypatch.undo()
 
 
+@pytest.mark.parametrize("named_by", ["--base-url", "environment", ".env"])
+def test_ask_says_who_receives_the_data_before_the_first_request(tmp_path: Path, named_by: str) -> None:
+    if reason := missing("docker"):
+        pytest.skip(reason)
+    said: list[str] = []
+
+    class Requests(list[dict[str, Any]]):
+        def append(self, body: dict[str, Any]) -> None:
+            said.append((tmp_path / "out").read_text())
+
+    with model_server(Say("Hello.")) as server, (tmp_path / "out").open("wb") as out:
+        server.requests = Requests()
+        secret = server.url.replace("http://", "http://me:secret@")
+        environment = {name: value for name, value in os.environ.items() if not name.startswith("OPENAI_")}
+        environment |= {"OPENAI_BASE_URL": secret} if named_by == "environment" else {}
+        (tmp_path / ".env").write_text(f"OPENAI_BASE_URL={secret}\n" if named_by == ".env" else "")
+        command = [str(COMMAND), "ask", "Hello?", "--image", "python"]
+        command += ["--base-url", secret] if named_by == "--base-url" else []
+        subprocess.run(command, cwd=tmp_path, env=environment, stdout=out, check=True, timeout=60)
+    origin = {"environment": "OPENAI_BASE_URL in the environment", ".env": f"OPENAI_BASE_URL in {tmp_path}/.env"}
+    assert f"o3-mini (default) at {server.url} ({origin.get(named_by, named_by)})" in said[0]
+    assert "secret" not in said[0]
+
+
+def test_ask_says_when_the_default_address_receives_the_data(tmp_path: Path) -> None:
+    if reason := missing("docker"):
+        pytest.skip(reason)
+    environment = {name: value for name, value in os.environ.items() if not name.startswith("OPENAI_")}
+    nowhere = dict.fromkeys(("HTTPS_PROXY", "https_proxy"), "http://127.0.0.1:1")
+    environment |= {"OPENAI_API_KEY": "k", "OPENAI_MAX_RETRIES": "0", **nowhere}
+    command = [str(COMMAND), "ask", "Hello?", "--image", "python", "--model", "gpt-5"]
+    done = subprocess.run(command, cwd=tmp_path, env=environment, capture_output=True, text=True, check=False)
+    assert done.stdout.startswith("Asking gpt-5 (--model) at https://api.openai.com/v1 (default)")
+
+
 def test_ask_tells_what_is_wrong_with_the_model(tmp_path: Path) -> None:
     done, _ = ask("Hello?", "--model", "o3-mini", replies=[], directory=tmp_path)
     assert done.returncode == 2

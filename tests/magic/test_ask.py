@@ -63,6 +63,17 @@ def test_steps_stream_and_end_with_the_answer(host: Host, server: ModelServer) -
     assert server.requests[0]["messages"][-1]["content"] == "What is six times seven?"
 
 
+def test_recipient_of_the_data_is_said_before_the_first_step(host: Host, server: ModelServer) -> None:
+    server.replies += [Say("first"), Say("second")]
+    ran = host.run("%ask --new one")
+    assert f"o3-mini (default) at {server.url} (OPENAI_BASE_URL in the environment)" in ran.stream()
+    kinds = [kind for _, kind, _ in ran.messages]
+    assert kinds.index("stream") < kinds.index("display_data")
+    host.run("os.environ['OPENAI_BASE_URL'] = 'http://127.0.0.1:1/v1'")
+    assert f" at {server.url} " in host.run("%ask two").stream(), "the agent goes on with the server that it began with"
+    assert len(server.requests) == 2
+
+
 def test_running_cell_is_open_and_shows_output_before_its_end(host: Host, server: ModelServer) -> None:
     server.replies += [cell("import time\nfor n in range(3):\n    print('line', n)\n    time.sleep(0.5)"), Say("Done.")]
     ran = host.run("%ask go")

@@ -1,0 +1,40 @@
+"""Which model is asked and who receives the data: chosen, and put into words, once for `ask` and `%ask`."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Mapping
+
+from kernel_sandbox.agents.models import BASE_URL, LanguageModelInterface, OpenAILanguageModel
+
+OFFLINE = "offline"
+DEFAULT_MODEL = "o3-mini"
+ACCESS = ("OPENAI_API_KEY", BASE_URL)
+
+
+def has_access() -> bool:
+    """Return whether the environment names a key or a server to ask."""
+    return any(os.environ.get(name) for name in ACCESS)
+
+
+def make_model(name: str, *, base_url: str | None = None) -> LanguageModelInterface:
+    """Make the model of that name: the built-in analyst for "offline", else one of an OpenAI-compatible server."""
+    if name != OFFLINE:
+        return OpenAILanguageModel(base_url=base_url)
+    from kernel_sandbox.agents.offline import OfflineAnalyst
+
+    return OfflineAnalyst()
+
+
+def recipient(name: str, model: LanguageModelInterface, *, named_by: str, places: Mapping[str, str]) -> str:
+    """Write which model at which address receives the data, and what named each.
+
+    `named_by` is what chose the model; `places` says for "base_url" and OPENAI_BASE_URL where they were given.
+    """
+    if not isinstance(model, OpenAILanguageModel):
+        return "The built-in rule-based analyst answers: nothing leaves this machine."
+    where = model.destination
+    given = places.get(where.named_by, where.named_by)
+    return (
+        f"Asking {name} ({named_by}) at {where} ({given}): it receives the question, data previews and cells' outputs."
+    )
