@@ -68,7 +68,7 @@ async def serve(wanted: Wanted, engine: str | None, spec: SandboxSpec) -> int:
     loop.add_signal_handler(signal.SIGINT, lambda: None)  # what is still starting has nothing to interrupt
     await live.open()
     try:
-        info = await live.start_kernel(wanted.key, wanted.signature_scheme)
+        info = await live.start_kernel(wanted.key, wanted.signature_scheme, own_session=False)
         loop.add_signal_handler(signal.SIGINT, lambda: loop.create_task(live.signal_kernel(signal.SIGINT)))
         async with contextlib.AsyncExitStack() as stack:
             for channel in CHANNELS:
@@ -146,13 +146,18 @@ async def _orphaned() -> None:
 def main(arguments: list[str] | None = None) -> int:
     """Run the launcher, and return the exit status: the kernel's, or 2 where none starts."""
     parser = argparse.ArgumentParser(
-        prog="python -P -m kernel_sandbox.launcher", description=(__doc__ or "").split("\n")[0]
+        prog="python -P -m kernel_sandbox.launcher",
+        description=(__doc__ or "").split("\n")[0],
+        epilog="Other arguments are for ipykernel (nbclient gives it some), and are ignored.",
+        allow_abbrev=False,
     )
-    parser.add_argument("-f", dest="file", type=Path, required=True, metavar="CONNECTION_FILE")
+    # The spellings that ipykernel takes; VS Code writes --f.
+    names = ("-f", "--f", "--IPKernelApp.connection_file")
+    parser.add_argument(*names, dest="file", type=Path, required=True, metavar="CONNECTION_FILE")
     parser.add_argument(
         "--config", type=json.loads, default={}, metavar="JSON", help="the kernelspec's: engine, image …"
     )
-    options = parser.parse_args(arguments)
+    options, _ = parser.parse_known_args(arguments)
     try:
         config: dict[str, Any] = dict(options.config)
         engine = config.pop("engine", None)

@@ -101,9 +101,10 @@ class LiveSandbox:
             raise PolicyError("transport='ipc' needs an engine on this machine that shares sockets: use 'forward'.")
         return supported
 
-    async def start_kernel(self, key: bytes, signature_scheme: str) -> dict[str, Any]:
+    async def start_kernel(self, key: bytes, signature_scheme: str, *, own_session: bool) -> dict[str, Any]:
         """Start the next kernel and return its connection info, as jupyter_client wants it.
 
+        `own_session` says that a session of ours will use it; for others it behaves as Jupyter's kernels do.
         Raises KernelNotReady, SandboxLost or ProtocolViolation.
         """
         if not self.directory.path.is_dir():
@@ -121,6 +122,7 @@ class LiveSandbox:
             "env": kernel_environment(self.spec),
             "workdir": self.spec.workdir,
             "kernelspec": self.spec.kernel,
+            "own_session": own_session,
             "table_rows": self.spec.limits.table_rows,
             "largest_output": _bounds(self.spec.limits).frame - OVERHEAD,
             "preload": self.sandbox.preload,

@@ -35,7 +35,7 @@ _default = SandboxSpec()
 
 def kernelspec_in_memory(engine: str | None, session_id: str, spec: SandboxSpec) -> KernelSpec:
     """Make the kernelspec of one session: it names the provisioner below, and all that is to be in its traits."""
-    config = {"engine": engine, "session_id": session_id, **spec.to_config()}
+    config = {"engine": engine, "session_id": session_id, "own_session": True, **spec.to_config()}
     return KernelSpec(
         argv=[],
         display_name="Python (sandbox)",
@@ -50,6 +50,7 @@ class SandboxProvisioner(KernelProvisionerBase):
 
     engine = Unicode(None, allow_none=True, config=True, help="What starts the sandbox; chosen where not given.")
     session_id = Unicode("", help="The session that the sandbox belongs to; made up where none is given.")
+    own_session = Bool(False, help="Whether a session of ours uses the kernel, and no front end of Jupyter's.")
     image = Unicode(_default.image, config=True, help="A folder of images/, or any image that the engine has.")
     kernel = Unicode(_default.kernel, config=True, help="The kernelspec inside the image.")
     limits = Dict(config=True, help="Fields of Limits, such as {'memory': '1g'}.")
@@ -141,7 +142,7 @@ class SandboxProvisioner(KernelProvisionerBase):
             await live.open()
             self.live = live
         try:
-            return await self.live.start_kernel(key, signature_scheme)
+            return await self.live.start_kernel(key, signature_scheme, own_session=self.own_session)
         except BaseException:
             live, self.live = self.live, None
             if live is not None:  # cleanup() may have taken it meanwhile

@@ -92,12 +92,12 @@ def test_front_end_without_provisioners_gets_a_sandbox(manager: KernelManager) -
 
 
 @contextmanager
-def launch(target: Path, file: Path) -> Iterator[subprocess.Popen[str]]:
+def launch(target: Path, file: Path, *more: str) -> Iterator[subprocess.Popen[str]]:
     argv = [
         part.replace("{connection_file}", str(file))
         for part in json.loads((target / "kernel.json").read_text())["argv"]
     ]
-    with subprocess.Popen(argv, stderr=subprocess.PIPE, text=True) as process:
+    with subprocess.Popen([*argv, *more], stderr=subprocess.PIPE, text=True) as process:
         try:
             yield process
         finally:
@@ -132,6 +132,44 @@ def test_launcher_ends_as_its_kernel_does(plain_kernelspec: Path, tmp_path: Path
         assert process.wait(30) == 7
         assert process.stderr is not None
         assert "exited with status 7" in process.stderr.read()
+        client.stop_channels()
+
+
+def test_launcher_ignores_what_ipykernel_is_told(plain_kernelspec: Path, tmp_path: Path) -> None:
+    file = connection_file(tmp_path)
+    told = (
+        "--HistoryManager.hist_file=:memory:",
+        "--IPKernelApp.log_level=10",
+        "--matplotlib",
+        "inline",
+        "-x",
+        "--con=1",
+    )
+    with launch(plain_kernelspec, Path("of-nobody.json"), *told, f"--f={file}") as process:  # as VS Code writes it
+        client = client_of(file)
+        assert run(client, "import os; print(os.getcwd())") == ("ok", "/mnt/data\n")
+        client.stop_channels()
+        assert process.poll() is None
+
+
+@pytest.mark.parametrize("word", ["exit", "quit()"])
+def test_exit_ends_the_kernel_as_jupyters_does(plain_kernelspec: Path, tmp_path: Path, word: str) -> None:
+    file = connection_file(tmp_path)
+    with launch(plain_kernelspec, file) as process:
+        client = client_of(file)
+        reply = client.execute_interactive(word, timeout=60)["content"]
+        assert (reply["status"], reply["payload"]) == ("ok", [{"source": "ask_exit", "keepkernel": False}])
+        assert process.wait(30) == 0
+        client.stop_channels()
+
+
+def test_input_without_a_user_is_refused_in_jupyters_words(plain_kernelspec: Path, tmp_path: Path) -> None:
+    file = connection_file(tmp_path)
+    with launch(plain_kernelspec, file):
+        client = client_of(file)
+        reply = client.execute_interactive("input()", allow_stdin=False, output_hook=lambda _: None, timeout=60)
+        said = reply["content"]["evalue"]
+        assert said == "raw_input was called, but this frontend does not support input requests."
         client.stop_channels()
 
 

@@ -7,6 +7,7 @@ import json
 import os
 import subprocess
 import sys
+import time
 import unittest
 from collections.abc import Iterator
 from pathlib import Path
@@ -130,6 +131,19 @@ def test_jupyter_console_attaches_to_a_session(tmp_path: Path) -> None:
         )
         assert "42" in done.stdout, done.stderr
         assert session.execute("x").text == "7"
+
+
+def test_exit_leaves_jupyter_console() -> None:
+    command: list[str | Path] = [BIN / "jupyter", "console", "--simple-prompt", "--kernel", "python-sandbox"]
+    typed = "print('be' + 'fore')\nexit\nprint('af' + 'ter')\n"
+    done = subprocess.run(command, input=typed, capture_output=True, text=True, timeout=60, check=False)
+    assert "before" in done.stdout, done.stderr
+    assert "after" not in done.stdout
+    assert done.returncode == 0
+    deadline = time.monotonic() + 20
+    while kernels_left():  # the console closes nothing: the sandbox ends because its owner has
+        assert time.monotonic() < deadline
+        time.sleep(0.05)
 
 
 @pytest.mark.anyio

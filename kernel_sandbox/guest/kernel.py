@@ -64,10 +64,8 @@ def run(request: dict[str, Any]) -> int:
     app.initialize(arguments)
     os.umask(mask)
     _wake_on_signals()
-    _refuse_exit(app.shell)
-    _explain_input(app.kernel)
-    _forget_outputs(app.shell)
-    _send_tables(app.shell, int(request["table_rows"]))
+    if request["own_session"]:
+        _behave_as_a_session(app, int(request["table_rows"]))
     _keep_outputs_small(app, int(request["largest_output"]))
     _hold_up_floods(app)
     shell.register(app.shell)
@@ -166,6 +164,14 @@ def _wake_on_signals() -> None:
     a signal handler of asyncio's own installs the wake-up descriptor for every signal.
     """
     asyncio.get_event_loop().add_signal_handler(signal.SIGUSR2, lambda: None)
+
+
+def _behave_as_a_session(app: Any, table_rows: int) -> None:
+    """Do what a session wants of its kernel; one that Jupyter's front ends use behaves as they know it."""
+    _refuse_exit(app.shell)
+    _explain_input(app.kernel)
+    _forget_outputs(app.shell)
+    _send_tables(app.shell, table_rows)
 
 
 def _refuse_exit(shell: Any) -> None:
