@@ -21,7 +21,7 @@ import zmq.asyncio
 
 from kernel_sandbox.errors import KernelNotReady, ProtocolViolation
 from kernel_sandbox.run_directory import explained
-from kernel_sandbox.validate import InvalidMessage, Message, read_message
+from kernel_sandbox.validate import InvalidMessage, Message, read_message, refused_reply
 
 if TYPE_CHECKING:
     from jupyter_client.manager import AsyncKernelManager
@@ -129,7 +129,7 @@ class Channels:
         answered = asyncio.Event()
 
         def take(channel: str, message: Message) -> None:
-            if channel == "shell":
+            if channel == "shell" and message["msg_type"] == "kernel_info_reply":
                 info.update(message["content"])
                 answered.set()
 
@@ -203,6 +203,8 @@ class Channels:
                 self.invalid += 1
                 if self.invalid > MOST_INVALID:
                     raise ProtocolViolation(f"more than {MOST_INVALID} invalid messages, the last {exc}") from exc
+                if channel == "shell" and exc.parent in self._handlers:  # who waits for it would wait for ever
+                    self._handlers[exc.parent](channel, refused_reply(exc))
                 continue
             if channel == "iopub":
                 self._heard_iopub.set()

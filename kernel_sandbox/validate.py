@@ -41,7 +41,11 @@ TYPES = {
     "control": frozenset(["interrupt_reply", "shutdown_reply", "kernel_info_reply"]),
     "stdin": frozenset(["input_request"]),
 }
-_NOT_READ = "comm_open comm_msg comm_close debug_event debug_reply usage_reply comm_info_reply"
+_DISPLAYS = frozenset(["display_data", "execute_result", "update_display_data"])
+_NOT_READ = """
+comm_open comm_msg comm_close debug_event debug_reply usage_reply comm_info_reply connect_reply shutdown_reply
+create_subshell_reply delete_subshell_reply list_subshell_reply
+"""
 IGNORED = frozenset(_NOT_READ.split())
 """What an honest kernel may send and nobody here reads."""
 
@@ -49,37 +53,71 @@ IGNORED = frozenset(_NOT_READ.split())
 class InvalidMessage(ValueError):
     """What no honest kernel sends. The text says why, in words of ours."""
 
+    parent = ""
+    """The id of the request that it belongs to, where that can be read."""
+
+
+class _Unreadable(InvalidMessage):
+    """A part that is too deep or too long for this process. Honest kernels write such displays, errors and replies."""
+
 
 def read_message(channel: str, frames: Sequence[bytes], key: bytes) -> Message | None:
     """Read a message of a channel; None for an honest one that is not for us. Raises InvalidMessage."""
     signature, *parts = _signed_parts(frames)
+    request = _object(parts[1]).get("msg_id")
+    parent = request if isinstance(request, str) else ""
+    try:
+        return _read_signed(channel, signature, parts, parent, key)
+    except InvalidMessage as exc:
+        exc.parent = parent
+        raise
+
+
+def refused_reply(refused: InvalidMessage) -> Message:
+    """Make what stands for a reply that was refused: nothing better will come."""
+    why = f"The kernel's reply to the cell could not be read ({refused}). The cell ran; its variables are kept."
+    content = {"status": "error", "ename": "ProtocolViolation", "evalue": why, "traceback": []}
+    return {"msg_type": "execute_reply", "parent": refused.parent, "content": content, "date": None}
+
+
+def _read_signed(channel: str, signature: bytes, parts: Sequence[bytes], parent: str, key: bytes) -> Message | None:
     expected = hmac.new(key, digestmod=hashlib.sha256)
     for part in parts[:4]:
         expected.update(part)
     if not hmac.compare_digest(expected.hexdigest().encode(), signature):
         raise InvalidMessage("a signature that is not its own")
-    header, parent = _object(parts[0]), _object(parts[1])
-    kind, request = header.get("msg_type"), parent.get("msg_id")
+    header = _object(parts[0])
+    kind = header.get("msg_type")
     if not isinstance(kind, str):
         raise InvalidMessage("a message without a type")
-    if kind in IGNORED:
-        return None
     if kind not in TYPES[channel]:
+        if kind in IGNORED:
+            return None
         raise InvalidMessage(f"a message of an unknown type on {channel}")
-    parent_id = request if isinstance(request, str) else ""
     content, date = _content(kind, parts[3]), _date(header.get("date"))
-    return {"msg_type": kind, "parent": parent_id, "content": content, "date": date}
+    return {"msg_type": kind, "parent": parent, "content": content, "date": date}
 
 
 def _content(kind: str, part: bytes) -> dict[str, Any]:
-    if _values(part) > MOST_VALUES:
-        if kind not in ("display_data", "execute_result", "update_display_data"):
-            raise InvalidMessage("a content of too many values")
-        return {"data": {"text/plain": f"[kernel-sandbox: an output of more than {MOST_VALUES:,} values is not shown]"}}
-    content = _object(part)
+    try:
+        if _values(part) > MOST_VALUES:
+            raise _Unreadable(f"more than {MOST_VALUES:,} values")
+        content = _object(part)
+    except _Unreadable as exc:
+        return _notice(kind, exc)
     if isinstance(content.get("payload"), list):
         del content["payload"][MOST_PAYLOADS:]
     return content
+
+
+def _notice(kind: str, unreadable: _Unreadable) -> dict[str, Any]:
+    """Say in the place of a content what it was. Raises InvalidMessage where no honest one is like that."""
+    if kind in _DISPLAYS:
+        return {"data": {"text/plain": f"[kernel-sandbox: an output of {unreadable} is not shown]"}}
+    if kind != "error" and not kind.endswith("_reply"):
+        raise unreadable
+    text = f"[kernel-sandbox: {'an error' if kind == 'error' else 'a reply'} of {unreadable} is not shown]"
+    return {"status": "error", "ename": "Error", "evalue": text, "traceback": []}
 
 
 def _values(part: bytes) -> int:
@@ -128,9 +166,14 @@ def _signed_parts(frames: Sequence[bytes]) -> Sequence[bytes]:
 
 def _object(part: bytes) -> dict[str, Any]:
     try:
-        value = json.loads(part)
-    except (ValueError, RecursionError) as exc:
+        # As jupyter_client reads: its packer writes what a file name could not decode as the bytes that it was.
+        value = json.loads(part.decode("utf-8", "replace"))
+    except json.JSONDecodeError as exc:
         raise InvalidMessage("a part that is not JSON") from exc
+    except RecursionError as exc:
+        raise _Unreadable("JSON that nests too deeply") from exc
+    except ValueError as exc:  # sys.set_int_max_str_digits
+        raise _Unreadable("an integer of more than 4,300 digits") from exc
     if not isinstance(value, dict):
         raise InvalidMessage("a part that is not a JSON object")
     return value

@@ -19,6 +19,7 @@ from kernel_sandbox.outputs import (
     Output,
     SessionOutputs,
     StreamOutput,
+    bundle_text,
 )
 from kernel_sandbox.policy import Limits
 
@@ -111,27 +112,67 @@ def test_bundle_keeps_only_what_a_notebook_can_hold() -> None:
         "no type": "x",
         7: "x",
     }
-    kept = {"text/plain": "a\nb", "image/png": "aGk=", "application/json": {"x": None, "y": [1, "\ufffd"], "z": None}}
+    kept = {"text/plain": "a\nb", "image/png": "aGk=\n", "application/json": {"x": None, "y": [1, "\ufffd"], "z": None}}
     assert fed(display(data)) == (DisplayData(kept, {}),)  # type: ignore[arg-type]
 
 
-def test_bundle_without_text_gets_one() -> None:
+def test_bundle_without_text_gets_none_and_words_are_made_where_they_are_read() -> None:
     (output,) = fed(display({"image/png": "aGk=", "text/html": "<b>"}))
     assert isinstance(output, DisplayData)
-    assert output.data["text/plain"] == "<image/png, text/html>"
+    assert output.data == {"image/png": "aGk=", "text/html": "<b>"}
+    assert bundle_text(output.data) == "<image/png, text/html>"
+    assert bundle_text({"text/latex": "$x$"}) == "$x$"
 
 
-def test_bundle_metadata_is_sizes_and_switches() -> None:
+def metadata_of(metadata: Any, kind: str = "text/plain") -> Mapping[str, Any]:
+    (output,) = fed(("display_data", {"data": {kind: "a"}, "metadata": metadata}))
+    assert isinstance(output, DisplayData)
+    return output.metadata
+
+
+def test_bundle_metadata_is_numbers_switches_and_words() -> None:
     sides = {"width": 3, "height": 2**40, "isolated": True, "trusted": True, "url_template": "https://tiles.example"}
-    given = (
-        {"text/plain": sides, "image/png": sides, "a": float("inf")},
-        {"collapsed": False, "width": True},
-        ["x"],
-        None,
-    )
-    outputs = fed(*(("display_data", {"data": {"text/plain": "a"}, "metadata": value}) for value in given))
-    kept = [output.metadata for output in outputs if isinstance(output, DisplayData)]
-    assert kept == [{"text/plain": {"width": 3, "isolated": True}}, {"collapsed": False, "width": True}, {}, {}]
+    assert metadata_of({"text/plain": sides, "image/png": sides, "a": float("inf")}) == {
+        "text/plain": {"width": 3, "isolated": True}
+    }
+    assert metadata_of({"collapsed": False, "width": True}) == {"collapsed": False, "width": True}
+    assert metadata_of(["x"]) == metadata_of(None) == {}
+    bokeh = "application/vnd.bokehjs_exec.v0+json"
+    assert metadata_of({bokeh: {"id": "p1002"}}, bokeh) == {bokeh: {"id": "p1002"}}
+    options = {"needs_background": "light", "embed": {"actions": False, "deep": {"scale": 1.5}}}
+    assert metadata_of({"text/plain": options}) == {"text/plain": options}
+
+
+@pytest.mark.parametrize(
+    "metadata",
+    [
+        {"width": "1 onload=alert(1)"},
+        {"height": "100%"},
+        {"filenames": {"image/png": "x.png"}},
+        {"text/plain": {"deep": {"trusted": True}}},
+        {"id": '"><script>'},
+        {"link": "javascript:alert(1)"},
+        {"link": "//evil.example/x"},
+        {"text": "\u202eabc"},
+        {"long": "x" * 201},
+        {"on load": True},
+        {"text/plain": {"a": {"b": {"c": {"d": {"e": 1}}}}}},
+        {"list": [1]},
+    ],
+    ids=str,
+)
+def test_metadata_that_pages_could_run_load_or_trust_is_left_out(metadata: Any) -> None:
+    assert metadata_of(metadata) == {}
+
+
+def test_metadata_is_bounded_and_paid_for() -> None:
+    many = {f"n{number}": "x" * 200 for number in range(1000)}
+    cell = cell_with(100_000, 100_000)
+    cell.feed("display_data", {"data": {"text/plain": "a"}, "metadata": many})
+    (output,) = cell.outputs
+    assert isinstance(output, DisplayData)
+    assert len(output.metadata) == 64
+    assert cell.used_bytes > 64 * 200
 
 
 def test_json_is_bounded_in_depth_and_numbers() -> None:
@@ -143,6 +184,15 @@ def test_json_is_bounded_in_depth_and_numbers() -> None:
     value = cell.outputs[0].data["application/json"]  # type: ignore[union-attr]
     assert json.dumps(value["deep"]) == "[" * 62 + "null" + "]" * 62
     assert value["wide"] is None
+
+
+def test_integers_that_json_can_say_are_kept() -> None:
+    numbers = [2**64, -(10**4000), 10**309]
+    cell = cell_with(10_000)
+    cell.feed(*display({"application/json": numbers}))
+    (output,) = cell.outputs
+    assert isinstance(output, DisplayData)
+    assert output.data["application/json"] == numbers
 
 
 @pytest.mark.parametrize("kind", ["comm_open", "comm_msg", "status", "debug_event", "iopub_welcome", "", 7, None])

@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from types import MappingProxyType
 from typing import Any
 
-from kernel_sandbox.outputs import ErrorOutput, Execution, Output, StreamOutput, picture_of, remove_ansi
+from kernel_sandbox.outputs import ErrorOutput, Execution, Output, StreamOutput, bundle_text, picture_of, remove_ansi
 
 # C0 and C1 but tab and newline; what reorders, hides or joins (bidi marks, zero width, tags, variation selectors).
 # The joiners U+200C and U+200D stay: Persian and emoji are written with them.
@@ -75,7 +75,7 @@ def read_output(output: Output, picture: str = UNSEEN) -> str:
 
 def read_bundle(data: Mapping[str, Any], picture: str = UNSEEN) -> str:
     """Write a MIME bundle as text: a picture as one line that describes it, a table as pandas prints it."""
-    text = str(data.get("text/plain", ""))
+    text = bundle_text(data)
     if _OBJECT.fullmatch(text):  # the object's name says nothing; what it holds is beside it
         text = str(data.get("text/markdown", data.get("text/latex", text)))
     kind = next((kind for kind in data if kind.startswith("image/")), None)

@@ -29,6 +29,7 @@ from kernel_sandbox.outputs import (
     Event,
     Picture,
     StreamOutput,
+    bundle_text,
     has_picture,
     picture_of,
 )
@@ -148,7 +149,7 @@ class CellView:
 
 def _text_of(data: Mapping[str, Any]) -> str:
     """The text of a bundle; Markdown rather than the `<IPython.core.display.Markdown object>` beside it."""
-    return str(data.get("text/markdown", data.get("text/plain", "")))
+    return str(data["text/markdown"]) if "text/markdown" in data else bundle_text(data)
 
 
 def format_seconds(seconds: float) -> str:

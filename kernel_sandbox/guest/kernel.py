@@ -9,6 +9,7 @@ import asyncio
 import ctypes
 import importlib
 import os
+import re
 import signal
 import sys
 import threading
@@ -30,6 +31,7 @@ PATIENCE = 5.0
 """Seconds: where a client has stopped reading, outputs are kept in the kernel's own memory from then on."""
 OUR_FINDERS = ("SourceFinder", "ArchiveFinder")
 """In a kernel the user's own files come before the image's modules, as everywhere."""
+LONE_SURROGATE = re.compile("[\ud800-\udfff]")
 DATA_RESOURCE = "application/vnd.dataresource+json"
 TABLE_CELLS = 20_000
 """Rows times columns that travel as data, whatever `table_rows` says."""
@@ -66,6 +68,7 @@ def run(request: dict[str, Any]) -> int:
     _wake_on_signals()
     if request["own_session"]:
         _behave_as_a_session(app, int(request["table_rows"]))
+    _mend_texts(app.session)
     _keep_outputs_small(app, int(request["largest_output"]))
     _hold_up_floods(app)
     shell.register(app.shell)
@@ -243,6 +246,27 @@ def _send_tables(shell: Any, rows: int) -> None:
     shell.display_formatter.formatters[DATA_RESOURCE] = formatter
 
 
+def _mend_texts(session: Any) -> None:
+    """Let no lone surrogate cost a message: jupyter_client packs those of file names only, and loses the others."""
+    pack = session.pack
+
+    def pack_mended(value: Any) -> Any:
+        try:
+            return pack(value)
+        except ValueError:
+            return pack(_mended(value))
+
+    session.pack = pack_mended
+
+
+def _mended(value: Any) -> Any:
+    if isinstance(value, str):
+        return LONE_SURROGATE.sub("\ufffd", value)
+    if isinstance(value, dict):
+        return {_mended(name): _mended(item) for name, item in value.items()}
+    return [_mended(item) for item in value] if isinstance(value, (list, tuple)) else value
+
+
 def _keep_outputs_small(app: Any, limit: int) -> None:
     """Send large outputs so that the host takes them: streams in pieces, and a notice for what is too large.
 
@@ -310,7 +334,7 @@ def _hold_up_floods(app: Any) -> None:
 
 def _at_most(data: Any) -> int:
     """Bound the bytes that JSON takes for a MIME bundle, without writing it: base64 as it is, text six times."""
-    weights = {kind: 1 if kind.startswith(BASE64_KINDS) else 6 for kind in data}
+    weights = {kind: 1 if str(kind).startswith(BASE64_KINDS) else 6 for kind in data}
     return sum(weights[kind] * _characters(value) for kind, value in data.items())
 
 

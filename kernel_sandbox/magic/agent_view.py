@@ -26,6 +26,7 @@ from kernel_sandbox.outputs import (
     Output,
     Picture,
     StreamOutput,
+    bundle_text,
     picture_of,
 )
 
@@ -175,7 +176,7 @@ def _text_of(output: Output) -> str:
     elif isinstance(output, ErrorOutput):
         text = "\n".join(output.traceback) or f"{output.ename}: {output.evalue}"
     else:
-        text = str(output.data.get("text/markdown", output.data.get("text/plain", "")))
+        text = str(output.data.get("text/markdown", bundle_text(output.data)))
     return clip(strip_colours(text)).rstrip()
 
 

@@ -19,13 +19,13 @@ from kernel_sandbox.magic.ansi import clean_terminal_text
 from kernel_sandbox.magic.front import Bundle
 from kernel_sandbox.magic.tables import table_html
 from kernel_sandbox.markdown import harmless_latex, harmless_markdown
-from kernel_sandbox.outputs import picture_of
+from kernel_sandbox.outputs import bundle_text, picture_of
 
 Display = Literal["isolated", "text", "trusted"]
 
 _PICTURES = ("image/png", "image/jpeg", "image/gif", "image/webp")
-_MADE_UP = re.compile(r"<[\w.+/-]+(?:(?:, [\w.+/-]+)*| object)>")
-"""The text/plain of a bundle that came without one (outputs.content)."""
+_NO_WORDS = re.compile(r"<[\w.+/-]+ object>")
+"""A text that says nothing about what it stands for."""
 MAX_HTML = 2 * 1024 * 1024
 """Characters of one text/html in a frame; a longer one is shown as its text."""
 LOWEST, HIGHEST = 60, 480
@@ -110,12 +110,12 @@ def frame(html: str) -> str:
 
 def _plain(data: Mapping[str, Any], made: Mapping[str, Any]) -> str:
     """Give the bundle's text, and say so where something that the user might expect to see is not shown."""
-    text = clean_terminal_text(str(data.get("text/plain", "")))
+    text = clean_terminal_text(bundle_text(data) if made or "text/plain" in data else "")
     hidden = [kind for kind in data if kind not in made and kind != "text/plain" and not _shown_otherwise(kind, made)]
     if made or not hidden:
         return text
     note = f"[{', '.join(hidden[:3])} of the sandbox is not shown here]"
-    return note if _MADE_UP.fullmatch(text) or not text else f"{text}\n{note}"
+    return note if _NO_WORDS.fullmatch(text) or not text else f"{text}\n{note}"
 
 
 def _shown_otherwise(kind: str, made: Mapping[str, Any]) -> bool:

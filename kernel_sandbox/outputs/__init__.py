@@ -14,7 +14,7 @@ coerced, and nothing here raises because of it. The session calls it; `transcrip
 from __future__ import annotations
 
 from kernel_sandbox.outputs.collector import CellOutputs, SessionOutputs
-from kernel_sandbox.outputs.content import clean_json, clean_text, clip_text, remove_ansi
+from kernel_sandbox.outputs.content import bundle_text, clean_json, clean_text, clip_text, remove_ansi
 from kernel_sandbox.outputs.execution import Execution, Status
 from kernel_sandbox.outputs.pictures import PICTURE_SUFFIXES, Picture, has_picture, picture_of
 from kernel_sandbox.outputs.values import (
@@ -43,6 +43,7 @@ __all__ = [
     "SessionOutputs",
     "Status",
     "StreamOutput",
+    "bundle_text",
     "clean_json",
     "clean_text",
     "clip_text",

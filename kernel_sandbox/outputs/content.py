@@ -21,7 +21,7 @@ MAX_DEPTH = 64
 MAX_MIME_TYPES = 64
 """Kinds in one bundle; real ones have two to five."""
 MAX_METADATA = 64
-"""Names in a bundle's metadata that are looked at; real ones have one or two."""
+"""Names in a bundle's metadata that are kept; real ones have one or two."""
 MAX_DISPLAY_ID = 256
 """Characters of a display_id; IPython's own have 32."""
 MAX_ENAME, MAX_EVALUE = 1024, 64 * 1024
@@ -34,13 +34,19 @@ _ANSI = re.compile(r"\x1b\[[0-?]*[ -/]*[@-~]|\x1b\][^\x07\x1b]*(?:\x07|\x1b\\)")
 _SURROGATE = re.compile(r"[\ud800-\udfff]")
 # RFC 6838 section 4.2: a type and a subtype of up to 127 characters each.
 _MIME_TYPE = re.compile(r"[A-Za-z0-9][A-Za-z0-9!#$&^_.+-]{0,126}/[A-Za-z0-9][A-Za-z0-9!#$&^_.+-]{0,126}")
-_SWITCH = re.compile(r"(?!trusted$)[a-z_]{1,40}")
+_METADATA_NAME = re.compile(r"[A-Za-z_][A-Za-z0-9_-]{0,63}")
+# Marks of trust, and the one from which nbconvert's templates take the address of a picture.
+_NEVER_KEPT = frozenset(["trusted", "signature", "filenames"])
+# A word or a few: no markup, no address, nothing that ends an attribute. Templates write metadata into their pages.
+_METADATA_TEXT = re.compile("[^\x00-\x1f\x7f-\x9f<>&\"'`=\\\\:/\u200b-\u200f\u2028-\u202e\u2060-\u206f\ufeff]{1,200}")
+_MEASURES = ("width", "height", "rows")
+MAX_METADATA_DEPTH = 3
 _WIDGET_VIEW = "application/vnd.jupyter.widget-view+json"
 _MAX_COUNT = 2**31 - 1
 # What Python needs to hold them, about; dumped they are smaller, and a megabyte of "[]" must not pass for one.
 _CONTAINER_SIZE, _NUMBER_SIZE = 64, 16
 # Integers beyond this are None: Python refuses to write more than 4300 digits (sys.set_int_max_str_digits).
-_MAX_INTEGER_BITS = 1024
+_MAX_INTEGER_BITS = 14_284
 _SHORT_INTEGER_BITS = 64
 _PART_SIZE = 16
 """What a part of a traceback takes beside its text, in a notebook and in memory."""
@@ -170,48 +176,72 @@ class Bundle:
     data: dict[str, Any]
     metadata: dict[str, Any]
     types: tuple[str, ...]
-    """The MIME types that came, before text/plain was made up."""
+    """The MIME types that came, also where the bundle is not whole."""
     size: int
-    """Bytes: texts as UTF-8, base64 as it is, JSON about as it is written."""
+    """Bytes: texts as UTF-8, base64 as it is, JSON and metadata about as they are written."""
     whole: bool
     """False: its JSON is larger than the limit, `size` is a lower bound, and `data` must not be shown."""
 
 
 def clean_bundle(data: Any, metadata: Any, limit: int) -> Bundle:
-    """Keep of a MIME bundle what a notebook can hold, and measure it; JSON beyond `limit` bytes is not read further.
-
-    Without a text/plain there is one made up of the types, so that every bundle has text.
-    """
+    """Keep of a MIME bundle what a notebook can hold, and measure it; JSON beyond `limit` bytes is not read further."""
     items = list(islice(_valid_items(data), MAX_MIME_TYPES))
-    texts = {kind: _clean_value(kind, value) for kind, value in items if isinstance(value, str)}
+    kinds = tuple(kind for kind, _ in items)
+    texts = {kind: clean_text(value) for kind, value in items if isinstance(value, str)}
     size = sum(len(kind) + text_size(text) for kind, text in texts.items() if not _is_json(kind))
     cleaner = _JSONCleaner(limit - size, MAX_DEPTH)
     clean: dict[str, Any] = {}
     try:
         for kind, value in items:
             clean[kind] = cleaner.clean({kind: value})[kind] if _is_json(kind) else texts[kind]
+        kept = _clean_metadata(metadata, kinds)
+        about = cleaner.clean(kept) if kept else {}
     except _TooLarge:
-        return Bundle({}, {}, tuple(kind for kind, _ in items), size + cleaner.size, whole=False)
-    types = tuple(clean)
-    clean.setdefault("text/plain", f"<{', '.join(types[:3])}>" if types else "")
-    return Bundle(clean, _clean_metadata(metadata, types), types, size + cleaner.size, whole=True)
+        return Bundle({}, {}, kinds, size + cleaner.size, whole=False)
+    return Bundle(clean, about, kinds, size + cleaner.size, whole=True)
+
+
+def bundle_text(data: Mapping[str, Any]) -> str:
+    """Return the words of a MIME bundle: its text, its source where that is text, else the names of its types."""
+    for kind in ("text/plain", "text/markdown", "text/latex"):
+        if isinstance(data.get(kind), str):
+            return str(data[kind])
+    return f"<{', '.join(list(data)[:3])}>" if data else ""
 
 
 def _clean_metadata(metadata: Any, kinds: tuple[str, ...]) -> dict[str, Any]:
-    """Keep sizes and switches, of the whole and of each kind. What else front ends read there loads pages or trusts."""
+    """Keep what renderers read and nothing can run of, of the whole and of each kind: numbers, switches, words."""
     if not isinstance(metadata, Mapping):
         return {}
-    found = {kind: _clean_switches(metadata[kind]) for kind in kinds if isinstance(metadata.get(kind), Mapping)}
-    return _clean_switches(metadata) | {kind: switches for kind, switches in found.items() if switches}
+    left = [MAX_METADATA]
+    found = {kind: _harmless(metadata[kind], 1, left) for kind in kinds if isinstance(metadata.get(kind), Mapping)}
+    whole = {name: value for name, value in metadata.items() if not isinstance(value, Mapping)}
+    return _harmless(whole, 0, left) | {kind: kept for kind, kept in found.items() if kept}
 
 
-def _clean_switches(metadata: Mapping[Any, Any]) -> dict[str, Any]:
-    return {
-        name: value
-        for name, value in islice(metadata.items(), MAX_METADATA)
-        if (isinstance(name, str) and _SWITCH.fullmatch(name) and isinstance(value, bool))
-        or (name in ("width", "height", "rows") and clean_count(value) is not None)
-    }
+def _harmless(metadata: Mapping[Any, Any], depth: int, left: list[int]) -> dict[str, Any]:
+    """Keep what is harmless; `left` counts down over the whole bundle."""
+    kept: dict[str, Any] = {}
+    for name, value in islice(metadata.items(), MAX_METADATA):
+        if not isinstance(name, str) or not _METADATA_NAME.fullmatch(name) or name in _NEVER_KEPT or not left[0]:
+            continue
+        if isinstance(value, Mapping) and depth < MAX_METADATA_DEPTH:
+            value = _harmless(value, depth + 1, left)
+            if not value:
+                continue
+        elif not _is_harmless(name, value):
+            continue
+        kept[name] = value
+        left[0] -= 1
+    return kept
+
+
+def _is_harmless(name: str, value: Any) -> bool:
+    if isinstance(value, bool):
+        return True
+    if name in _MEASURES or isinstance(value, int | float):  # a measure stands in pages without quotes
+        return isinstance(value, int | float) and abs(value) <= _MAX_COUNT and (name not in _MEASURES or value >= 0)
+    return isinstance(value, str) and _METADATA_TEXT.fullmatch(value) is not None
 
 
 def _valid_items(data: Any) -> Iterable[tuple[str, Any]]:
@@ -229,11 +259,6 @@ def _valid_items(data: Any) -> Iterable[tuple[str, Any]]:
 def _is_json(kind: str) -> bool:
     """The types whose value nbformat takes as JSON (nbformat.v4.rwbase); a dict under any other is invalid."""
     return kind == "application/json" or (kind.startswith("application/") and kind.endswith("+json"))
-
-
-def _clean_value(kind: str, value: str) -> str:
-    text = clean_text(value)
-    return text.rstrip("\r\n") if kind.startswith("image/") and kind != "image/svg+xml" else text
 
 
 def clean_error(content: Mapping[str, Any]) -> ErrorOutput:

@@ -14,7 +14,7 @@ from datetime import datetime
 from typing import TYPE_CHECKING, Any, Literal, Self
 
 from kernel_sandbox.errors import CellError, CellTimeout, SandboxError
-from kernel_sandbox.outputs.content import remove_ansi
+from kernel_sandbox.outputs.content import bundle_text, remove_ansi
 from kernel_sandbox.outputs.tables import TABLE_TYPE, table_to_dataframe
 from kernel_sandbox.outputs.values import DisplayData, ErrorOutput, ExecuteResult, Output, StreamOutput
 
@@ -90,7 +90,7 @@ class Execution:
             elif isinstance(output, ErrorOutput):
                 yield False, _error_text(output)
             else:
-                yield False, str(output.data.get("text/plain", ""))
+                yield False, bundle_text(output.data)
 
     @property
     def result(self) -> Mapping[str, Any] | None:

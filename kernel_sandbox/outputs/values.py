@@ -29,8 +29,9 @@ class DisplayData:
     output_type: ClassVar[Literal["display_data"]] = "display_data"
     data: Mapping[str, Any]
     """MIME type to value: JSON for application/json and application/*+json, text (or base64 text) for all others.
-    There always is a text/plain."""
+    What the kernel sent, and no more: `bundle_text` makes words of one without text/plain."""
     metadata: Mapping[str, Any]
+    """Numbers, switches and words about the whole and about each type."""
     display_id: str | None = None
     """What later updates call it. Never stored in a notebook."""
 

@@ -13,7 +13,15 @@ import math
 import re
 from typing import Any
 
-from kernel_sandbox.outputs import DisplayData, Execution, StreamOutput, clean_text, has_picture, remove_ansi
+from kernel_sandbox.outputs import (
+    DisplayData,
+    Execution,
+    StreamOutput,
+    bundle_text,
+    clean_text,
+    has_picture,
+    remove_ansi,
+)
 from kernel_sandbox.server.service import Ran
 from kernel_sandbox.server.shell import ShellResult, restart_notice
 
@@ -106,7 +114,7 @@ def stdout_of(execution: Execution) -> str:
         if isinstance(output, StreamOutput) and output.name == "stdout":
             parts.append(output.text)
         elif isinstance(output, DisplayData) and not has_picture(output.data):
-            text = str(output.data.get("text/plain", ""))
+            text = bundle_text(output.data)
             parts.append(f"{text}\n" if text else "")
     return "".join(parts)
 
@@ -136,7 +144,7 @@ def cut(text: str, longest: int | None) -> str:
 def _text(execution: Execution) -> str | None:
     """The last expression's value as text; None where it has none, or suppressed it."""
     result = execution.result
-    return None if result is None else str(result.get("text/plain", ""))
+    return None if result is None else bundle_text(result)
 
 
 def _bundle(execution: Execution) -> Any:
