@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import asyncio
+import os
 from collections.abc import Awaitable, Callable
 from datetime import UTC, datetime, timedelta
+from pathlib import Path
 from typing import Any, TypeVar
 
 import click
@@ -12,9 +14,9 @@ from rich.text import Text
 
 from kernel_sandbox.cli.console import Screen, make_table
 from kernel_sandbox.cli.terminal import plain
+from kernel_sandbox.server import settings
 from kernel_sandbox.server.identity import ROLES, Role
 from kernel_sandbox.server.keys import KeyRecord, make_key
-from kernel_sandbox.server.state import DATABASE_VARIABLE, default_database
 from kernel_sandbox.server.storage import Store
 
 T = TypeVar("T")
@@ -22,13 +24,11 @@ _STYLES = {"active": "green", "expired": "yellow", "revoked": "dim"}
 
 
 def database_option(command: Callable[..., Any]) -> Callable[..., Any]:
-    """Add --database, for what works on the database of a service beside it."""
-    return click.option(
-        "--database",
-        metavar="PLACE",
-        envvar=DATABASE_VARIABLE,
-        help="The database of the service: a path, or a SQLAlchemy URL.  [default: where `serve` keeps it]",
-    )(command)
+    """Add --config and --database, for what works on the database of a service beside it."""
+    place = "The database of the service: a path, or a SQLAlchemy URL.  [default: where `serve` keeps it]"
+    command = click.option("--database", metavar="PLACE", help=place)(command)
+    file = "The TOML file that `serve` is given; the environment is read as there."
+    return click.option("--config", type=click.Path(dir_okay=False, path_type=Path), help=file)(command)
 
 
 @click.group()
@@ -43,6 +43,7 @@ def keys() -> None:
       kernel-sandbox keys create alice
       kernel-sandbox keys create agents --prefix team-a/ --expires 90
       kernel-sandbox keys create monitor --role admin
+      kernel-sandbox keys create bob --config server.toml
       kernel-sandbox keys list
       kernel-sandbox keys revoke 0123456789abcdef
     """
@@ -62,6 +63,7 @@ def create_command(
     prefixes: tuple[str, ...],
     identifiers: tuple[str, ...],
     expires: float | None,
+    config: Path | None,
     database: str | None,
 ) -> int:
     """Make a key for NAME, and show it: this once, since only a hash of it is kept.
@@ -80,7 +82,7 @@ def create_command(
     text, record = make_key(
         name, roles=roles or ("executor",), prefixes=prefixes, identifiers=identifiers, expires_in=lifetime
     )
-    _on_store(database, lambda store: store.add_key(record))
+    _on_store(config, database, lambda store: store.add_key(record))
     click.echo(text)
     click.echo(f"This is the key of {name}. It is not shown again. Its id is {record.id}.", err=True)
     return 0
@@ -95,7 +97,7 @@ def _days(number: float) -> timedelta:
 
 @keys.command("list", short_help="List the keys.")
 @database_option
-def list_command(*, database: str | None) -> int:
+def list_command(*, config: Path | None, database: str | None) -> int:
     """List the keys: whose they are, what they allow, and when they were used last.
 
     \b
@@ -103,7 +105,7 @@ def list_command(*, database: str | None) -> int:
       0     the list was shown
       2     the database cannot be used
     """
-    records = _on_store(database, lambda store: store.list_keys())
+    records = _on_store(config, database, lambda store: store.list_keys())
     screen = Screen()
     if not records:
         screen.say(("No keys.", "dim"))
@@ -129,7 +131,7 @@ def _moment(moment: datetime | None) -> str:
 @keys.command("revoke", short_help="Revoke a key.")
 @click.argument("key_id", metavar="ID")
 @database_option
-def revoke_command(key_id: str, *, database: str | None) -> int:
+def revoke_command(key_id: str, *, config: Path | None, database: str | None) -> int:
     """Let the key with this ID open nothing any more. "keys list" shows the ids.
 
     \b
@@ -137,7 +139,7 @@ def revoke_command(key_id: str, *, database: str | None) -> int:
       0     it is revoked
       2     there is no such key, or it was revoked before
     """
-    if not _on_store(database, lambda store: store.revoke_key(key_id)):
+    if not _on_store(config, database, lambda store: store.revoke_key(key_id)):
         raise click.UsageError(
             "There is no key with this id that is not revoked yet. kernel-sandbox keys list shows them."
         )
@@ -145,9 +147,12 @@ def revoke_command(key_id: str, *, database: str | None) -> int:
     return 0
 
 
-def _on_store(database: str | None, work: Callable[[Store], Awaitable[T]]) -> T:
+def _on_store(config: Path | None, database: str | None, work: Callable[[Store], Awaitable[T]]) -> T:
+    """Work on the database that `serve` would use with the same file, environment and option."""
+    place = settings.load(config, os.environ, {"database": database}).database
+
     async def run() -> T:
-        async with Store(database or default_database()) as store:
+        async with Store(place) as store:
             return await work(store)
 
     return asyncio.run(run())

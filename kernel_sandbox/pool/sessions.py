@@ -32,7 +32,8 @@ class SessionPool:
     All sessions are alike: `spec` and `engine` are those of AsyncSession. `transcripts` names the notebook of an
     identifier, or None. `on_change`, where set, is called after every change that `sessions` or `metrics` show.
 
-    `open` returns at once: sessions start in the background. Where the engine fails they are tried again.
+    `open` returns at once: sessions start in the background. Where the engine fails they are tried again. With `prove`
+    one is started, and tried again, even if none is to be held ready: `proven` says whether one can be.
     """
 
     def __init__(
@@ -42,6 +43,7 @@ class SessionPool:
         spec: SandboxSpec | None = None,
         engine: str | None = None,
         transcripts: Callable[[str], Path | None] | None = None,
+        prove: bool = False,
     ) -> None:
         self.settings = settings or PoolSettings()
         spec = spec or SandboxSpec()
@@ -58,7 +60,7 @@ class SessionPool:
         self._timer: asyncio.TimerHandle | None = None
         self._at_rest = asyncio.Event()
         self._opened = False
-        self._stock = Stock(self.settings, self._make, self.metrics, self._changed, self._retry_after)
+        self._stock = Stock(self.settings, self._make, self.metrics, self._changed, self._retry_after, prove=prove)
         self._refusal: SandboxError | None = PoolClosed("The pool is not open: use it in an `async with` block.")
 
     async def __aenter__(self) -> Self:
@@ -107,6 +109,11 @@ class SessionPool:
     def ready(self) -> int:
         """How many sessions wait for somebody."""
         return self._stock.ready
+
+    @property
+    def proven(self) -> bool:
+        """Whether the last session that was started did start; False before the first."""
+        return self._stock.proven
 
     @property
     def failure(self) -> Exception | None:

@@ -61,8 +61,13 @@ class Stock:
         metrics: PoolMetrics,
         changed: Callable[[], None],
         soonest: Callable[[], float],
+        *,
+        prove: bool = False,
     ) -> None:
-        """`changed` is told of every change here; `soonest` says in how many seconds there may be room."""
+        """`changed` is told of every change here; `soonest` says in how many seconds there may be room.
+
+        With `prove` a session is started where none has to be: at the beginning, and after one that failed.
+        """
         self.settings = settings
         self.metrics = metrics
         self._make, self._changed, self._soonest = make, changed, soonest
@@ -80,6 +85,9 @@ class Stock:
         self._pause = 0.0
         self._resume: asyncio.TimerHandle | None = None
         self._later: asyncio.TimerHandle | None = None
+        self._prove = prove
+        self.proven = False
+        """Whether the last start succeeded; False before the first."""
         self.failure: Exception | None = None
         """Why the last start failed, until one succeeds."""
         self._closed = False
@@ -244,6 +252,8 @@ class Stock:
             return
         room = self.settings.sessions - self.out - len(self._spares) - len(self._orders)
         wanted = len(self._orders) + max(0, min(self.settings.ready - len(self._spares), room))
+        if self._prove and not self.proven and room > 0:
+            wanted = max(wanted, 1)
         while len(self._starts) < min(STARTS, wanted):
             task = asyncio.get_running_loop().create_task(self._start())
             self._starts.add(task)
@@ -269,14 +279,14 @@ class Stock:
             await self.close(session)
             self._start_failed(exc)
         else:
-            self.failure, self._pause = None, 0.0
+            self.proven, self.failure, self._pause = True, None, 0.0
             self.metrics.refill_seconds.observe(time.monotonic() - began)
             self._place(session)
 
     def _start_failed(self, failure: Exception) -> None:
         if self.failure is None:
             logger.warning("A session did not start: %s", type(failure).__name__)
-        self.failure = failure
+        self.proven, self.failure = False, failure
         self.metrics.start_failures += 1
         lasting = isinstance(failure, PERMANENT) or not isinstance(failure, SandboxError)
         for order in [order for order in self._orders if lasting or order.impatient]:

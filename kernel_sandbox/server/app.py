@@ -2,6 +2,7 @@
 
 Paths          where the session pools' API begins in a path
 Observer       log, metrics, traces
+HeadAsGet      HEAD where there is a GET
 Limits         bytes, seconds, requests at once
 Doorkeeper     who sends it
 routes         azure, native, admin, live, page, mcp, and the few here
@@ -29,12 +30,13 @@ from kernel_sandbox.server.doorkeeper import OPEN_PATHS, Doorkeeper, identity_of
 from kernel_sandbox.server.failures import Failure, InvalidVersion, failure_of
 from kernel_sandbox.server.identity import require
 from kernel_sandbox.server.limits import Limits
+from kernel_sandbox.server.methods import HeadAsGet, allowed_methods
 from kernel_sandbox.server.metrics import Metrics
 from kernel_sandbox.server.observer import Observer
 from kernel_sandbox.server.prefixes import Paths
+from kernel_sandbox.server.readiness import Readiness
 from kernel_sandbox.server.reference import reference_page
 from kernel_sandbox.server.service import SessionService
-from kernel_sandbox.server.storage import StorageError
 from kernel_sandbox.server.traces import Tracing
 
 if TYPE_CHECKING:
@@ -71,7 +73,7 @@ def create_app(
         **_NO_TELEMETRY,
     )
     app.state.service = service
-    app.state.is_ready = is_ready
+    app.state.readiness = Readiness(service, is_ready)
     app.state.metrics = metrics = Metrics(lambda: service.pool.metrics)
     settings = service.settings
     app.include_router(native.router)
@@ -91,6 +93,7 @@ def create_app(
     most = settings.quota_requests
     app.add_middleware(Doorkeeper, authenticator=authenticator, most_requests=most, open_paths=open_paths)
     app.add_middleware(Limits, settings=settings)
+    app.add_middleware(HeadAsGet)
     app.add_middleware(Observer, metrics=metrics, tracing=tracing or Tracing(None))
     app.add_middleware(Paths)
     app.add_middleware(_SecureHeaders)
@@ -125,14 +128,11 @@ def _add_own_routes(app: FastAPI) -> None:
 
     @app.get("/readyz", tags=["Operations"], summary="Can it serve?", responses={503: {"description": "Not now."}})
     async def readyz(request: Request) -> JSONResponse:
-        """Say whether the server takes requests: not while it shuts down, nor without its database."""
-        if not request.app.state.is_ready():
-            return JSONResponse({"status": "shutting down"}, 503)
-        try:
-            await service_of(request).store.ping()
-        except StorageError:
-            return JSONResponse({"status": "the database does not answer"}, 503)
-        return JSONResponse({"status": "ready"})
+        """Return whether the server takes requests: not while it starts or shuts down, nor while its database does not
+        answer or no session can be started.
+        """
+        hindrance = await request.app.state.readiness.hindrance()
+        return JSONResponse({"status": hindrance or "ready"}, 503 if hindrance else 200)
 
     @app.get("/docs", include_in_schema=False)
     async def docs(request: Request) -> HTMLResponse:
@@ -174,9 +174,10 @@ async def _answer_http(request: Request, exc: Exception) -> Response:
     """Answer a path or a method that there is not."""
     assert isinstance(exc, HTTPException)
     codes = {404: "NotFound", 405: "MethodNotAllowed"}
-    return Failure(
-        exc.status_code, codes.get(exc.status_code, "InvalidRequest"), exc.detail, exc.headers or {}
-    ).response()
+    headers = dict(exc.headers or {})
+    if exc.status_code == 405:
+        headers["Allow"] = allowed_methods(request)
+    return Failure(exc.status_code, codes.get(exc.status_code, "InvalidRequest"), exc.detail, headers).response()
 
 
 class _SecureHeaders:

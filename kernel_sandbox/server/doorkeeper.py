@@ -18,7 +18,9 @@ from kernel_sandbox.server.authenticator import Authenticator
 from kernel_sandbox.server.failures import Refusal, failure_of
 from kernel_sandbox.server.identity import Forbidden, Identity, is_local_request
 
-OPEN_PATHS = frozenset({"/docs", "/openapi.json", "/healthz", "/readyz", "/", "/page/page.css", "/page/page.js"})
+HEALTH_PATHS = frozenset({"/healthz", "/readyz"})
+"""What a balancer asks, by HTTP/1.0 perhaps, and so without a Host."""
+OPEN_PATHS = HEALTH_PATHS | {"/docs", "/openapi.json", "/", "/page/page.css", "/page/page.js"}
 """What everybody may read: it tells nothing of any session."""
 IDENTITY = "identity"
 """The key in the request's state."""
@@ -54,7 +56,8 @@ class Doorkeeper:
             await self._app(scope, receive, send)
             return
         try:
-            self._check_origin(scope)
+            if scope["path"] not in HEALTH_PATHS:
+                self._check_origin(scope)
             if scope["path"] in self._open_paths:
                 await self._app(scope, receive, send)
                 return

@@ -26,6 +26,7 @@ async def open_service(settings: ServerSettings) -> AsyncIterator[SessionService
             spec=settings.spec,
             engine=settings.engine,
             transcripts=saved.new_path,
+            prove=True,
         ) as pool,
     ):
         service = SessionService(pool, store, settings, saved)

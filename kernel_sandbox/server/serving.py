@@ -26,8 +26,6 @@ from kernel_sandbox.server.traces import Tracing
 
 HEADER_TIME = 10.0
 """Seconds from the first byte of a request, or from its connection, to the end of its headers."""
-KEEP_ALIVE = 15
-"""Seconds that a connection may be idle between two requests."""
 LARGEST_HEADER = 32 * 1024
 MOST_CONNECTIONS = 4096
 BACKLOG = 1024
@@ -104,7 +102,7 @@ def _config(settings: ServerSettings) -> uvicorn.Config:
         server_header=False,
         limit_concurrency=MOST_CONNECTIONS,
         backlog=BACKLOG,
-        timeout_keep_alive=KEEP_ALIVE,
+        timeout_keep_alive=settings.keep_alive,  # type: ignore[arg-type]  # a number of seconds for call_later
         timeout_graceful_shutdown=GRACE,
     )
 

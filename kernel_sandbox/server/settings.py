@@ -76,6 +76,7 @@ class ServerSettings:
     max_body_bytes: int = 4 * 1024**2
     max_execution_seconds: float = 220.0
     request_timeout: float = 240.0
+    keep_alive: float = 75.0
     quota_sessions: int = 0
     quota_requests: int = 64
     keys: Literal["auto", "on", "off"] = "auto"

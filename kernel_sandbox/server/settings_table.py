@@ -145,6 +145,7 @@ TABLE = (
     Row("max_body_bytes", SIZE, "The largest body of any other request, with the code in it."),
     Row("max_execution_seconds", number("seconds", 600), "How long the code of one request may run."),
     Row("request_timeout", SECONDS, "How long a whole request may take, waiting for a session and uploads included."),
+    Row("keep_alive", SECONDS, "How long a connection may be idle; longer than a balancer before this keeps one."),
     Row("quota_sessions", whole(0), "How many sessions one identity may have at once; 0 sets no bound of its own."),
     Row("quota_requests", whole(0), "How many requests of one identity may be under way; 0 sets no bound of its own."),
     Row("keys", choice("auto", "on", "off"), "Whether API keys are asked for; auto: once there are any."),

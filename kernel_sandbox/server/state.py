@@ -6,8 +6,6 @@ import os
 from collections.abc import Mapping
 from pathlib import Path
 
-DATABASE_VARIABLE = "KERNEL_SANDBOX_SERVER_DATABASE"
-
 
 def state_directory(environ: Mapping[str, str] = os.environ) -> Path:
     """Return the directory of this user's service."""

@@ -18,10 +18,11 @@ from kernel_sandbox import PolicyError
 from kernel_sandbox.server.authenticator import ANONYMOUS, Authenticator
 from kernel_sandbox.server.identity import Forbidden, Identity, Unauthenticated, is_local_request, is_loopback, require
 from kernel_sandbox.server.keys import KeyRecord, is_valid, make_key, parse_key
-from kernel_sandbox.server.settings import OidcSettings, ServerSettings, SettingsError
+from kernel_sandbox.server.settings import OidcSettings, ServerSettings, SettingsError, load
 from kernel_sandbox.server.storage import Store
 
 from .provider import AUDIENCE, Provider, running_provider
+from .running import running
 
 COMMAND = str(Path(sys.executable).with_name("kernel-sandbox"))
 NOW = datetime(2030, 1, 1, tzinfo=UTC)
@@ -349,6 +350,20 @@ def test_command_takes_a_database_from_flag_and_environment(tmp_path: Path) -> N
     assert command(tmp_path, "create", "alice", "--role", "admin", "--database", place).returncode == 0
     assert "admin" in command(tmp_path, "list", KERNEL_SANDBOX_SERVER_DATABASE=place).stdout
     assert "No keys." in command(tmp_path, "list").stdout
+
+
+def test_key_opens_the_service_of_the_same_configuration(server_engine: str, tmp_path: Path) -> None:
+    file = tmp_path / "server.toml"
+    file.write_text(f"database = '{tmp_path}/of-the-file.db'\ntranscripts = '{tmp_path}/kept'\nkeys = 'on'\n")
+    for arguments, variables in (("--config", str(file)), {}), ((), {"KERNEL_SANDBOX_SERVER_CONFIG": str(file)}):
+        made = command(tmp_path, "create", "alice", *arguments, **variables)
+        assert made.returncode == 0, made.stderr
+        assert "alice" in command(tmp_path, "list", *arguments, **variables).stdout
+        settings = load(file, {}, {})
+        serving = running(tmp_path, engine=server_engine, keys="on", database=settings.database)
+        with serving as server, server.client(made.stdout.strip()) as client:
+            assert client.get("/v1/sessions").status_code == 200
+    assert "nonsense" in command(tmp_path, "list", KERNEL_SANDBOX_SERVER_NONSENSE="1").stderr.lower()
 
 
 @pytest.mark.parametrize(

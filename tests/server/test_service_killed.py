@@ -30,7 +30,7 @@ def test_server_that_ends_leaves_no_sandbox_and_its_notebooks(engine: str, tmp_p
     ended = seconds_until_none(lambda: alive(engine, session_id), 10)
     started = time.monotonic()
     with ServerProcess(tmp_path, engine, "--pool-ready=1") as again, again.client() as client:
-        assert client.get("/readyz").status_code == 200
+        assert client.get("/healthz").status_code == 200
         serves, used = time.monotonic() - started, processor_time(again.process.pid)
         assert client.get("/v1/sessions").json() == {"sessions": []}
         assert client.get(f"/v1/transcripts/{transcript}").json()["cells"][0]["outputs"][0]["text"] == ["kept\n"]

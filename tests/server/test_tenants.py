@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import json
 import re
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -23,6 +23,7 @@ from kernel_sandbox.pool import PoolSettings, SessionPool
 from kernel_sandbox.server.app import create_app
 from kernel_sandbox.server.authenticator import Authenticator
 from kernel_sandbox.server.doorkeeper import OPEN_PATHS
+from kernel_sandbox.server.methods import flat
 from kernel_sandbox.server.saved import SavedTranscripts
 from kernel_sandbox.server.service import SessionService
 from kernel_sandbox.server.settings import ServerSettings
@@ -54,16 +55,6 @@ class Tenants:
     narrow_admin: str
     execution: str
     transcript: str
-
-
-def flat(routes: Iterable[BaseRoute]) -> Iterator[BaseRoute]:
-    """Routes, and those of included routers: FastAPI keeps these whole."""
-    for route in routes:
-        included = getattr(route, "original_router", None)
-        if included is None:
-            yield route
-        else:
-            yield from flat(included.routes)
 
 
 def all_routes() -> Iterator[BaseRoute]:
