@@ -15,8 +15,8 @@ from typing import Any
 
 import anyio
 
-from kernel_sandbox.errors import SandboxError
-from kernel_sandbox.outputs import CellOutputs, Event, Execution, Status, StreamOutput
+from kernel_sandbox.errors import Kept, SandboxError
+from kernel_sandbox.outputs import CellOutputs, Event, Execution, Ran, Status, StreamOutput
 from kernel_sandbox.validate import Message
 
 BACKLOG = 2
@@ -42,8 +42,15 @@ class Cell:
     """Called for outputs that arrive after the end."""
     on_input: Callable[[str, bool], None] | None = None
     """Called with a prompt, and whether the answer is a password."""
+    on_begin: Callable[[], None] | None = None
+    """Called when the kernel has begun it."""
     transcript_cell: Any = None
     execution: Execution | None = None
+    sent: bool = False
+    interrupted: bool = False
+    """Whether it was told to stop from here."""
+    stopping: asyncio.Task[None] | None = None
+    """Stops it, once somebody wants that."""
 
     def __post_init__(self) -> None:
         self.events: asyncio.Queue[Event | None] = asyncio.Queue()
@@ -51,6 +58,9 @@ class Cell:
         self.attention = asyncio.Event()
         """Set when the cell is over, or has shown so much that the session must act."""
         self.over = asyncio.Event()
+        self.begun = asyncio.Event()
+        """Set when the kernel has begun it, by its own busy status."""
+        self.kept: Kept = "all"
         self.reply: dict[str, Any] | None = None
         self.status: Status | None = None
         self.cause: SandboxError | None = None
@@ -60,10 +70,40 @@ class Cell:
         self._clock = time.perf_counter()
         self._timer: asyncio.TimerHandle | None = None
 
-    def start_clock(self) -> None:
-        """Count from now: the cell may have waited for others before it was sent."""
-        self.started_at = datetime.now(UTC)
-        self._clock = time.perf_counter()
+    @property
+    def is_empty(self) -> bool:
+        """Whether there is nothing in it to run: Jupyter sends no such cell, and it gets no number."""
+        return not self.source.strip()
+
+    @property
+    def ran(self) -> Ran:
+        """How far it came by now."""
+        if self.reply is not None:
+            return self._ran_by_reply(self.reply)
+        if self.begun.is_set():
+            return "began"
+        return "unknown" if self.sent else "no"
+
+    def _ran_by_reply(self, reply: Mapping[str, Any]) -> Ran:
+        if reply.get("status") == "aborted":
+            return "no"
+        # Another client of the kernel may have interrupted it.
+        cut_off = self.interrupted or reply.get("ename") == "KeyboardInterrupt"
+        return "began" if reply.get("status") == "error" and cut_off else "whole"
+
+    def start(self) -> None:
+        """Count as sent, now."""
+        self.sent = True
+        self._start_clock()
+
+    def _begin(self) -> None:
+        """Count from now: the kernel may have had other requests to answer first."""
+        if self.begun.is_set() or self.over.is_set():
+            return
+        self._start_clock()
+        self.begun.set()
+        if self.on_begin is not None:
+            self.on_begin()
 
     def take(self, channel: str, message: Message) -> None:
         """Take one message of this cell from a channel."""
@@ -75,7 +115,7 @@ class Cell:
             self.reply = content
             for payload in content.get("payload") or () if isinstance(content.get("payload"), list) else ():
                 self._show(self.outputs.feed_payload(payload))
-            self._timer = asyncio.get_running_loop().call_later(IDLE_GRACE, self._finish)
+            self._timer = asyncio.get_running_loop().call_later(IDLE_GRACE, self.finish)
         elif channel == "stdin" and kind == "input_request" and self.on_input is not None and not self.over.is_set():
             self.on_input(str(content.get("prompt", "")), content.get("password") is True)
         self._finish_if_complete()
@@ -85,6 +125,7 @@ class Cell:
             state = content.get("execution_state")
             if state in ("busy", "idle"):
                 self._stamp(f"iopub.status.{state}", message)
+                self._begin()
             self._idle = self._idle or state == "idle"
             return
         if kind == "execute_input":
@@ -117,28 +158,43 @@ class Cell:
 
     def _finish_if_complete(self) -> None:
         if self.reply is not None and self._idle:
-            self._finish()
+            self.finish()
 
-    def _finish(self) -> None:
+    def finish(self) -> None:
         if not self.over.is_set():
             self.over.set()
             self.attention.set()
             if self._timer is not None:
                 self._timer.cancel()
 
-    def end(self, status: Status, cause: SandboxError, ename: str = "") -> None:
-        """End the cell from outside, with an error output that says why. Does nothing to a cell that is over."""
-        if not self.over.is_set():
-            self.fail(status, cause, ename or type(cause).__name__)
-            self._finish()
+    def _start_clock(self) -> None:
+        self.started_at, self._clock = datetime.now(UTC), time.perf_counter()
 
-    def fail(self, status: Status, cause: SandboxError, ename: str) -> None:
-        """Set how the cell ended where the kernel's own reply does not say it."""
-        self.status, self.cause = status, cause
+    def end_empty(self) -> None:
+        """End a cell that has nothing to run, as well as the kernel could have."""
+        self.reply = {"status": "ok"}
+        self.finish()
+
+    def end(self, status: Status, cause: SandboxError, ename: str = "", *, kept: Kept | None = None) -> None:
+        """End the cell from outside, with an error output that says why. Does nothing to a cell that is over.
+
+        `kept` is what the session still has; without it, what `cause` leaves.
+        """
+        if not self.over.is_set():
+            self.fail(status, cause, ename or type(cause).__name__, kept=kept)
+            self.finish()
+
+    def fail(self, status: Status, cause: SandboxError, ename: str, *, kept: Kept | None = None) -> None:
+        """Set how the cell ended where the kernel's own reply does not say it; once, and before it is concluded."""
+        if self.status is not None or self.execution is not None:
+            return
+        self.status, self.cause, self.kept = status, cause, kept or cause.kept
         self.events.put_nowait(self.outputs.add_error(ename, str(cause), (f"{ename}: {cause}",)))
 
     def conclude(self) -> Execution:
         """Make the Execution, once, and close the stream of events."""
+        if self.execution is not None:
+            return self.execution
         if self._timer is not None:
             self._timer.cancel()
         status = self.status or self._status_of_reply()
@@ -148,8 +204,10 @@ class Cell:
             outputs=self.outputs.outputs,
             execution_count=self.outputs.execution_count,
             started_at=self.started_at,
-            duration=time.perf_counter() - self._clock,
+            duration=time.perf_counter() - self._clock if self.sent else 0.0,
             cause=self.cause,
+            ran=self.ran,
+            kept=self.kept,
         )
         self.events.put_nowait(None)
         return self.execution
@@ -191,6 +249,11 @@ class CellStream:
         self._ended = False
 
     @property
+    def is_waiting(self) -> bool:
+        """Whether the cell waits for its turn: the kernel has heard nothing of it."""
+        return not self._cell.sent and not self._cell.over.is_set()
+
+    @property
     def execution(self) -> Execution | None:
         return self._cell.execution
 
@@ -212,8 +275,9 @@ class CellStream:
             self.run.result()
 
     async def aclose(self) -> None:
-        """Stop the cell if it still runs, and wait for its end."""
+        """Stop the cell if it still runs, and wait for its end; one that waits for its turn never runs, at once."""
         with anyio.CancelScope(shield=True):
             if not self.run.done():
                 await self._stop(self._cell)
-            await self._run_over()
+            if self._cell.sent:
+                await self._run_over()

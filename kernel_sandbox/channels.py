@@ -82,6 +82,7 @@ class Channels:
         self._handlers: dict[str, Handler] = {}
         self._sockets: dict[str, Any] = {}
         self._readers: list[asyncio.Task[None]] = []
+        self._asked: set[asyncio.Future[dict[str, Any] | None]] = set()
         self._heard_iopub = asyncio.Event()
         self.invalid = 0
         """How many messages were refused; an honest kernel sends none."""
@@ -112,7 +113,10 @@ class Channels:
         self._handlers.clear()
 
     async def settle(self) -> None:
-        """Wait until a dead kernel's last messages have been read."""
+        """Wait until a dead kernel's last messages have been read; nobody waits for its replies any more."""
+        for reply in self._asked:
+            if not reply.done():
+                reply.set_result(None)
         deadline = asyncio.get_running_loop().time() + SETTLE_LIMIT
         before = -1
         while before != self.messages and asyncio.get_running_loop().time() < deadline:
@@ -166,8 +170,9 @@ class Channels:
             raise refused
 
     async def ask(self, channel: str, kind: str, content: dict[str, Any], timeout: float) -> dict[str, Any] | None:
-        """Send a request and return its reply's content, or None when none came in time."""
-        reply: asyncio.Future[dict[str, Any]] = asyncio.get_running_loop().create_future()
+        """Send a request and return its reply's content; None when none came in time, or the kernel has died."""
+        reply: asyncio.Future[dict[str, Any] | None] = asyncio.get_running_loop().create_future()
+        self._asked.add(reply)
 
         def answered(where: str, message: Message) -> None:
             if where == channel and not reply.done():
@@ -179,6 +184,7 @@ class Channels:
         except TimeoutError:
             return None
         finally:
+            self._asked.discard(reply)
             self.forget(identifier)
 
     def answer_input(self, value: str) -> None:

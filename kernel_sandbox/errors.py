@@ -32,14 +32,21 @@ Every message says what happened and what to do next.
 from __future__ import annotations
 
 import signal
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, ClassVar, Literal
 
 if TYPE_CHECKING:
     from kernel_sandbox.outputs import Execution
 
 
+Kept = Literal["all", "files", "nothing"]
+"""What is still there of a session: variables and files, the files under /mnt/data, or neither."""
+
+
 class SandboxError(Exception):
     """Base of everything that this package raises on purpose."""
+
+    kept: ClassVar[Kept] = "all"
+    """What a session still has after it."""
 
 
 class PolicyError(SandboxError, ValueError):
@@ -61,9 +68,13 @@ class ImageNotFound(EngineError):
 class SandboxLost(SandboxError):
     """The sandbox went away, and with it the variables and the files."""
 
+    kept = "nothing"
+
 
 class KernelError(SandboxError):
     """The kernel failed inside a sandbox that still stands."""
+
+    kept = "files"
 
 
 class KernelNotReady(KernelError):
@@ -85,6 +96,8 @@ class OutOfMemory(KernelDied):
 
 class ProtocolViolation(SandboxError):
     """The sandbox sent what no honest one sends, and was ended for it."""
+
+    kept = "nothing"
 
 
 class CellError(SandboxError):
@@ -155,6 +168,8 @@ class SessionNotFound(SandboxError, LookupError):
 
 class SessionClosed(SandboxError):
     """The session was closed, or never opened."""
+
+    kept = "nothing"
 
 
 def kernel_death(exit_code: int | None, *, out_of_memory: bool, memory: str) -> KernelDied:

@@ -16,6 +16,7 @@ from pathlib import Path
 
 from kernel_sandbox.zmtp import Bounds, FrameCheck
 
+SHELL = 1
 HEARTBEAT = 5
 """The port whose messages are as small as a client likes: the kernel sends back what it got."""
 
@@ -99,6 +100,8 @@ class Gate:
         self._joined: set[_End] = set()
         self._joining: dict[asyncio.Task[None], socket.socket] = {}
         self._paths: list[Path] = []
+        self.clients = 0
+        """How many clients have come to the current kernel's shell channel."""
 
     def listen_unix(self, address: str) -> None:
         """Listen on `address`-1 to `address`-5."""
@@ -131,6 +134,7 @@ class Gate:
         except OSError:
             return  # it went away again, or no descriptor is free: the client's libzmq tries again by itself
         client.setblocking(False)
+        self.clients += port == SHELL
         task = asyncio.get_running_loop().create_task(self._join(client, port))
         self._joining[task] = client
         task.add_done_callback(self._join_ended)
@@ -173,6 +177,7 @@ class Gate:
                 end.transport.abort()
         for path in self._paths:
             path.unlink(missing_ok=True)
+        self.clients = 0
         self._listeners.clear()
         self._joined.clear()
         self._paths.clear()

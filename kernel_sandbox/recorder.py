@@ -51,7 +51,7 @@ class Recorder:
 
     def conclude(self, cell: Cell) -> None:
         """Make the Execution of a cell that is over, and save. Raises TranscriptError where that fails."""
-        if cell.execution is not None:
+        if cell.transcript_cell is not None:
             return
         execution = cell.conclude()
         cell.transcript_cell = self._transcript.add_code_cell(

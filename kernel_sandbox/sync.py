@@ -71,6 +71,10 @@ class SyncCellStream:
     def execution(self) -> Execution | None:
         return self._stream.execution
 
+    @property
+    def is_waiting(self) -> bool:
+        return self._stream.is_waiting
+
     def __iter__(self) -> Iterator[Event]:
         return self
 
@@ -160,6 +164,14 @@ class Session:
     @property
     def death(self) -> SandboxError | None:
         return self._session.death
+
+    @property
+    def generation(self) -> int:
+        return self._session.generation
+
+    @property
+    def restarted_because(self) -> str | None:
+        return self._session.restarted_because
 
     @property
     def transcript(self) -> Transcript:

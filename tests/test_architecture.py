@@ -25,7 +25,9 @@ LAYERS = [
     ["transports", "files", "channels"],
     ["live"],
     ["provisioner", "launcher", "cell", "prompts"],
-    ["recorder"],
+    ["recorder", "other_clients"],
+    ["session_kernel"],
+    ["cell_runner"],
     ["session"],
     ["sync", "artifacts", "exports", "pool"],
     ["agents"],
@@ -37,7 +39,7 @@ LEVEL = {room: level for level, rooms in enumerate(LAYERS) for room in rooms}
 
 DOORS = {
     "docker": {"engines/docker_client.py"},
-    "jupyter_client": {"provisioner.py", "session.py"},
+    "jupyter_client": {"provisioner.py", "session_kernel.py"},
     "zmq": {"channels.py"},
     "nbformat": {"transcript/reading.py"},
     "pandas": {"outputs/tables.py", "magic/values.py"},  # values.py runs in the sandbox, too: it needs nothing of ours

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import base64
 import json
+from dataclasses import replace
 from datetime import UTC, datetime
 from typing import Any
 
@@ -74,11 +75,14 @@ def test_execution_error_is_the_last_or_made_of_the_cause() -> None:
 def test_raise_for_error_follows_the_status() -> None:
     fine, error = execution(), ErrorOutput("ZeroDivisionError", "division by zero", ())
     assert fine.raise_for_error() is fine
-    with pytest.raises(CellError, match=r"^ZeroDivisionError: division by zero\nThe cell failed") as caught:
+    with pytest.raises(
+        CellError,
+        match=r"^ZeroDivisionError: division by zero\nThe cell ran until its error; variables and files are kept",
+    ) as caught:
         execution(error, status="error").raise_for_error()
     assert caught.value.execution.outputs == (error,)
     with pytest.raises(CellError, match="did not run"):
-        execution(status="aborted").raise_for_error()
+        replace(execution(status="aborted"), ran="no").raise_for_error()
     with pytest.raises(CellTimeout, match="longer timeout"):
         execution(status="timeout").raise_for_error()
 
@@ -89,7 +93,7 @@ def test_raise_for_error_of_a_dead_kernel_raises_its_cause() -> None:
         execution(status="dead", cause=cause).raise_for_error()
     assert caught.value is cause
     with pytest.raises(CellError, match="variables are lost"):
-        execution(status="dead").raise_for_error()
+        replace(execution(status="dead"), ran="began", kept="files").raise_for_error()
 
 
 # DataFrames

@@ -7,6 +7,7 @@ coerced, and nothing here raises because of it. The session calls it; `transcrip
     content     hostile message content in, clean bounded values out
     pictures    what a bundle's picture is and how large
     tables      DataFrames from table-schema JSON, never from pickles
+    fate        what became of a cell, in words
     execution   Execution, the result of one cell
     collector   SessionOutputs, CellOutputs: coalescing, clearing, updating, caps
 """
@@ -16,6 +17,7 @@ from __future__ import annotations
 from kernel_sandbox.outputs.collector import CellOutputs, SessionOutputs
 from kernel_sandbox.outputs.content import bundle_text, clean_json, clean_text, clip_text, remove_ansi
 from kernel_sandbox.outputs.execution import Execution, Status
+from kernel_sandbox.outputs.fate import Ran, fate, what_is_kept, what_ran
 from kernel_sandbox.outputs.pictures import PICTURE_SUFFIXES, Picture, has_picture, picture_of
 from kernel_sandbox.outputs.values import (
     ClearOutput,
@@ -40,6 +42,7 @@ __all__ = [
     "Execution",
     "Output",
     "Picture",
+    "Ran",
     "SessionOutputs",
     "Status",
     "StreamOutput",
@@ -47,7 +50,10 @@ __all__ = [
     "clean_json",
     "clean_text",
     "clip_text",
+    "fate",
     "has_picture",
     "picture_of",
     "remove_ansi",
+    "what_is_kept",
+    "what_ran",
 ]

@@ -13,8 +13,9 @@ from dataclasses import dataclass, field
 from datetime import datetime
 from typing import TYPE_CHECKING, Any, Literal, Self
 
-from kernel_sandbox.errors import CellError, CellTimeout, SandboxError
+from kernel_sandbox.errors import CellError, CellTimeout, Kept, SandboxError
 from kernel_sandbox.outputs.content import bundle_text, remove_ansi
+from kernel_sandbox.outputs.fate import Ran, fate
 from kernel_sandbox.outputs.tables import TABLE_TYPE, table_to_dataframe
 from kernel_sandbox.outputs.values import DisplayData, ErrorOutput, ExecuteResult, Output, StreamOutput
 
@@ -27,12 +28,9 @@ Status = Literal["ok", "error", "aborted", "timeout", "dead"]
 _IMAGE_TYPES = ("image/png", "image/jpeg", "image/gif", "image/webp", "image/svg+xml")
 # What a terminal obeys, or reads backwards: Python prints an exception's text there as it is.
 _CONTROL = re.compile(r"[\x00-\x08\x0b-\x1f\x7f-\x9f\u200e\u200f\u2028-\u202e\u2066-\u2069]")
-_ADVICE = {
-    "error": "The cell failed; `execution.text` holds all that it showed. Variables set before that remain.",
-    "aborted": "The cell did not run, because an earlier one failed or was interrupted. Send it again.",
-    "timeout": "The cell ran past its time and was stopped. Give it a longer timeout, or less to do.",
-    "dead": "The kernel ended while the cell ran: variables are lost. Call restart() to go on.",
-}
+_ADVICE = {"timeout": " Give it a longer timeout, or less to do.", "dead": " Call restart() to go on."}
+FRAME_LINES, FRAME_CHARACTERS = 12, 1500
+"""How much of a traceback's end an exception carries."""
 
 
 @dataclass(frozen=True, slots=True, repr=False)
@@ -41,8 +39,8 @@ class Execution:
 
     source: str
     status: Status
-    """"ok"; "error": it raised, or was interrupted; "aborted": it never ran; "timeout": it ran past its time;
-    "dead": the kernel or the sandbox ended under it."""
+    """"ok"; "error": it raised, or was interrupted; "aborted": it was given up before its turn, or a restart ended it;
+    "timeout": it ran past its time; "dead": the kernel or the sandbox ended under it. `ran` says how far it came."""
     outputs: tuple[Output, ...]
     """As they stood at the end: streams merged, cleared ones gone, displays updated."""
     execution_count: int | None
@@ -52,6 +50,10 @@ class Execution:
     """Seconds."""
     cause: SandboxError | None = field(default=None, compare=False)
     """Why it died or timed out, where the session knows."""
+    ran: Ran = "whole"
+    """How far it came: "no", "began", "whole" or "unknown"."""
+    kept: Kept = "all"
+    """What the session still had when it was over: "all", "files" or "nothing"."""
 
     def __repr__(self) -> str:
         plural = "" if len(self.outputs) == 1 else "s"
@@ -142,13 +144,32 @@ class Execution:
         kind = CellTimeout if self.status == "timeout" else CellError
         raise kind(self._failure(), execution=self) from self.cause
 
+    @property
+    def fate(self) -> str:
+        """One sentence: how far the cell came, and what is still there."""
+        return fate(self.ran, self.kept, failed=self.status == "error")
+
     def _failure(self) -> str:
+        advice = " Send it again." if self.ran == "no" and self.kept == "all" else _ADVICE.get(self.status, "")
         error = self.error
         if error is None:
-            return _ADVICE[self.status]
+            return self.fate + advice
         evalue = error.evalue if len(error.evalue) <= 2000 else f"{error.evalue[:2000]}…"
-        said = _CONTROL.sub(lambda found: repr(found[0])[1:-1], f"{error.ename}: {evalue}")
-        return f"{said}\n{_ADVICE[self.status]}"
+        said = _CONTROL.sub(_escape, f"{error.ename}: {evalue}")
+        return "\n".join(part for part in (said, _last_frames(error), self.fate + advice) if part)
+
+
+def _escape(found: re.Match[str]) -> str:
+    return repr(found[0])[1:-1]
+
+
+def _last_frames(error: ErrorOutput) -> str:
+    """Return the end of a remote traceback, without the error's own line, which the message begins with."""
+    end = "\n".join(error.traceback[-8:])[-4 * FRAME_CHARACTERS :]
+    lines = remove_ansi(end).rstrip().split("\n")
+    place = next((at for at, line in enumerate(lines) if line.startswith(f"{error.ename}:")), len(lines))
+    kept = [_CONTROL.sub(_escape, line) for line in lines[:place] if line.strip("-")][-FRAME_LINES:]
+    return "\n".join(kept)[-FRAME_CHARACTERS:]
 
 
 def _error_text(error: ErrorOutput) -> str:

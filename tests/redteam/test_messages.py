@@ -72,7 +72,7 @@ def test_malformed_message_is_refused(fresh_enough: Session, form: str) -> None:
 
 
 def refusals(session: Session) -> int:
-    channels = session._session._channels
+    channels = session._session._kernel.channels
     return 0 if channels is None else channels.invalid
 
 

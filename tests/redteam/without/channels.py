@@ -16,7 +16,7 @@ import zmq
 import zmq.asyncio
 
 from kernel_sandbox import AsyncSession, Limits, ProtocolViolation, SandboxSpec, Session, cell, channels, live, zmtp
-from kernel_sandbox.session import AsyncSession as Asynchronous
+from kernel_sandbox.session_kernel import SessionKernel
 
 from ..arena import MEGABYTE, resident
 from ..cells import ATTACKER, TRY, opened_sessions, strike
@@ -240,10 +240,10 @@ session.send = quiet
 
 
 def no_last_step(ground: Ground) -> None:
-    async def nothing(self: Asynchronous) -> None:
+    async def nothing(self: SessionKernel, because: str) -> None:
         return
 
-    ground.patch.setattr(Asynchronous, "_relaunch", nothing)
+    ground.patch.setattr(SessionKernel, "start_anew", nothing)
 
 
 def hear_nothing(ground: Ground) -> bool:

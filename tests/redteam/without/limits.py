@@ -67,7 +67,7 @@ for pid in pids: os.waitpid(pid, 0)
 
 def _times_held_up(session: Session) -> int:
     """Read how often a sandbox had used its share up (Documentation/scheduler/sched-bwc.rst)."""
-    sandbox = session._session._live().sandbox
+    sandbox = session._session._kernel.live().sandbox
     pid = getattr(sandbox, "first_pid", 0) or connect().api.inspect_container(sandbox.id)["State"]["Pid"]
     for line in Path(f"/proc/{pid}/cgroup").read_text().splitlines():
         _, controllers, path = line.split(":", 2)

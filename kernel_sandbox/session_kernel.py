@@ -1,0 +1,250 @@
+"""The kernel of a session: one after the other, in a sandbox that usually outlives them. Starts, connects, ends them.
+
+It knows whether a cell can run now, and if not why; whose cells run is the CellRunner's. jupyter_client's manager
+drives our provisioner; the channels are the session's own.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import signal
+from collections.abc import Callable, Iterable
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import anyio
+from jupyter_client.manager import AsyncKernelManager
+
+from kernel_sandbox.channels import Channels, Handler, refusals_named, shared_context
+from kernel_sandbox.errors import Kept, ProtocolViolation, SandboxError, SandboxLost, SessionClosed
+from kernel_sandbox.other_clients import OtherClients
+from kernel_sandbox.policy import SandboxSpec
+from kernel_sandbox.provisioner import LOG, SandboxProvisioner, kernelspec_in_memory
+from kernel_sandbox.reactor import on_reactor
+
+if TYPE_CHECKING:
+    from kernel_sandbox.guest_link import GuestLink
+    from kernel_sandbox.live import LiveSandbox
+
+CLOSING = 1.0
+"""Seconds in which cells end when their session is closed; they need no more than their turn."""
+
+
+class _Restarting(SandboxError):
+    """Why no cell can run while a fresh kernel is started."""
+
+
+class SessionKernel:
+    """The current kernel of one session. The callbacks are called in the session's event loop."""
+
+    def __init__(self, engine: str | None, session_id: str, spec: SandboxSpec) -> None:
+        self._engine, self._session_id, self.spec = engine, session_id, spec
+        self.channels: Channels | None = None
+        self.others = OtherClients(self._has_other_clients)
+        self.info: dict[str, Any] = {}
+        """Its kernel_info."""
+        self.generation = 0
+        """How many kernels there have been."""
+        self.restarted_because: str | None = None
+        self.kept_by_restart: Kept = "files"
+        """What the last restart left: "files", or "nothing" where the sandbox was a new one too."""
+        self.why_no_cell: SandboxError | None = SessionClosed("The session is not open: use it in a `with` block.")
+        self.on_unparented: Handler = lambda channel, message: None
+        self.on_gone: Callable[[SandboxError], None] = lambda cause: None
+        """Called when what runs in the kernel has ended with it."""
+        self.on_fresh: Callable[[], None] = lambda: None
+        """Called when nothing of the kernel before counts any more."""
+        self.on_connected: Callable[[], None] = lambda: None
+        self.on_death: Callable[[SandboxError], None] = lambda cause: None
+        self._manager: AsyncKernelManager | None = None
+        self._opening: asyncio.Future[None] | None = None
+        self._ending = asyncio.Lock()
+        self._closed = False
+        self._background: set[asyncio.Task[Any]] = set()
+
+    # Opening and closing
+
+    async def open(self, tasks: Iterable[asyncio.Task[Any]]) -> None:
+        """Start the sandbox and its kernel. `tasks` are those of cells, which a close waits for."""
+        if self._manager is not None or self._closed:
+            raise SessionClosed("A session opens once: make a new one.")
+        self._manager = AsyncKernelManager(context=shared_context(), log=LOG)
+        # The property would look for files; this spec lives in memory.
+        self._manager._kernel_spec = kernelspec_in_memory(self._engine, self._session_id, self.spec)
+        self._opening = asyncio.ensure_future(self._start(self._manager))
+        try:
+            await self._opening
+        except BaseException as exc:
+            closed, self._closed = self._closed, True
+            await self._release(tasks)
+            if closed and isinstance(exc, asyncio.CancelledError):
+                raise SessionClosed("The session was closed while it opened.") from None
+            raise
+
+    async def _start(self, manager: AsyncKernelManager) -> None:
+        with refusals_named():
+            await manager.start_kernel()
+            await self._connect()
+
+    async def aclose(self, tasks: Iterable[asyncio.Task[Any]]) -> None:
+        """End the kernel and the sandbox, after `tasks`, which have no time but for their end."""
+        if self._closed:
+            return
+        self._closed = True
+        with anyio.CancelScope(shield=True):
+            if self._opening is not None:
+                self._opening.cancel()
+                await asyncio.wait([self._opening])
+            await self._release(tasks)
+
+    async def _release(self, tasks: Iterable[asyncio.Task[Any]]) -> None:
+        """End all that there is by now, also what a start that failed or was given up has left."""
+        self.why_no_cell = SessionClosed("The session is closed. Open a new one; its transcript can be replayed.")
+        with anyio.CancelScope(shield=True):
+            async with self._ending:
+                self.on_gone(SessionClosed("The session was closed while the cell ran."))
+                if running := list(tasks):
+                    await asyncio.wait(running, timeout=CLOSING)
+                for task in (*tasks, *self._background):
+                    task.cancel()
+                if self.channels is not None:
+                    await self.channels.close()
+                manager, self._manager = self._manager, None
+                if manager is not None and manager.provisioner is not None:
+                    try:  # before jupyter_client's own way, which begins with an interrupt and so needs a socket for it
+                        await manager.provisioner.cleanup()
+                    finally:
+                        await manager.shutdown_kernel(now=True)
+
+    async def _connect(self) -> None:
+        """Connect to a kernel that has just started, and watch for its death."""
+        assert self._manager is not None
+        self.others = OtherClients(self._has_other_clients)
+        channels = self.channels = Channels(self._manager, self.on_unparented, self._channel_failed)
+        channels.open()
+        self.info = await channels.handshake(self.spec.limits.start_timeout)
+        self.why_no_cell = None
+        self.generation += 1
+        self._in_background(self._watch_death(self.live()))
+        self.on_connected()
+
+    # What there is
+
+    def check_open(self) -> None:
+        """Raise SessionClosed unless the session is open: a caller's mistake is not a cell's failure."""
+        if isinstance(self.why_no_cell, SessionClosed):
+            raise SessionClosed(str(self.why_no_cell))
+
+    @property
+    def death(self) -> SandboxError | None:
+        """Why no cell can run until a restart, where that is so."""
+        return None if isinstance(self.why_no_cell, _Restarting) else self.why_no_cell
+
+    def live(self) -> LiveSandbox:
+        """Return the sandbox. Raises why there is none."""
+        if self._manager is not None and isinstance(self._manager.provisioner, SandboxProvisioner):
+            live = self._manager.provisioner.live
+            if live is not None:
+                return live
+        raise self.why_no_cell or SandboxLost("The sandbox is gone. Call restart() for a new one.")
+
+    def link(self) -> GuestLink:
+        """Return the link to PID 1. Raises why there is none."""
+        self.check_open()
+        live = self.live()
+        if live.lost is not None:
+            raise live.lost
+        return live.link
+
+    def connected(self) -> Channels:
+        """Return the channels of a kernel that lives. Raises why there is none."""
+        self.check_open()
+        if self.why_no_cell is not None or self.channels is None:
+            raise self.why_no_cell or SandboxLost("The sandbox is gone. Call restart() for a new one.")
+        return self.channels
+
+    @property
+    def connection_file(self) -> Path:
+        """The kernel's connection file on this host."""
+        if self._manager is None or not self._manager.connection_file:
+            raise self.why_no_cell or SessionClosed("The session is not open.")
+        return Path(self._manager.connection_file)
+
+    def _has_other_clients(self) -> bool:
+        with contextlib.suppress(SandboxError):
+            return self.live().gate.clients > 1  # the session is one
+        return False
+
+    # What is done to it
+
+    async def send_interrupt(self) -> None:
+        """Ask the kernel to interrupt what it runs; where it does not answer, send SIGINT."""
+        if self.channels is not None and self.why_no_cell is None:
+            answered = await self.channels.ask("control", "interrupt_request", {}, timeout=1.0)
+            if answered is None:
+                await self.send_sigint()
+
+    async def send_sigint(self) -> None:
+        """Send SIGINT to the kernel's process group."""
+        with contextlib.suppress(SandboxError):
+            await on_reactor(self.live().signal_kernel, signal.SIGINT)
+
+    async def start_anew(self, because: str) -> None:
+        """Start a fresh kernel, and a sandbox where there is none any more. The caller sees to it that no cell runs.
+
+        Raises what a start raises; `kept_by_restart` is right in any case.
+        """
+        async with self._ending:  # who closes the session waits: nothing may be started after its end
+            if self._manager is None or self._closed:
+                raise self.why_no_cell or SessionClosed("The session is closed.")
+            self.why_no_cell = _Restarting("The kernel is being restarted.")
+            self.on_fresh()
+            if self.channels is not None:
+                await self.channels.close()
+            before = self._standing()
+            try:
+                with refusals_named():
+                    await self._manager.restart_kernel(now=True)
+                    await self._connect()
+                self.restarted_because = because
+            except SandboxError as exc:
+                self.why_no_cell = exc
+                raise
+            finally:
+                self.kept_by_restart = "files" if before and before is self._standing() else "nothing"
+
+    def _standing(self) -> LiveSandbox | None:
+        """Return the sandbox if it still stands."""
+        with contextlib.suppress(SandboxError):
+            live = self.live()
+            return live if live.lost is None else None
+        return None
+
+    # What it tells
+
+    async def _watch_death(self, live: LiveSandbox) -> None:
+        """Wait for the current kernel's end; end its cell at once, after what it had shown last."""
+        death = live.death
+        cause = await asyncio.wrap_future(death)
+        if live.death is death and self.why_no_cell is None:
+            self.why_no_cell = cause
+            if self.channels is not None:
+                await self.channels.settle()
+            self.on_gone(cause)
+            self.on_death(cause)
+
+    def _channel_failed(self, exc: BaseException) -> None:
+        """A reader must never end by itself: without it every later cell would wait for nothing."""
+        if isinstance(exc, ProtocolViolation):
+            # The sandbox's death, of which this is the cause, ends the cell.
+            self._in_background(on_reactor(self.live().end_for_violation, str(exc)))
+        else:
+            failed = f"Reading from the kernel failed ({type(exc).__name__}: {exc}). Call restart()."
+            self.why_no_cell = SandboxError(failed)
+            self.on_gone(self.why_no_cell)
+
+    def _in_background(self, work: Any) -> None:
+        task = asyncio.get_running_loop().create_task(work)
+        self._background.add(task)
+        task.add_done_callback(self._background.discard)

@@ -1,0 +1,279 @@
+"""What became of a cell: given up, restarted, cut off, empty; beside another client of the same kernel."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import time
+from collections.abc import AsyncIterator, Iterator
+from contextlib import asynccontextmanager
+from typing import Any
+
+import pytest
+from jupyter_client.blocking.client import BlockingKernelClient
+
+from kernel_sandbox import AsyncSession, CellError, Execution, KernelDied, Limits, SandboxLost, Session
+
+pytestmark = pytest.mark.anyio
+
+
+@asynccontextmanager
+async def open_session(engine: str, **limits: Any) -> AsyncIterator[AsyncSession]:
+    async with AsyncSession(engine=engine, image="python", limits=Limits(**limits)) as session:
+        await session.execute("import time; ran = []")
+        yield session
+
+
+def saved_cells(session: Session | AsyncSession) -> list[dict[str, Any]]:
+    return list(json.loads(session.transcript.to_bytes())["cells"])
+
+
+async def heard(session: AsyncSession, text: str, source: str, **options: Any) -> asyncio.Task[Execution]:
+    """Begin a cell, and return when it has printed `text`."""
+    printed = asyncio.Event()
+
+    async def drain() -> Execution:
+        stream = session.stream(source, **options)
+        async for event in stream:
+            if text in getattr(event, "text", ""):
+                printed.set()
+        assert stream.execution is not None
+        return stream.execution
+
+    task = asyncio.create_task(drain())
+    await printed.wait()
+    return task
+
+
+async def test_cell_given_up_while_it_waits_never_runs(engine: str) -> None:
+    async with open_session(engine) as session:
+        running = await heard(session, "go", "print('go', flush=True); time.sleep(1); ran.append('A')")
+        waiting = asyncio.create_task(session.execute("ran.append('B')"))
+        await asyncio.sleep(0)
+        began = time.perf_counter()
+        waiting.cancel()
+        with pytest.raises(asyncio.CancelledError):
+            await waiting
+        assert time.perf_counter() - began < 0.5  # not after the other one's end
+        assert (await running).status == "ok"
+        after = await session.execute("ran")
+        assert after.text == "['A']"
+        assert after.duration < 0.5
+        cells = saved_cells(session)[1:]
+        assert ["".join(cell["source"]).rpartition(".")[2] for cell in cells] == ["append('A')", "append('B')", "ran"]
+        assert "before it ran" in str(cells[1]["outputs"])
+
+
+async def test_waiting_cell_that_is_closed_has_an_execution_that_says_no(engine: str) -> None:
+    async with open_session(engine) as session:
+        running = await heard(session, "go", "print('go', flush=True); time.sleep(0.5)")
+        stream = session.stream("ran.append('C')")
+        assert stream.is_waiting
+        await stream.aclose()
+        assert stream.execution is not None
+        assert (stream.execution.status, stream.execution.ran, stream.execution.kept) == ("aborted", "no", "all")
+        await running
+        assert (await session.execute("ran")).text == "[]"
+
+
+async def test_running_cell_that_is_cancelled_is_interrupted(engine: str) -> None:
+    async with open_session(engine) as session:
+        source = "ran.append(1); open('/mnt/data/begun', 'w').close(); time.sleep(60); ran.append(2)"
+        task = asyncio.create_task(session.execute(source))
+        while not await session.files.list():
+            assert not task.done()
+        task.cancel()
+        with pytest.raises(asyncio.CancelledError):
+            await task
+        stream = session.stream("print('go', flush=True); time.sleep(60); ran.append(3)")
+        assert await anext(stream)
+        await stream.aclose()
+        assert stream.execution is not None
+        assert (stream.execution.status, stream.execution.ran, stream.execution.kept) == ("error", "began", "all")
+        assert (await session.execute("ran")).text == "[1]"
+
+
+# Two clients of one kernel
+
+
+@pytest.fixture
+def other(engine: str) -> Iterator[tuple[Session, BlockingKernelClient]]:
+    with Session(engine=engine, image="python", limits=Limits(interrupt_grace=0.5)) as session:
+        session.execute("import time; ran = []")
+        client = BlockingKernelClient(connection_file=str(session.connection_file))
+        client.load_connection_file()
+        client.start_channels()
+        try:
+            client.wait_for_ready(timeout=20)
+            yield session, client
+        finally:
+            client.stop_channels()
+
+
+def begun(client: BlockingKernelClient, source: str) -> str:
+    """Send another client's cell, and return its id when it has printed its first line."""
+    request = client.execute(source)
+    while True:
+        message = client.get_iopub_msg(timeout=20)
+        if message["parent_header"].get("msg_id") == request and message["msg_type"] == "stream":
+            return str(request)
+
+
+def test_output_of_another_client_stays_out_of_the_session(other: tuple[Session, BlockingKernelClient]) -> None:
+    session, client = other
+    begun(client, "for i in range(4): print('theirs', i, flush=True); time.sleep(0.1)")
+    assert session.execute("print('mine')").text == "mine\n"
+    client.execute_interactive("print('theirs again')", timeout=20, output_hook=lambda message: None)
+    assert "theirs" not in session.transcript.to_bytes().decode()
+
+
+def test_cell_behind_another_client_keeps_its_time(other: tuple[Session, BlockingKernelClient]) -> None:
+    session, client = other
+    request = begun(client, "print('go', flush=True); time.sleep(2); ran.append('theirs')")
+    execution = session.execute("ran.append('mine'); ran", timeout=1)
+    assert (execution.status, execution.ran, execution.text) == ("ok", "whole", "['theirs', 'mine']")
+    assert execution.duration < 1
+    assert client.get_shell_msg(timeout=20)["parent_header"]["msg_id"] == request
+
+
+def test_cell_given_up_behind_another_client_never_comes_to_its_effect(
+    other: tuple[Session, BlockingKernelClient],
+) -> None:
+    session, client = other
+    begun(client, "print('go', flush=True); time.sleep(1); ran.append('theirs')")
+    stream = session.stream("time.sleep(5); ran.append('mine')")
+    stream.close()
+    assert stream.execution is not None
+    assert stream.execution.ran in ("no", "began")  # "began" where it was sent in the race
+    assert client.get_shell_msg(timeout=20)["content"]["status"] == "ok"  # nobody interrupted it
+    assert session.execute("ran").text == "['theirs']"
+
+
+def test_cell_in_the_race_is_interrupted_at_its_own_beginning(other: tuple[Session, BlockingKernelClient]) -> None:
+    """Both of another client's cells wait in the kernel already when the session's is sent between them."""
+    session, client = other
+    begun(client, "print('go', flush=True); time.sleep(1); ran.append(1)")
+    client.execute("time.sleep(1); ran.append(2)")
+    stream = session.stream("ran.append(3); time.sleep(60); ran.append(4)", timeout=1)
+    events = list(stream)
+    assert events
+    assert stream.execution is not None
+    assert (stream.execution.status, stream.execution.ran) == ("timeout", "began")
+    assert 0.9 < stream.execution.duration < 2
+    assert [client.get_shell_msg(timeout=20)["content"]["status"] for _ in range(2)] == ["ok", "ok"]
+    assert session.execute("ran").text == "[1, 2, 3]"
+
+
+def test_kernel_that_names_a_client_that_is_not_there_is_not_believed(engine: str) -> None:
+    """Otherwise no cell would be sent any more, nor run out of its time."""
+    forge = (
+        "session, socket = get_ipython().kernel.session, get_ipython().kernel.iopub_socket\n"
+        "parent = {'header': {'msg_id': 'f' * 32, 'msg_type': 'execute_request'}}\n"
+        "session.send(socket, 'status', {'execution_state': 'busy'}, parent=parent)"
+    )
+    with Session(engine=engine, image="python") as session:
+        session.execute(forge).raise_for_error()
+        assert session.execute("6 * 7", timeout=5).text == "42"
+
+
+# Restarts, deaths and limits
+
+
+async def test_restart_tells_what_ran_and_what_is_kept(engine: str) -> None:
+    async with open_session(engine) as session:
+        running = await heard(
+            session, "go", "print('go', flush=True); open('/mnt/data/a', 'w').close(); time.sleep(60)"
+        )
+        waiting = asyncio.create_task(session.execute("1"))
+        await asyncio.sleep(0)
+        await session.restart()
+        ran, never = await running, await waiting
+        assert (ran.status, ran.ran, ran.kept) == ("aborted", "began", "files")
+        assert (never.status, never.ran, never.kept) == ("aborted", "no", "files")
+        with pytest.raises(CellError) as caught:
+            ran.raise_for_error()
+        assert "did not run" not in str(caught.value)
+        assert "Send it again" not in str(caught.value)
+        assert (session.generation, session.restarted_because) == (2, "The kernel was restarted.")
+        assert [info.name for info in await session.files.list()] == ["a"]
+
+
+def test_death_tells_what_ran_and_what_is_kept(engine: str) -> None:
+    with Session(engine=engine, image="python") as session:
+        died = session.execute("print('last', flush=True); import os; os._exit(3)")
+        assert (died.status, died.ran, died.kept) == ("dead", "began", "files")
+        after = session.execute("1")
+        assert (after.status, after.ran, after.kept) == ("dead", "no", "files")
+        with pytest.raises(KernelDied):
+            after.raise_for_error()
+        session.restart()
+        assert "exited with status 3" in (session.restarted_because or "")
+
+
+async def test_sandbox_that_is_lost_keeps_nothing() -> None:
+    from kernel_sandbox.engines.docker_client import connect
+
+    async with open_session("docker") as session:
+        running = await heard(session, "go", "print('go', flush=True); time.sleep(60)")
+        label = f"org.kernel-sandbox.session={session.id}"
+        (container,) = await asyncio.to_thread(lambda: connect().containers.list(filters={"label": label}))
+        await asyncio.to_thread(container.kill)
+        lost = await running
+        assert (lost.status, lost.ran, lost.kept) == ("dead", "began", "nothing")
+        with pytest.raises(SandboxLost):
+            lost.raise_for_error()
+
+
+def test_error_ran_whole_and_interrupt_ran_in_part(engine: str) -> None:
+    with Session(engine=engine, image="python", limits=Limits(interrupt_grace=1)) as session:
+        failed = session.execute("x = 1\n1/0")
+        assert (failed.status, failed.ran, failed.kept) == ("error", "whole", "all")
+        late = session.execute("while True: pass", timeout=0.5)
+        assert (late.status, late.ran, late.kept) == ("timeout", "began", "all")
+        assert session.execute("x").text == "1"
+
+
+def test_interrupt_that_leaves_a_kernel_without_an_answer_is_not_said_to_keep_variables(engine: str) -> None:
+    """As C code does that is interrupted while it holds a lock: the cell ends, and the next one would hang."""
+    stuck = (
+        "import threading, time\n"
+        "ip = get_ipython()\n"
+        "def hang(*_):\n"
+        "    ip.kernel.do_execute = None\n"
+        "    threading.Event().wait()\n"
+        "def after(result): ip.events.unregister('post_run_cell', after); asyncio.get_event_loop().call_soon(hang)\n"
+        "import asyncio\n"
+        "try: time.sleep(60)\n"
+        "finally: ip.events.register('post_run_cell', after)"
+    )
+    with Session(engine=engine, image="python", limits=Limits(interrupt_grace=0.7)) as session:
+        session.files.write("kept.txt", "here")
+        execution = session.execute(f"x = 1\n{stuck}", timeout=1)
+        assert (execution.status, execution.ran) == ("timeout", "began")
+        after = session.execute("open('/mnt/data/kept.txt').read(), 'x' in globals()", timeout=5)
+        assert after.text == f"('here', {execution.kept == 'all'})"
+
+
+def test_cell_error_carries_the_last_frames(engine: str) -> None:
+    with Session(engine=engine, image="python") as session:
+        failed = session.execute("def divide(a, b):\n    return a / b\n\ndivide(1, 0)")
+        with pytest.raises(CellError) as caught:
+            failed.raise_for_error()
+        lines = str(caught.value).split("\n")
+        assert lines[0] == "ZeroDivisionError: division by zero"
+        assert any("return a / b" in line for line in lines)
+        assert "\x1b" not in str(caught.value)
+        session.execute("class Odd(Exception): pass\nOdd.__module__ = 'a\\x1b[31m'")
+        with pytest.raises(CellError) as caught:
+            session.execute("raise Odd('x' * 100_000 + '\\x1b]0;title\\x07')").raise_for_error()
+        assert len(str(caught.value)) < 5000
+        assert "\x1b" not in str(caught.value)
+
+
+def test_empty_cell_is_not_sent_and_takes_no_number(engine: str) -> None:
+    with Session(engine=engine, image="python") as session:
+        numbers = [session.execute(source).execution_count for source in ("1", "", "  \n\t", "# only a comment", "2")]
+        assert numbers == [1, None, None, 2, 3]
+        assert [cell["execution_count"] for cell in saved_cells(session)] == numbers
+        empty = session.execute("")
+        assert (empty.status, empty.outputs, empty.ran, empty.kept) == ("ok", (), "whole", "all")
