@@ -11,6 +11,7 @@ import pytest
 from kernel_sandbox import DisplayData, Session, StreamOutput
 
 from .conftest import missing
+from .long import honest_values
 
 NAME = r"__import__('os').fsdecode(b'caf\xe9.csv')"
 
@@ -70,3 +71,8 @@ def test_only_what_the_kernel_sent_stands_in_outputs_and_transcript(shared: Sess
     latex = shared.execute("from IPython.display import Latex; display({'text/latex': '$x$'}, raw=True)")
     assert latex.outputs == (DisplayData({"text/latex": "$x$"}, {}),)
     assert latex.text == "$x$"
+
+
+def test_honest_values_are_shown_as_in_a_stock_kernel(shared: Session) -> None:
+    """The first of what `python -m tests.long honest_values` compares."""
+    assert honest_values.compare(shared, honest_values.SEED, 500) == []

@@ -6,6 +6,7 @@ because of its input. Budgets are not kept here: sizes are measured, and the col
 
 from __future__ import annotations
 
+import json
 import math
 import re
 from collections.abc import Iterable, Mapping
@@ -215,8 +216,7 @@ def _clean_metadata(metadata: Any, kinds: tuple[str, ...]) -> dict[str, Any]:
         return {}
     left = [MAX_METADATA]
     found = {kind: _harmless(metadata[kind], 1, left) for kind in kinds if isinstance(metadata.get(kind), Mapping)}
-    whole = {name: value for name, value in metadata.items() if not isinstance(value, Mapping)}
-    return _harmless(whole, 0, left) | {kind: kept for kind, kept in found.items() if kept}
+    return _harmless(metadata, 0, left) | {kind: kept for kind, kept in found.items() if kept or not metadata[kind]}
 
 
 def _harmless(metadata: Mapping[Any, Any], depth: int, left: list[int]) -> dict[str, Any]:
@@ -254,6 +254,8 @@ def _valid_items(data: Any) -> Iterable[tuple[str, Any]]:
             yield kind, value
         elif isinstance(value, list) and all(isinstance(line, str) for line in value):
             yield kind, "".join(value)
+        elif isinstance(value, int | float) and kind.startswith("text/"):
+            yield kind, json.dumps(value)  # a notebook holds text there, and front ends show it
 
 
 def _is_json(kind: str) -> bool:
