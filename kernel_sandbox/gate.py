@@ -9,10 +9,12 @@ must keep to ZMTP and to bounds (zmtp.py); nothing of what does not is passed on
 from __future__ import annotations
 
 import asyncio
+import functools
 import socket
 from collections.abc import Awaitable, Callable
 from dataclasses import replace
 from pathlib import Path
+from typing import Any, TypeVar, cast
 
 from kernel_sandbox.zmtp import Bounds, FrameCheck
 
@@ -24,8 +26,28 @@ Dial = Callable[[int], Awaitable[socket.socket]]
 """Given a port (1 to 5), returns a connected, non-blocking socket that leads to the kernel."""
 
 
+Callback = TypeVar("Callback", bound=Callable[..., None])
+
+
+def _contained(callback: Callback) -> Callback:
+    """End the connection, and the sandbox by name, where a callback of a protocol fails."""
+
+    @functools.wraps(callback)
+    def run(end: _End, *arguments: Any) -> None:
+        try:
+            callback(end, *arguments)
+        except Exception as exc:  # noqa: BLE001 - whatever it is, it is not the event loop's
+            end.break_off(f"what the gate could not pass on ({type(exc).__name__}: {exc})")
+
+    return cast("Callback", run)
+
+
 class _End(asyncio.Protocol):
-    """One end of a joined pair; what arrives here leaves at the peer's end, unless `check` objects."""
+    """One end of a joined pair; what arrives here leaves at the peer's end, unless `check` objects.
+
+    No callback may raise: event loops differ in what they do then. uvloop counts the connection as made and forgets it,
+    and its garbage closes descriptors that are libzmq's by that time, which ends the process.
+    """
 
     def __init__(self, check: FrameCheck | None = None, violated: Callable[[str], None] | None = None) -> None:
         self._check = check
@@ -37,22 +59,28 @@ class _End(asyncio.Protocol):
         asyncio before Python 3.11.3 reads all the same.)"""
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
-        assert isinstance(transport, asyncio.Transport)
-        self.transport = transport
+        self.transport = cast("asyncio.Transport", transport)  # by its methods: uvloop's are no subclasses
 
+    @_contained
     def data_received(self, data: bytes) -> None:
         if self._check is not None and (broken := self._check.feed(data)):
-            self._break_off(broken)
+            self.break_off(broken)
         elif self.peer is None:
             self._early.append(data)
         else:
             self._pass_on(data)
 
     def _pass_on(self, data: bytes) -> None:
-        if self.peer is not None and self.peer.transport is not None:
-            self.peer.transport.write(data)
+        if (way_out := self._way_out) is not None:
+            way_out.write(data)
 
-    def _break_off(self, broken: str) -> None:
+    @property
+    def _way_out(self) -> asyncio.Transport | None:
+        """The peer's transport, as long as it takes something: uvloop's raise an error once they are closed."""
+        transport = self.peer.transport if self.peer is not None else None
+        return None if transport is None or transport.is_closing() else transport
+
+    def break_off(self, broken: str) -> None:
         """Let nothing more through, and tell whoever ends the sandbox."""
         self._check = None
         for end in (self, self.peer):
@@ -71,14 +99,17 @@ class _End(asyncio.Protocol):
         if peer.transport is None and self.transport is not None:
             self.transport.close()
 
+    @_contained
     def pause_writing(self) -> None:
-        if self.peer is not None and self.peer.transport is not None:
-            self.peer.transport.pause_reading()
+        if (way_out := self._way_out) is not None:
+            way_out.pause_reading()
 
+    @_contained
     def resume_writing(self) -> None:
-        if self.peer is not None and self.peer.transport is not None:
-            self.peer.transport.resume_reading()
+        if (way_out := self._way_out) is not None:
+            way_out.resume_reading()
 
+    @_contained
     def connection_lost(self, exc: Exception | None) -> None:
         self.transport = None
         if self.peer is not None and self.peer.transport is not None:

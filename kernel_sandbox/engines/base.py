@@ -6,6 +6,9 @@ every engine.
 
 from __future__ import annotations
 
+import asyncio
+import errno
+import os
 import secrets
 from abc import ABC, abstractmethod
 from collections.abc import Callable
@@ -36,6 +39,14 @@ def new_session_id() -> str:
 async def in_thread(function: Callable[..., T], *args: Any) -> T:
     """Run a call that blocks, but not for long, in a worker thread."""
     return await anyio.to_thread.run_sync(function, *args, limiter=_threads)
+
+
+async def write(stream: asyncio.StreamWriter, data: bytes) -> None:
+    """Write to PID 1. Raises OSError when the stream is closed, which event loops tell in different ways."""
+    if stream.is_closing():
+        raise BrokenPipeError(errno.EPIPE, os.strerror(errno.EPIPE))
+    stream.write(data)
+    await stream.drain()
 
 
 @dataclass(frozen=True, slots=True)

@@ -25,7 +25,7 @@ import anyio
 
 from kernel_sandbox import environments
 from kernel_sandbox.engines import control_groups, registry
-from kernel_sandbox.engines.base import SOCKETS_INSIDE, Engine, Finding, Sandbox, SandboxInfo, in_thread
+from kernel_sandbox.engines.base import SOCKETS_INSIDE, Engine, Finding, Sandbox, SandboxInfo, in_thread, write
 from kernel_sandbox.engines.bubblewrap_host import examine_host, start_failure
 from kernel_sandbox.engines.bubblewrap_profile import Profile
 from kernel_sandbox.engines.control_groups import ControlGroup
@@ -91,8 +91,7 @@ class BubblewrapSandbox(Sandbox):
     async def send(self, data: bytes) -> None:
         assert self.process is not None
         assert self.process.stdin is not None
-        self.process.stdin.write(data)
-        await self.process.stdin.drain()
+        await write(self.process.stdin, data)
 
     async def epitaph(self) -> str:
         assert self.process is not None
@@ -238,14 +237,24 @@ class BubblewrapEngine(Engine):
 
 
 async def _read_to_end(loop: asyncio.AbstractEventLoop, descriptor: int) -> bytes:
-    """Read a pipe whose writers say little and then close it."""
-    reader = asyncio.StreamReader()
-    pipe = os.fdopen(os.dup(descriptor), "rb", 0)
-    transport, _ = await loop.connect_read_pipe(lambda: asyncio.StreamReaderProtocol(reader), pipe)
+    """Read a pipe whose writers say little and then close it.
+
+    Not by `connect_read_pipe`: uvloop closes what it is given twice, and another thread's may have that number by then.
+    """
+    os.set_blocking(descriptor, False)
+    told, readable = bytearray(), asyncio.Event()
+    loop.add_reader(descriptor, readable.set)
     try:
-        return await reader.read()
+        while True:
+            await readable.wait()
+            readable.clear()
+            with contextlib.suppress(BlockingIOError):
+                chunk = os.read(descriptor, CHUNK)
+                if not chunk:
+                    return bytes(told)
+                told += chunk
     finally:
-        transport.close()
+        loop.remove_reader(descriptor)
 
 
 def _record(sandbox: BubblewrapSandbox, spec: SandboxSpec, session_id: str, environment: Environment) -> dict[str, Any]:

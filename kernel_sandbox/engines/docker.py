@@ -22,7 +22,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 import anyio
 
 from kernel_sandbox.engines.attached import plain_socket
-from kernel_sandbox.engines.base import SOCKETS_INSIDE, Engine, Finding, Sandbox, SandboxInfo, in_thread
+from kernel_sandbox.engines.base import SOCKETS_INSIDE, Engine, Finding, Sandbox, SandboxInfo, in_thread, write
 from kernel_sandbox.engines.docker_client import connect, is_gone, translated_errors
 from kernel_sandbox.engines.masked_paths import CONTAINER_MASKED, CONTAINER_READ_ONLY
 from kernel_sandbox.engines.seccomp import docker_profile
@@ -109,8 +109,7 @@ class DockerSandbox(Sandbox):
 
     async def send(self, data: bytes) -> None:
         assert self._writer is not None
-        self._writer.write(data)
-        await self._writer.drain()
+        await write(self._writer, data)
 
     async def epitaph(self) -> str:
         """Ask what became of the container; one that is gone was removed from outside (or by its own end)."""
