@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ast
+import functools
 import itertools
 import re
 from pathlib import Path
@@ -73,6 +74,7 @@ def room(path: Path) -> str:
     return parts[0].removesuffix(".py")
 
 
+@functools.cache
 def imports(path: Path) -> set[str]:
     """The dotted names that a module imports at run time (not those for type checking only)."""
     tree = ast.parse(path.read_text())
