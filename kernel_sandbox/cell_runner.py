@@ -208,10 +208,17 @@ class CellRunner:
         if self.current is not None:
             self.current.end("dead", cause)
 
-    def note_interrupt(self) -> None:
-        """Remember that the cell that runs was interrupted from outside."""
-        if self.current is not None and self.current.sent:
-            self.current.interrupted = True
+    async def interrupt(self) -> None:
+        """Interrupt what the kernel runs; while that is another client's, only the cell that waits behind it."""
+        cell = self.current
+        if cell is None or cell.begun.is_set() or not self._kernel.others.busy:
+            if cell is not None and cell.sent:
+                cell.interrupted = True
+            await self._kernel.send_interrupt()
+        elif cell.sent:
+            await self._stop(cell, "error", "The cell was interrupted", "KeyboardInterrupt")
+        else:
+            cell.end("aborted", SandboxError("The cell was interrupted before it ran."), "Aborted")
 
     # What the kernel says
 

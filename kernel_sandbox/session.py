@@ -165,8 +165,7 @@ class AsyncSession:
     async def interrupt(self) -> None:
         """Interrupt what the kernel runs, as Jupyter's stop button does: the cell ends with KeyboardInterrupt."""
         self._kernel.check_open()
-        self._runner.note_interrupt()
-        await self._kernel.send_interrupt()
+        await self._runner.interrupt()
 
     async def restart(self) -> None:
         """Start a fresh kernel: variables and processes are gone, files under /mnt/data stay.

@@ -149,6 +149,18 @@ def test_cell_given_up_behind_another_client_never_comes_to_its_effect(
     assert session.execute("ran").text == "['theirs']"
 
 
+def test_interrupt_behind_another_client_leaves_that_one_alone(other: tuple[Session, BlockingKernelClient]) -> None:
+    session, client = other
+    begun(client, "print('go', flush=True); time.sleep(1); ran.append('theirs')")
+    stream = session.stream("time.sleep(5); ran.append('mine')")
+    session.interrupt()
+    assert client.get_shell_msg(timeout=20)["content"]["status"] == "ok"
+    list(stream)
+    assert stream.execution is not None
+    assert stream.execution.status in ("aborted", "error")
+    assert session.execute("ran").text == "['theirs']"
+
+
 def test_cell_in_the_race_is_interrupted_at_its_own_beginning(other: tuple[Session, BlockingKernelClient]) -> None:
     """Both of another client's cells wait in the kernel already when the session's is sent between them."""
     session, client = other
