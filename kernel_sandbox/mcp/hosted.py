@@ -29,6 +29,7 @@ from kernel_sandbox.policy import DATA_DIRECTORY, format_size
 from kernel_sandbox.server.doorkeeper import identity_of
 from kernel_sandbox.server.failures import Refusal, failure_of
 from kernel_sandbox.server.identity import Identity
+from kernel_sandbox.server.observer import note_tool
 from kernel_sandbox.server.ownership import Address, address_of, reach_of
 from kernel_sandbox.server.prefixes import PREFIX
 from kernel_sandbox.server.service import SessionMissing, SessionService
@@ -45,13 +46,14 @@ MARGIN = 5.0
 class Caller:
     """Who calls a tool."""
 
+    request: Request
     identity: Identity
     protocol_session: str | None
     """None for a client of a version of the protocol that has no sessions."""
 
     @classmethod
     def of(cls, request: Request) -> Caller:
-        return cls(identity_of(request), request.headers.get(SESSION_HEADER))
+        return cls(request, identity_of(request), request.headers.get(SESSION_HEADER))
 
     @property
     def own_identifier(self) -> str:
@@ -165,6 +167,10 @@ def _note(is_new: bool, restarted: str | None, died: bool) -> str:
     return " ".join(notes)
 
 
+def _note_call(caller: Caller, tool: str, failed: bool) -> None:
+    note_tool(caller.request, tool, failed=failed)
+
+
 class _Bounded(io.BytesIO):
     """Takes so many bytes, and no more."""
 
@@ -188,8 +194,10 @@ class McpApplication:
         self._open = ProtocolSessions(IDLE)
         backend, most = HostedSessions(service), service.settings.max_body_bytes
         toolbox = Toolbox(backend, packages=PACKAGES.get(service.settings.image, ""))
-        self._transport = HttpTransport(make_server(toolbox, Caller.of), idle_timeout=IDLE, max_body_bytes=most)
-        pool_tools = make_server(PoolTools(backend), Caller.of)
+        self._transport = HttpTransport(
+            make_server(toolbox, Caller.of, _note_call), idle_timeout=IDLE, max_body_bytes=most
+        )
+        pool_tools = make_server(PoolTools(backend), Caller.of, _note_call)
         self._pools = HttpTransport(pool_tools, idle_timeout=IDLE, max_body_bytes=most, stateless=True)
 
     @contextlib.asynccontextmanager

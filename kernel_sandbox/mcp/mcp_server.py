@@ -35,25 +35,35 @@ from kernel_sandbox.mcp.toolbox import RefusedByProtocol, Tools
 Context = ServerRequestContext[Any, Any]
 FindCaller = Callable[[Any], Any]
 """Given the HTTP request of a call (None over stdio), says who calls: what the backend takes as `caller`."""
+NoteCall = Callable[[Any, str, bool], None]
+"""Given who calls, a tool that there is, and whether the call failed; first as failed, until it has ended."""
 LAST_WORDS = 0.5
 """Seconds that a client over stdio has to read what was still to be said when it left."""
 MAX_SESSIONS = 1000
 """Clients of the HTTP transport at a time. Each costs a task and two streams; its sandbox is the pool's affair."""
 
 
-def make_server(toolbox: Tools, find_caller: FindCaller = lambda request: None) -> Server[Any]:
-    """Make a server of the protocol that has these tools."""
+def make_server(
+    toolbox: Tools,
+    find_caller: FindCaller = lambda request: None,
+    note_call: NoteCall = lambda caller, tool, failed: None,
+) -> Server[Any]:
+    """Make a server of the protocol that has these tools; `note_call` is told of each call."""
     listed = [_tool(definition) for definition in toolbox.definitions]
+    names = {definition.name for definition in toolbox.definitions}
 
     async def list_tools(context: Context, params: types.PaginatedRequestParams | None) -> types.ListToolsResult:
         return types.ListToolsResult(tools=listed)
 
     async def call_tool(context: Context, params: types.CallToolRequestParams) -> types.CallToolResult:
         caller, report = find_caller(context.request), _report(context)
+        if params.name in names:
+            note_call(caller, params.name, True)
         try:
             answer = await toolbox.call(params.name, params.arguments, caller=caller, report=report)
         except RefusedByProtocol as exc:
             raise MCPError(exc.code, str(exc)) from exc
+        note_call(caller, params.name, answer.failed)
         return _result(answer)
 
     return Server(

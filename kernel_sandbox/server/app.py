@@ -1,5 +1,6 @@
 """The application: routes, and around them the layers that let requests in. It only composes.
 
+Proxied        what a proxy before this says
 Paths          where the session pools' API begins in a path
 Observer       log, metrics, traces
 HeadAsGet      HEAD where there is a GET
@@ -18,7 +19,7 @@ from fastapi import FastAPI, Request
 from fastapi.exceptions import RequestValidationError
 from starlette.exceptions import HTTPException
 from starlette.responses import HTMLResponse, JSONResponse, Response
-from starlette.routing import Route
+from starlette.routing import Match, Route
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from kernel_sandbox.errors import SandboxError
@@ -34,6 +35,7 @@ from kernel_sandbox.server.methods import HeadAsGet, allowed_methods
 from kernel_sandbox.server.metrics import Metrics
 from kernel_sandbox.server.observer import Observer
 from kernel_sandbox.server.prefixes import Paths
+from kernel_sandbox.server.proxies import Proxied, base_of
 from kernel_sandbox.server.readiness import Readiness
 from kernel_sandbox.server.reference import reference_page
 from kernel_sandbox.server.service import SessionService
@@ -46,7 +48,13 @@ DESCRIPTION = """Python sessions in locked-down sandboxes, over HTTP.
 
 A session is a kernel with its files: what a cell leaves behind, the next one finds. The routes under `/v1` are this
 server's own; all others are those of Azure's dynamic sessions, under any prefix, so that their published clients work
-here unchanged. Say who you are with `Authorization: Bearer …` or `x-api-key`."""
+here unchanged. Say who you are with `Authorization: Bearer …` or `x-api-key`.
+
+`/v1/sessions/{session_id}/ws` is a WebSocket of JSON objects. Send `{"type": "execute", "id": "1", "source": "6 * 7"}`
+(with a `timeout` in seconds, if you like) or `{"type": "interrupt"}`. What comes back has the `id` of its cell:
+`output` for each output as it comes, at the end `done` with the `execution`, or `error`. No message has more than
+1 MiB: a long stream comes as several outputs, and any other long message as consecutive
+`{"type": "part", "id": "1", "part": 1, "parts": 3, "text": "…"}`, whose texts, joined, are the JSON of the message."""
 
 # FastAPI's own would put URLs, which hold identifiers, into the spans of whoever set OpenTelemetry up in the process.
 _NO_TELEMETRY: dict[str, Any] = {
@@ -68,6 +76,7 @@ def create_app(
         version="1",
         description=DESCRIPTION,
         docs_url=None,
+        openapi_url=None,  # a route here, which knows the address that the client uses
         redoc_url=None,
         lifespan=_running,
         **_NO_TELEMETRY,
@@ -97,6 +106,7 @@ def create_app(
     app.add_middleware(Observer, metrics=metrics, tracing=tracing or Tracing(None))
     app.add_middleware(Paths)
     app.add_middleware(_SecureHeaders)
+    app.add_middleware(Proxied, settings=settings)
     return app
 
 
@@ -116,8 +126,16 @@ def _mount_mcp(app: FastAPI, service: SessionService) -> McpApplication | None:
             raise
         return None
     application = mcp_application(service)
-    app.router.routes.append(Route("/mcp", endpoint=application, include_in_schema=False))
+    app.router.routes.append(_NamedRoute("/mcp", endpoint=application, include_in_schema=False))
     return application
+
+
+class _NamedRoute(Route):
+    """A route that tells the observer which it is, as FastAPI's do."""
+
+    def matches(self, scope: Scope) -> tuple[Match, Scope]:
+        match, child = super().matches(scope)
+        return match, {**child, "route": self}
 
 
 def _add_own_routes(app: FastAPI) -> None:
@@ -138,7 +156,16 @@ def _add_own_routes(app: FastAPI) -> None:
     async def docs(request: Request) -> HTMLResponse:
         """Show the routes as a page that loads nothing."""
         headers = {"Content-Security-Policy": "default-src 'none'; style-src 'unsafe-inline'"}
-        return HTMLResponse(reference_page(request.app.openapi()), headers=headers)
+        return HTMLResponse(reference_page(described(request)), headers=headers)
+
+    @app.get("/openapi.json", include_in_schema=False)
+    async def openapi(request: Request) -> JSONResponse:
+        """Give the description of all routes."""
+        return JSONResponse(described(request))
+
+    def described(request: Request) -> dict[str, Any]:
+        base = base_of(request)
+        return app.openapi() | ({"servers": [{"url": base}]} if base else {})
 
 
 def _add_metrics(app: FastAPI, *, for_admins: bool) -> None:

@@ -269,7 +269,7 @@ def _operation_id(request: Request) -> str:
     given = request.headers.get("operation-id")
     if given is None:
         return str(uuid.uuid4())
-    if not _OPERATION_ID.fullmatch(given):
+    if not _OPERATION_ID.fullmatch(given) or given in (".", ".."):
         raise InvalidRequest("An id has up to 128 letters, digits, '-', '_' and '.'.", target="operation-id")
     return given
 

@@ -5,6 +5,7 @@
     server   {"type": "output", "id": "1", "output": {…}}      as it comes
              {"type": "done", "id": "1", "execution": {…}}     after the last
              {"type": "error", "id": "1", "error": {"code", "message"}}
+             {"type": "part", "id": "1", "part": 1, "parts": 3, "text": "…"}     see live_messages
 
 Cells run in the order in which they came; whoever closes the connection interrupts the one that runs. A browser, which
 can set no header, sends its token as a subprotocol: ["kernel-sandbox.v1", "bearer.TOKEN"].
@@ -27,6 +28,7 @@ from kernel_sandbox.errors import SandboxError
 from kernel_sandbox.server.doorkeeper import identity_of
 from kernel_sandbox.server.event_stream import with_silences
 from kernel_sandbox.server.failures import InvalidRequest, failure_of
+from kernel_sandbox.server.live_messages import texts_of
 from kernel_sandbox.server.outputs_json import execution_json
 from kernel_sandbox.server.ownership import Address, address_of
 from kernel_sandbox.server.service import SessionService
@@ -129,8 +131,10 @@ class _Connection:
 
     async def _send(self, message: Mapping[str, Any]) -> None:
         """Send a message. Raises TimeoutError (an OSError) where the client does not take it."""
-        async with self._sending, asyncio.timeout(SEND_IDLE):
-            await self._websocket.send_text(json.dumps(message, separators=(",", ":")))
+        async with self._sending:
+            for text in texts_of(message):
+                async with asyncio.timeout(SEND_IDLE):
+                    await self._websocket.send_text(text)
 
 
 def _read_message(text: str) -> _Asked | None:

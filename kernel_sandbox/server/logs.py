@@ -2,7 +2,7 @@
 
 A line never holds an identifier, code, outputs, file names, tokens or keys. Sessions appear as digests, with a salt
 that is gone with the process: they tell which lines belong together, and nothing else. What other libraries log is
-cut down to their own words, since their arguments are URLs and bodies now and then.
+cut down to their own words and numbers, since their other arguments are URLs and bodies now and then.
 """
 
 from __future__ import annotations
@@ -10,6 +10,7 @@ from __future__ import annotations
 import hashlib
 import json
 import logging
+import re
 import secrets
 import sys
 import traceback
@@ -25,6 +26,7 @@ _logger = logging.getLogger(OURS)
 _salt = secrets.token_bytes(16)
 MAX_TEMPLATE = 200
 MAX_FRAMES = 12
+_CONVERSION = re.compile(r"%(?:\((?P<name>\w+)\))?[-#0 +]*\d{0,3}(?:\.\d{1,3})?[diouxXeEfFgGcrsa%]")
 _FIELDS = "kernel_sandbox_fields"
 
 
@@ -43,12 +45,32 @@ def set_up(log_format: Literal["json", "text"]) -> None:
 
 
 def log_request(
-    method: str, route: str, status: int, seconds: float, *, session: str | None = None, identity: str | None = None
+    method: str,
+    route: str,
+    status: int,
+    seconds: float,
+    *,
+    session: str | None = None,
+    identity: str | None = None,
+    tool: str | None = None,
+    failed: bool | None = None,
 ) -> None:
-    """Write the line of a request. `route` is its template, as in "/v1/sessions/{id}"; `session` the identifier."""
+    """Write the line of a request. `route` is its template, as in "/v1/sessions/{id}"; `session` the identifier.
+
+    `tool` is the one that an MCP client called, and `failed` whether its result says so.
+    """
     digest = None if session is None else session_digest(session)
-    milliseconds = round(seconds * 1000, 1)
-    log_event("request", method=method, route=route, status=status, ms=milliseconds, session=digest, identity=identity)
+    log_event(
+        "request",
+        method=method,
+        route=route,
+        tool=tool,
+        failed=failed,
+        status=status,
+        ms=round(seconds * 1000, 1),
+        session=digest,
+        identity=identity,
+    )
 
 
 def log_event(event: str, *, level: int = logging.INFO, **fields: Field) -> None:
@@ -84,9 +106,31 @@ def _entry(record: logging.LogRecord) -> dict[str, object]:
 
 
 def _event(record: logging.LogRecord) -> str:
-    """Return a record's text as it stands in the source: its arguments stay out. Of asyncio's, the first line only."""
+    """Return a record's text as it stands in the source, with the numbers among its arguments; of any other, "…" stands
+    there. Of asyncio's, the first line only.
+    """
     template = str(record.msg) if isinstance(record.msg, str) else type(record.msg).__name__
-    return template.strip().partition("\n")[0][:MAX_TEMPLATE]
+    return _filled(template.strip().partition("\n")[0][:MAX_TEMPLATE], record.args)
+
+
+def _filled(template: str, arguments: object) -> str:
+    if not arguments:
+        return template
+    named = arguments if isinstance(arguments, Mapping) else {}
+    following = iter(arguments if isinstance(arguments, tuple) else ())
+
+    def fill(conversion: re.Match[str]) -> str:
+        if conversion[0] == "%%":
+            return "%"
+        value = named.get(conversion["name"]) if conversion["name"] else next(following, None)
+        if not isinstance(value, int | float):
+            return "…"
+        try:
+            return conversion[0].replace(f"({conversion['name']})", "") % value
+        except (TypeError, ValueError):
+            return "…"
+
+    return _CONVERSION.sub(fill, template)
 
 
 def _failure(kind: type[BaseException], trace: TracebackType | None) -> dict[str, object]:

@@ -64,6 +64,14 @@ class Metrics:
             registry=self._registry,
             buckets=SECONDS,
         )
+        self._tools = Histogram(
+            "tool_seconds",
+            "From an MCP client's call of a tool to its result.",
+            ["tool", "failed"],
+            namespace=PREFIX,
+            registry=self._registry,
+            buckets=SECONDS,
+        )
         self.requests_in_flight = Gauge(
             "requests_in_flight", "Requests that are under way.", namespace=PREFIX, registry=self._registry
         )
@@ -72,6 +80,10 @@ class Metrics:
         """Count a request. `route` is its template, as in "/v1/sessions/{id}"; never a path that somebody sent."""
         self._requests.labels(known_method(method), route, str(status)).inc()
         self._seconds.labels(route).observe(seconds)
+
+    def observe_tool(self, tool: str, failed: bool, seconds: float) -> None:
+        """Count a call of a tool; `tool` is one that there is."""
+        self._tools.labels(tool, str(failed).lower()).observe(seconds)
 
     def render(self) -> tuple[bytes, str]:
         """Return everything as text, and its content type."""

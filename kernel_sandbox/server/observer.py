@@ -13,6 +13,7 @@ from typing import Any
 from urllib.parse import unquote
 
 from starlette.datastructures import QueryParams
+from starlette.requests import HTTPConnection
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from kernel_sandbox.server.identity import Identity
@@ -25,6 +26,15 @@ QUIET = frozenset({"/healthz", "/readyz", "/metrics"})
 """What machines ask for all day: no line in the log while it goes well."""
 GONE = 499
 """The status of a request whose client went away before it was answered; no standard, but widely read so."""
+
+
+TOOL = "tool"
+"""The key in the request's state for the tool that was called, and whether it failed."""
+
+
+def note_tool(connection: HTTPConnection, tool: str, *, failed: bool) -> None:
+    """Note that a request calls a tool that there is; as failed until it has ended."""
+    connection.scope["state"][TOOL] = (tool, failed)
 
 
 class Observer:
@@ -63,11 +73,15 @@ class Observer:
                 status = seen.status or GONE
                 self._metrics.requests_in_flight.dec()
                 self._metrics.observe_request(seen.method, seen.route, status, seconds)
+                tool, failed = seen.tool
+                if tool is not None:
+                    self._metrics.observe_tool(tool, bool(failed), seconds)
                 span.set("http.request.method", seen.method)
                 span.set("http.route", seen.route)
                 span.set("http.response.status_code", status)
                 if seen.route not in QUIET or status >= 400:
-                    log_request(seen.method, seen.route, status, seconds, session=seen.session, identity=seen.owner)
+                    who = {"session": seen.session, "identity": seen.owner}
+                    log_request(seen.method, seen.route, status, seconds, **who, tool=tool, failed=failed)
 
 
 class _Seen:
@@ -91,6 +105,12 @@ class _Seen:
     def route(self) -> str:
         # The router writes into the scope that it is given.
         return str(getattr(self._scope.get("route"), "path", UNKNOWN))
+
+    @property
+    def tool(self) -> tuple[str | None, bool | None]:
+        """The tool that an MCP client called, and whether that failed or never ended."""
+        found: tuple[str, bool] | tuple[None, None] = self._state.get(TOOL, (None, None))
+        return found
 
     @property
     def owner(self) -> str | None:

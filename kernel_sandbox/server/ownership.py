@@ -61,6 +61,8 @@ def check_identifier(identifier: str) -> str:
         raise InvalidIdentifier(f"A session's identifier has 1 to {LONGEST_IDENTIFIER} characters.")
     if not identifier.isprintable():
         raise InvalidIdentifier("A session's identifier holds no control characters, and no spaces but plain ones.")
+    if identifier in (".", ".."):  # RFC 3986, section 5.2.4: clients take these out of a path, encoded or not
+        raise InvalidIdentifier("A session's identifier is not '.' or '..': clients take these out of addresses.")
     return identifier
 
 

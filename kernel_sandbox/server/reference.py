@@ -20,11 +20,16 @@ def reference_page(description: Mapping[str, Any]) -> str:
     """Write the page of an OpenAPI description."""
     info = description["info"]
     body = "".join(_sections(description))
+    below = "".join(f"<p>All paths are below <code>{escape(each['url'])}</code>.</p>" for each in _servers(description))
     return (
         f'<!doctype html><html lang="en"><head><meta charset="utf-8"><title>{escape(info["title"])}</title>'
         f"<style>{_STYLE}</style></head><body><h1>{escape(info['title'])}</h1>{_paragraphs(info['description'])}"
-        f'<p>For programs: <a href="/openapi.json">openapi.json</a>.</p>{body}</body></html>'
+        f'<p>For programs: <a href="openapi.json">openapi.json</a>.</p>{below}{body}</body></html>'
     )
+
+
+def _servers(description: Mapping[str, Any]) -> list[Mapping[str, Any]]:
+    return list(description.get("servers", ()))
 
 
 def _sections(description: Mapping[str, Any]) -> Iterator[str]:

@@ -11,6 +11,7 @@ import contextlib
 import resource
 import signal
 import socket
+import ssl
 from collections.abc import Callable, Iterator
 from typing import Any
 
@@ -22,6 +23,7 @@ from kernel_sandbox.server.authenticator import Authenticator
 from kernel_sandbox.server.logs import log_event
 from kernel_sandbox.server.opening import open_service
 from kernel_sandbox.server.settings import ServerSettings, SettingsError
+from kernel_sandbox.server.tls import tls_context
 from kernel_sandbox.server.traces import Tracing
 
 HEADER_TIME = 10.0
@@ -41,16 +43,18 @@ async def serve(settings: ServerSettings, announce: Callable[[str], None], told:
     Raises SettingsError where the address cannot be had, and what `open_service` raises.
     """
     _raise_descriptor_limit()
+    context = tls_context(settings)
     with contextlib.closing(listen(settings.host, settings.port)) as listener, _tracing(settings) as tracing:
+        address = address_of(listener, "https" if context else "http")
         async with open_service(settings) as service, Authenticator(settings, service.store) as authenticator:
-            server = _Server(_config(settings))
+            server = _Server(_config(settings, context))
             app = server.config.app = create_app(
                 service, authenticator, is_ready=lambda: not server.should_exit, tracing=tracing
             )
 
             def on_started() -> None:
-                log_event("serving", address=address_of(listener), accepts=", ".join(authenticator.modes))
-                announce(address_of(listener))
+                log_event("serving", address=address, accepts=", ".join(authenticator.modes))
+                announce(address)
 
             server.on_started = on_started
             async with app.router.lifespan_context(app):
@@ -82,13 +86,13 @@ def listen(host: str, port: int) -> socket.socket:
     return listener
 
 
-def address_of(listener: socket.socket) -> str:
+def address_of(listener: socket.socket, scheme: str) -> str:
     """Write the address of a listening socket."""
     host, port = listener.getsockname()[:2]
-    return f"http://[{host}]:{port}" if ":" in host else f"http://{host}:{port}"
+    return f"{scheme}://[{host}]:{port}" if ":" in host else f"{scheme}://{host}:{port}"
 
 
-def _config(settings: ServerSettings) -> uvicorn.Config:
+def _config(settings: ServerSettings, context: ssl.SSLContext | None) -> uvicorn.Config:
     return uvicorn.Config(
         app="",  # set when the service is open
         log_config=None,
@@ -100,6 +104,8 @@ def _config(settings: ServerSettings) -> uvicorn.Config:
         ws_max_queue=4,
         lifespan="off",  # entered here: uvicorn leaves it open when it is told twice to end
         server_header=False,
+        proxy_headers=False,  # proxies.py, which has to see the proxy's own address
+        ssl_context_factory=None if context is None else lambda config, default: context,
         limit_concurrency=MOST_CONNECTIONS,
         backlog=BACKLOG,
         timeout_keep_alive=settings.keep_alive,  # type: ignore[arg-type]  # a number of seconds for call_later

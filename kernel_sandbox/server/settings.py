@@ -77,6 +77,10 @@ class ServerSettings:
     max_execution_seconds: float = 220.0
     request_timeout: float = 240.0
     keep_alive: float = 75.0
+    tls_certificate: Path | None = None
+    tls_key: Path | None = None
+    prefix: str = ""
+    trusted_proxies: tuple[str, ...] = ("127.0.0.1", "::1")
     quota_sessions: int = 0
     quota_requests: int = 64
     keys: Literal["auto", "on", "off"] = "auto"
@@ -86,6 +90,8 @@ class ServerSettings:
     log_format: Literal["json", "text"] = "json"
 
     def __post_init__(self) -> None:
+        if (self.tls_certificate is None) != (self.tls_key is None):
+            raise SettingsError("tls_certificate and tls_key belong together: give both, or neither.")
         if not self.is_loopback and self.keys == "off" and self.oidc is None:
             raise SettingsError(
                 f"host = {self.host!r} lets others in, and keys = 'off' without a provider asks nobody who they are. "

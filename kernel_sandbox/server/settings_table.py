@@ -7,8 +7,10 @@ settings.py reads values by it. Defaults are where the values are: in `ServerSet
 from __future__ import annotations
 
 import math
+import re
 from collections.abc import Callable
 from dataclasses import dataclass
+from ipaddress import ip_address, ip_network
 from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit
@@ -102,6 +104,17 @@ def _names(value: Any) -> tuple[str, ...]:
     return tuple(_text(part) for part in parts)
 
 
+def _prefix(value: Any) -> str:
+    plain = "" if value == "" else _text(value).rstrip("/")
+    if not re.fullmatch(r"(/(?!\.\.?(/|$))[A-Za-z0-9._~-]+)*", plain, re.ASCII):
+        raise ValueError(value)
+    return plain
+
+
+def _networks(value: Any) -> tuple[str, ...]:
+    return tuple(str(ip_network(name)) if "/" in name else str(ip_address(name)) for name in _names(value))
+
+
 def _image(value: Any) -> str:
     return SandboxSpec(image=_text(value)).image
 
@@ -124,6 +137,8 @@ YES_OR_NO = Kind("true or false", _yes_or_no, lambda value: str(value).lower())
 PATH = Kind("a path", lambda value: Path(_text(value)).expanduser().absolute())
 NAMES = Kind("names, with commas between them in a text", _names, lambda value: ", ".join(value) or '""')
 SECONDS = number("seconds")
+PREFIX = Kind('a path such as "/sandboxes", or nothing', _prefix, lambda value: value or '""')
+NETWORKS = Kind("addresses and networks, with commas between them in a text", _networks, ", ".join)
 
 TABLE = (
     Row("host", TEXT, "The address to listen on. Beyond loopback, keys or a provider are needed."),
@@ -146,6 +161,10 @@ TABLE = (
     Row("max_execution_seconds", number("seconds", 600), "How long the code of one request may run."),
     Row("request_timeout", SECONDS, "How long a whole request may take, waiting for a session and uploads included."),
     Row("keep_alive", SECONDS, "How long a connection may be idle; longer than a balancer before this keeps one."),
+    Row("tls_certificate", optional(PATH), "The service's certificate with its chain, in PEM, to serve HTTPS itself."),
+    Row("tls_key", optional(PATH), "The key of that certificate, in PEM and without a password."),
+    Row("prefix", PREFIX, "The path at which a proxy shows the service and which it takes off; empty for none."),
+    Row("trusted_proxies", NETWORKS, "Proxies whose X-Forwarded-Proto and X-Forwarded-Prefix are believed."),
     Row("quota_sessions", whole(0), "How many sessions one identity may have at once; 0 sets no bound of its own."),
     Row("quota_requests", whole(0), "How many requests of one identity may be under way; 0 sets no bound of its own."),
     Row("keys", choice("auto", "on", "off"), "Whether API keys are asked for; auto: once there are any."),

@@ -8,8 +8,10 @@ from urllib.parse import urlencode
 from starlette.requests import Request
 
 from kernel_sandbox.server.prefixes import PREFIX
+from kernel_sandbox.server.proxies import base_of
 
 
 def absolute_url(request: Request, path: str, query: Mapping[str, str]) -> str:
     """Write the address of a path under the endpoint that the client used."""
-    return f"{request.url.scheme}://{request.url.netloc}{request.scope.get(PREFIX, '')}/{path}?{urlencode(query)}"
+    base = f"{base_of(request)}{request.scope.get(PREFIX, '')}"
+    return f"{request.url.scheme}://{request.url.netloc}{base}/{path}?{urlencode(query)}"

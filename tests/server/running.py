@@ -89,7 +89,7 @@ class ServerProcess:
             self.process = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=log, text=True)
         assert self.process.stdout is not None
         said = self.process.stdout.readline()
-        found = re.search(r"http://\S+:\d+", said)
+        found = re.search(r"https?://\S+:\d+", said)
         assert found, (directory / "log").read_text()
         self.address = found[0]
 

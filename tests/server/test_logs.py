@@ -72,10 +72,32 @@ logging.getLogger("httpx").info("not shown %s", CANARY)
 """
     )
     assert [entry["event"] for entry in found] == [
-        '%s - "WebSocket %s" [accepted]',
+        '… - "WebSocket …" [accepted]',
         "Task exception was never retrieved",
-        "HTTP Request: %s",
+        "HTTP Request: …",
         "dict",
+    ]
+    assert CANARY not in json.dumps(found)
+
+
+def test_numbers_of_other_libraries_are_shown() -> None:
+    found = entries(
+        """
+other = logging.getLogger("uvicorn.error")
+other.info("Finished server process [%d]", 4711)
+other.warning("%.2f of %(name)s")
+other.warning("%5.1f%% of %s in %r, 0x%x", 12.34, CANARY, CANARY, 255)
+other.warning("%(count)d of %(name)s", {"count": 3, "name": CANARY})
+other.warning("%d is %s", CANARY, 1)
+other.warning("%s", 10**5000)
+"""
+    )
+    assert [entry["event"] for entry in found[:5]] == [
+        "Finished server process [4711]",
+        "%.2f of %(name)s",
+        " 12.3% of … in …, 0xff",
+        "3 of …",
+        "… is 1",
     ]
     assert CANARY not in json.dumps(found)
 

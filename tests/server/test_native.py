@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import json
+import socket
 import threading
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import Any
-from urllib.parse import quote
+from urllib.parse import quote, urlsplit
 
 import httpx
 import nbformat
@@ -16,7 +17,7 @@ import pytest
 from websockets.exceptions import InvalidStatus
 from websockets.sync.client import ClientConnection, connect
 
-from tests.server.running import Running
+from tests.server.running import GEN1, GEN2, Running
 from tests.server.test_llama_index import PLOT
 
 
@@ -75,7 +76,7 @@ def test_session_is_made_once_and_named(server: Running, client: httpx.Client) -
     assert client.delete(f"/v1/sessions/{name}").status_code == 404
 
 
-@pytest.mark.parametrize("name", ["a/b", "a%2Fb", "ü ?&#", "..", "x" * 256])
+@pytest.mark.parametrize("name", ["a/b", "a%2Fb", "ü ?&#", "...", "a/..", "x" * 256])
 def test_session_may_have_any_name(server: Running, client: httpx.Client, name: str) -> None:
     location = client.post("/v1/sessions", json={"id": name}).headers["location"]
     # A path of dots is one that clients resolve themselves; encoded, it is a name.
@@ -83,6 +84,25 @@ def test_session_may_have_any_name(server: Running, client: httpx.Client, name: 
     raw = httpx.URL(client.base_url).copy_with(raw_path=location.encode())
     assert client.get(raw).json()["id"] == name
     server.end(name)
+
+
+@pytest.mark.parametrize("name", [".", ".."])
+def test_session_that_clients_cannot_address_is_refused(server: Running, client: httpx.Client, name: str) -> None:
+    refused = [client.post("/v1/sessions", json={"id": name})]
+    cell = {"properties": {"code": "1", "pythonCode": "1", "identifier": name}}
+    query = {"identifier": name, "owner": "anonymous", "api-version": GEN1}
+    refused += [client.post(path, params=query, json=cell) for path in ("/code/execute", "/python/execute")]
+    refused.append(client.get("/v1/admin/session", params=query))
+    escaped = name.replace(".", "%2E")
+    with socket.create_connection(("127.0.0.1", urlsplit(server.address).port or 0), timeout=10) as stream:
+        stream.sendall(f"GET /v1/sessions/{escaped} HTTP/1.1\r\nHost: localhost\r\n\r\n".encode())
+        assert b" 400 " in stream.recv(65536)
+    assert [(each.status_code, each.json()["error"]["code"]) for each in refused] == [(400, "InvalidIdentifier")] * 4
+    head = {"operation-id": name}
+    answer = client.post(
+        "/executions", params=query | {"identifier": "a", "api-version": GEN2}, headers=head, json=cell
+    )
+    assert answer.status_code == 400
 
 
 def test_missing_session_is_made_only_if_asked(server: Running, client: httpx.Client) -> None:
@@ -286,6 +306,36 @@ def test_live_connection_streams_cells_in_order(server: Running, session: str) -
             assert (output["type"], output["id"], output["output"]["text"]) == ("output", str(number), f"{number}\n")
             done = receive(socket)
             assert (done["type"], done["id"], done["execution"]["status"]) == ("done", str(number), "ok")
+
+
+def test_live_messages_are_ones_that_clients_take_and_lose_nothing(server: Running, session: str) -> None:
+    source = """
+text = ('"\\\\é🙂 \\x00' * 300_000)
+print(text)
+display({'text/plain': text}, raw=True)
+raise ValueError(text[:400_000])
+"""
+    expected = '"\\é🙂 \x00' * 300_000
+    events: list[dict[str, Any]] = []
+    parts: list[dict[str, Any]] = []
+    sizes: list[int] = []
+    with socket_of(server, session) as live:  # its default takes no more than 1 MiB
+        live.send(json.dumps({"type": "execute", "id": "1", "source": source}))
+        while not events or events[-1]["type"] != "done":
+            raw = live.recv(timeout=60)
+            sizes.append(len(raw))
+            message = json.loads(raw)
+            parts += [message] if message["type"] == "part" else []
+            if parts and len(parts) == parts[0]["parts"]:
+                message, parts = json.loads("".join(part["text"] for part in parts)), []
+            events += [] if message["type"] == "part" else [message]
+    outputs = [event["output"] for event in events if event["type"] == "output"]
+    assert "".join(each["text"] for each in outputs if each["output_type"] == "stream") == expected + "\n"
+    (shown,) = [each for each in outputs if each["output_type"] == "display_data"]
+    assert shown["data"] == {"text/plain": expected}
+    (error,) = [each for each in outputs if each["output_type"] == "error"]
+    assert error["ename"] == "ValueError"
+    assert max(sizes) < 2**20
 
 
 def test_live_connection_interrupts(server: Running, session: str) -> None:

@@ -6,6 +6,7 @@ import json
 from pathlib import Path
 from typing import Any
 
+import httpx
 import pytest
 from prometheus_client.parser import text_string_to_metric_families
 from websockets.exceptions import InvalidStatus
@@ -151,3 +152,28 @@ def test_request_is_traced(tmp_path: Path, server_engine: str) -> None:
         {"http.request.method": "GET", "http.route": "/v1/sessions/{session_id}", "http.response.status_code": 404}
     ]
     assert not any(CANARY.encode() in body for body in collector.received)
+
+
+def test_tool_calls_have_their_route_and_tool(tmp_path: Path, server_engine: str) -> None:
+    def call(client: httpx.Client, method: str, params: dict[str, Any], **headers: str) -> httpx.Response:
+        body = {"jsonrpc": "2.0", "id": 1, "method": method, "params": params}
+        accept = {"accept": "application/json, text/event-stream", **headers}
+        return client.post("/mcp", json=body, headers=accept).raise_for_status()
+
+    with ServerProcess(tmp_path, server_engine, "--metrics=open") as server, server.client() as client:
+        hello = {"protocolVersion": "2025-06-18", "capabilities": {}, "clientInfo": {"name": CANARY, "version": "1"}}
+        session = {"mcp-session-id": call(client, "initialize", hello).headers["mcp-session-id"]}
+        for arguments in ({"code": f"'{CANARY}'"}, {"code": "1/0"}):
+            assert CANARY not in call(client, "tools/list", {}, **session).text
+            call(client, "tools/call", {"name": "execute_python", "arguments": arguments}, **session)
+        call(client, "tools/call", {"name": CANARY, "arguments": {}}, **session)
+        metrics = client.get("/metrics").text
+    told = requests((tmp_path / "log").read_text().splitlines())
+    seen = [(entry["route"], entry.get("tool"), entry.get("failed")) for entry in told]
+    assert {route for route, *_ in seen} == {"/mcp"}
+    assert [each[1:] for each in seen if each[1]] == [("execute_python", False), ("execute_python", True)]
+    found = samples_of(metrics)
+    for failed in ("false", "true"):
+        labels = frozenset({"tool": "execute_python", "failed": failed}.items())
+        assert found["kernel_sandbox_tool_seconds_count", labels] == 1
+    assert CANARY not in metrics + (tmp_path / "log").read_text()
