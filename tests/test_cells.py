@@ -210,6 +210,25 @@ async def test_restart_tells_what_ran_and_what_is_kept(engine: str) -> None:
         assert [info.name for info in await session.files.list()] == ["a"]
 
 
+async def test_cell_of_which_nothing_was_heard_may_have_run(engine: str) -> None:
+    async with open_session(engine) as session:
+        stop = (
+            "import os, signal, threading\nthreading.Timer(0.2, lambda: os.kill(os.getpid(), signal.SIGSTOP)).start()"
+        )
+        (await session.execute(stop)).raise_for_error()
+        while await session.request("kernel_info_request", {}, timeout=0.5) is not None:
+            pass
+        sent = asyncio.create_task(session.execute("ran.append(1)"))
+        await asyncio.sleep(0)
+        waiting = asyncio.create_task(session.execute("ran.append(2)"))
+        await asyncio.sleep(0)
+        await session.restart()
+        assert [(each.status, each.ran, each.kept) for each in (await sent, await waiting)] == [
+            ("aborted", "unknown", "files"),
+            ("aborted", "no", "files"),
+        ]
+
+
 def test_death_tells_what_ran_and_what_is_kept(engine: str) -> None:
     with Session(engine=engine, image="python") as session:
         died = session.execute("print('last', flush=True); import os; os._exit(3)")
