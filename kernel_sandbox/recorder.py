@@ -59,7 +59,7 @@ class Recorder:
             execution.outputs,
             execution_count=execution.execution_count,
             timing=cell.timing,
-            status=execution.status,
+            outcome={"status": execution.status, "ran": execution.ran, "kept": execution.kept},
             metadata=cell.metadata,
         )
         self._finished[cell.outputs] = cell

@@ -208,6 +208,8 @@ async def test_restart_tells_what_ran_and_what_is_kept(engine: str) -> None:
         assert "Send it again" not in str(caught.value)
         assert (session.generation, session.restarted_because) == (2, "The kernel was restarted.")
         assert [info.name for info in await session.files.list()] == ["a"]
+        outcomes = [cell["metadata"].get("kernel_sandbox") for cell in saved_cells(session)]
+        assert outcomes == [None, *({"status": "aborted", "ran": how, "kept": "files"} for how in ("began", "no"))]
 
 
 async def test_cell_of_which_nothing_was_heard_may_have_run(engine: str) -> None:

@@ -102,21 +102,21 @@ def test_cell_metadata_has_times_and_a_status_that_is_not_ok() -> None:
         "other": "x",
     }
     transcript = Transcript()
-    transcript.add_code_cell("1", timing=times, status="timeout", metadata={"tags": ["x"]})
+    transcript.add_code_cell("1", timing=times, outcome={"status": "timeout", "ran": "began"}, metadata={"tags": ["x"]})
     assert transcript.notebook.cells[0].metadata == {
         "execution": {"iopub.status.busy": "2026-01-02T03:04:05.000678Z", "iopub.status.idle": "2026-01-02T03:04:06Z"},
-        "kernel_sandbox": {"status": "timeout"},
+        "kernel_sandbox": {"status": "timeout", "ran": "began"},
         "tags": ["x"],
     }
 
 
 def test_update_replaces_outputs_and_keeps_the_rest() -> None:
     transcript = Transcript()
-    cell = transcript.add_code_cell("1", status="dead", metadata={"tags": ["x"]})
+    cell = transcript.add_code_cell("1", outcome={"status": "dead"}, metadata={"tags": ["x"]})
     before = transcript.notebook.cells[cell].id
     transcript.update(cell, (StreamOutput("stdout", "late"),), execution_count=7)
     assert transcript.notebook.cells[cell].metadata.kernel_sandbox.status == "dead"
-    transcript.update(cell, (StreamOutput("stdout", "later"),), status="ok")
+    transcript.update(cell, (StreamOutput("stdout", "later"),), outcome={"status": "ok"})
     after = transcript.notebook.cells[cell]
     assert (after.id, after.execution_count, after.outputs[0].text) == (before, 7, "later")
     assert after.metadata == {"tags": ["x"]}

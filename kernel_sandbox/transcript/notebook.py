@@ -114,13 +114,14 @@ class Transcript:
         *,
         execution_count: int | None = None,
         timing: Mapping[str, datetime | str] = _NOTHING,
-        status: str = "ok",
+        outcome: Mapping[str, str] = _NOTHING,
         metadata: Mapping[str, Any] = _NOTHING,
     ) -> int:
         """Add a cell that runs or ran, and give its position, by which `update` finds it.
 
-        `timing` has the header dates of its messages (cells.TIMES; datetimes or ISO text). `status` is stored
-        where it is not "ok". `metadata` is the cell's own (tags); times and status in it are replaced.
+        `timing` has the header dates of its messages (cells.TIMES; datetimes or ISO text). `outcome` has its
+        `status`, `ran` and `kept`; it is stored where the status is not "ok". `metadata` is the cell's own (tags);
+        times and outcome in it are replaced.
         """
         cell = Cell("code", clean_text(source), clean_cell_metadata(metadata))
         head = self._head(cell) | {"execution_count": execution_count}
@@ -128,7 +129,7 @@ class Transcript:
             head["metadata"].pop(stale, None)
         self._records.append(_Record(cell, head))
         position = len(self._records) - 1
-        self.update(position, outputs, timing=timing, status=status)
+        self.update(position, outputs, timing=timing, outcome=outcome)
         return position
 
     def update(
@@ -138,7 +139,7 @@ class Transcript:
         *,
         execution_count: int | None = None,
         timing: Mapping[str, datetime | str] | None = None,
-        status: str | None = None,
+        outcome: Mapping[str, str] | None = None,
     ) -> None:
         """Put other outputs in the place of a code cell's; what is None stays as it is.
 
@@ -152,8 +153,8 @@ class Transcript:
             record.head["execution_count"] = execution_count
         if timing is not None:
             metadata["execution"] = clean_times(timing)
-        if status is not None:
-            metadata[_NAMESPACE] = {"status": clean_text(status)}
+        if outcome is not None:
+            metadata[_NAMESPACE] = {name: clean_text(value) for name, value in outcome.items()}
         _drop_empty(metadata)
         record.outputs = tuple(outputs)
 
@@ -238,5 +239,5 @@ class Transcript:
 def _drop_empty(metadata: dict[str, Any]) -> None:
     if not metadata.get("execution", True):
         del metadata["execution"]
-    if metadata.get(_NAMESPACE) == {"status": "ok"}:
-        del metadata[_NAMESPACE]
+    if metadata.get(_NAMESPACE, {}).get("status", "ok") == "ok":
+        metadata.pop(_NAMESPACE, None)
