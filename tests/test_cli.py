@@ -122,7 +122,6 @@ def test_command_alone_shows_the_help_and_fails(cli: Cli) -> None:
         (["run", "absent.py"], "does not exist"),
         (["run", "latin.py"], "is not UTF-8 (line 2)"),
         (["run", "broken.ipynb"], "is not a notebook"),
-        (["run", "empty.py"], "has no code"),
         (["run", "data.txt"], "neither a script"),
         (["run", "r.ipynb"], "is written in R"),
         (["run", "good.py", "--data", "absent.csv"], "does not exist"),
@@ -140,7 +139,6 @@ def test_command_alone_shows_the_help_and_fails(cli: Cli) -> None:
 def test_usage_errors_are_one_line_and_status_2(cli: Cli, tmp_path: Path, arguments: list[str], words: str) -> None:
     (tmp_path / "latin.py").write_bytes(b"x = 1\ny = '\xe9'\n")
     (tmp_path / "broken.ipynb").write_text("{")
-    (tmp_path / "empty.py").write_text("\n")
     (tmp_path / "data.txt").write_text("x")
     (tmp_path / "good.py").write_text("x = 1\n")
     (tmp_path / "deep").mkdir()

@@ -433,7 +433,10 @@ def test_markdown_has_no_tag_and_no_picture_whatever_comes(sources: list[str]) -
 
 # Scripts
 
-TEXTS = st.text("#% [markdown]raw\n\r\x0b\x0c\u2028\x85\x00\"'\\ax=1coding:utf-7+AAo", max_size=60)
+PIECES = ["\n# %%\n", "\n%%\n", "# .%%\n", "\\%% a\n", '"""', "'''", "\\\n", "[raw]", "tags=[1]"]
+TEXTS = st.text("#% [markdown]raw\n\r\x0b\x0c\u2028\x85\x00\"'\\ax=1coding:utf-7+AAo", max_size=60) | st.lists(
+    st.sampled_from(PIECES) | st.text("#%.\\\"' a\n", max_size=3), max_size=12
+).map("".join)
 
 
 @given(st.lists(TEXTS, max_size=5))
@@ -445,25 +448,37 @@ def test_prose_never_leaves_its_comments(sources: list[str]) -> None:
 @given(st.lists(st.tuples(st.sampled_from(["code", "markdown", "raw"]), TEXTS), max_size=5))
 def test_script_splits_into_the_cells_that_it_was_made_of(drawn: list[tuple[Any, str]]) -> None:
     cells = [Cell(kind, text) for kind, text in drawn]
-    again = split_percent_script(join_percent_script(cells))
-    expected = [cell for cell in cells if split_percent_script(join_percent_script([cell]))]
-    assert [cell.kind for cell in again] == [cell.kind for cell in expected]
+    script = join_percent_script(cells)
+    again = split_percent_script(script)
+    expected = [split_percent_script(join_percent_script([cell])) for cell in cells]
+    assert again == [cell for alone in expected for cell in alone]
+    assert join_percent_script(again) == script
+    code = [cell.source for cell in again if cell.kind == "code"]
+    assert code == [plain for cell in cells if cell.kind == "code" and (plain := plainly(cell.source))]
 
 
-def test_script_keeps_sources_and_disarms_markers() -> None:
+def plainly(source: str) -> str:
+    """Code with Python's line ends, without blank ones around it."""
+    return re.sub(r"\r\n|\r", "\n", source).strip("\n").rstrip()
+
+
+def test_script_keeps_cells_and_disarms_markers() -> None:
     cells = [
-        Cell("code", "%%bash\necho 1"),
-        Cell("markdown", "a\n%% [raw]\n\n# b"),
-        Cell("code", "x = 1\n# %% [markdown]\nimport os"),
+        Cell("code", '%%bash\necho 1 \'"""\''),
+        Cell("markdown", "a  \n%% [raw]\n\\%%\n\n# b"),
+        Cell("code", "x = 1\n# %% [markdown]\n# .%%\nimport os", {"tags": ["raises-exception"]}),
+        Cell("code", "y = '''\n# %% [raw]\n'''  # '\nz = 'a\\\n# %%\n'"),
+        Cell("code", "what = '''that does not end\n# %%"),
         Cell("code", "# a comment first\n%time x"),
     ]
-    again = split_percent_script(join_percent_script(cells))
-    assert [cell.source for cell in again] == [
-        "%%bash\necho 1",
-        "a\n\\%% [raw]\n\n# b",
-        "x = 1\n# .%% [markdown]\nimport os",
-        "# a comment first\n%time x",
-    ]
+    assert split_percent_script(join_percent_script(cells)) == cells
+
+
+def test_exported_script_is_the_program_that_the_notebook_was(tmp_path: Path) -> None:
+    cells = [code("text = '''a\n# %%\nb'''"), code("# %% not a cell\nprint(text)")]
+    script = export_notebook(written(tmp_path, notebook(cells)), "py")
+    done = subprocess.run([sys.executable, "-"], input=script, capture_output=True, text=True, check=True)
+    assert done.stdout == "a\n# %%\nb\n"
 
 
 def test_script_cannot_be_given_another_encoding(tmp_path: Path) -> None:

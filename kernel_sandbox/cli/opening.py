@@ -16,6 +16,7 @@ from kernel_sandbox.cli.console import Screen
 from kernel_sandbox.policy import Limits, SandboxSpec, format_size
 from kernel_sandbox.prompts import Ask
 from kernel_sandbox.sync import Session
+from kernel_sandbox.transcript import Transcript
 
 _limit = f"{Limits().cell_timeout:g}"
 
@@ -90,7 +91,7 @@ def opened_session(
     spec: SandboxSpec,
     *,
     data: Sequence[Path],
-    save: Path | None,
+    save: Transcript | Path | None,
     input_handler: Ask | None = None,
 ) -> Iterator[Session]:
     """Give an open session with the files of `data` in it, and tell of both."""

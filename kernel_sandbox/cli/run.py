@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Any
 
 import click
 from rich.syntax import Syntax
@@ -18,7 +19,8 @@ from kernel_sandbox.cli.console import Screen
 from kernel_sandbox.cli.interrupts import Interrupts
 from kernel_sandbox.cli.opening import check_uploads, opened_session, start_options
 from kernel_sandbox.cli.options import sandbox_options
-from kernel_sandbox.cli.source_files import may_fail, read_cells
+from kernel_sandbox.cli.parameters import ParametersCommand, inject, parameter_options
+from kernel_sandbox.cli.source_files import SKIPPED, is_run, may_fail, read_source
 from kernel_sandbox.cli.terminal import one_line, visible_source
 from kernel_sandbox.outputs import Execution
 from kernel_sandbox.policy import SandboxSpec
@@ -30,9 +32,10 @@ CODE_LINES = 8
 """Lines of a cell that are shown; the whole of it is in the transcript."""
 
 
-@click.command(short_help="Run a script or a notebook in a fresh sandbox.")
+@click.command(cls=ParametersCommand, short_help="Run a script or a notebook in a fresh sandbox.")
 @click.argument("file", type=click.Path(exists=True, dir_okay=False, path_type=Path))
 @start_options
+@parameter_options
 @click.option("--keep-going", is_flag=True, help="Go on after a cell that fails.")
 @sandbox_options
 def run(
@@ -41,6 +44,7 @@ def run(
     data: tuple[Path, ...],
     save: Path | None,
     output_dir: Path | None,
+    parameters: Mapping[str, Any],
     keep_going: bool,
     engine: str | None,
     spec: SandboxSpec,
@@ -48,8 +52,10 @@ def run(
     """Run FILE, a script or a notebook, cell by cell in a fresh sandbox.
 
     A script (.py) is cut into cells at its lines "# %%"; "# %% [markdown]" begins prose. Of a notebook (.ipynb) the
-    code cells run in order, and its prose is kept. What a cell prints appears at once; the first cell that fails
-    ends the run, unless it is tagged "raises-exception".
+    code cells run in order, and all else of it is kept. What a cell prints appears at once; the first cell that fails
+    ends the run, unless it is tagged "raises-exception". One tagged "skip-execution" stays as it is.
+
+    Parameters are set in a cell of their own after the one tagged "parameters", as papermill does.
 
     The cells' working directory is /mnt/data. It holds the files given with --data, and ends with the sandbox.
 
@@ -57,6 +63,7 @@ def run(
     Examples:
       kernel-sandbox run analysis.py --data sales.csv --save analysis.ipynb
       kernel-sandbox run report.ipynb --save done.ipynb --timeout 60 --memory 4g
+      kernel-sandbox run report.ipynb --save july.ipynb -p month 7 -p city=Oslo
 
     Ctrl-C interrupts the cell that runs and ends the run; pressed twice it ends at once. With --save the notebook
     is written after every cell, so nothing is lost then.
@@ -68,17 +75,20 @@ def run(
       2     a usage error, or no sandbox could be started
       130   ended by Ctrl-C
     """
-    cells = read_cells(file)
+    notebook = read_source(file)
     if save is not None and save.exists() and save.samefile(file):
         raise click.UsageError("--save would write over the notebook while it runs: give another name.")
     check_uploads(data)
     screen = Screen()
+    if parameters and not inject(notebook, parameters):
+        screen.say(('No cell is tagged "parameters": they are set before the first cell.', "yellow"))
+    notebook.path = save
     pictures = PictureFolder(output_dir or (save.with_name(f"{save.stem}_files") if save else None))
     replay = None
     try:
-        with opened_session(screen, engine, spec, data=data, save=save) as session:
+        with opened_session(screen, engine, spec, data=data, save=notebook) as session:
             replay = Replay(screen, session, pictures, keep_going)
-            replay.run(cells)
+            replay.run()
             return replay.conclude(save)
     except KeyboardInterrupt:
         screen.say(("■ ", "bold yellow"), "Ended. The sandbox is gone.")
@@ -97,29 +107,32 @@ class Replay:
     keep_going: bool
     ran: int = 0
     total: int = 0
+    skipped: int = 0
     failures: list[tuple[int, str]] = field(default_factory=list)
     """Number and exception of each cell that failed."""
     interrupted: bool = False
     started: float = field(default_factory=time.monotonic)
 
-    def run(self, cells: Sequence[Cell]) -> None:
-        """Run the cells; those that do not run are kept in the transcript all the same, without outputs."""
-        self.total = sum(cell.kind == "code" for cell in cells)
-        ended = False
+    def run(self) -> None:
+        """Run the cells that the session's transcript begins with, each in its place."""
+        cells = self.session.transcript.cells
+        self.total = sum(map(is_run, cells))
+        self.skipped = sum(cell.is_tagged(SKIPPED) for cell in cells if cell.kind == "code")
         with Interrupts(self.session.interrupt) as interrupts:
-            for cell in cells:
-                if ended or interrupts.count or cell.kind != "code":
-                    self._keep(cell, silent=ended)
+            for position, cell in enumerate(cells):
+                if not is_run(cell):
+                    self._say_heading(cell)
                     continue
+                portal().call(self.session.transcript.fill_next, position)
                 execution = self._run_cell(cell, interrupts)
-                ended = interrupts.count > 0 or self._has_failed(cell, execution)
+                if interrupts.count > 0 or self._has_failed(cell, execution):
+                    break
             self.interrupted = interrupts.count > 0
         self.session.transcript.autosave()
 
-    def _keep(self, cell: Cell, *, silent: bool) -> None:
-        portal().call(self.session.transcript.add_cell, cell)
+    def _say_heading(self, cell: Cell) -> None:
         heading = one_line(cell.source, self.screen.width) if cell.kind == "markdown" else ""
-        if heading.startswith("#") and not silent and self.screen.live:
+        if heading.startswith("#") and self.screen.live:
             self.screen.say()
             self.screen.say((heading.lstrip("# "), "bold"))
 
@@ -174,7 +187,8 @@ class Replay:
             self.screen.say(("✗ ", "bold red"), f"{what}{more}, after {took}{rest}.")
         else:
             cells = "cell" if self.total == 1 else "cells"
-            self.screen.say(("✓ ", "bold green"), f"{self.total} {cells} in {took}.")
+            skipped = f"; {self.skipped} skipped, as tagged" if self.skipped else ""
+            self.screen.say(("✓ ", "bold green"), f"{self.total} {cells} in {took}{skipped}.")
         if save is not None:
             self.screen.say_where(save)
         else:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -10,32 +10,38 @@ import click
 
 from kernel_sandbox.transcript import Cell, Transcript, split_percent_script
 
-EXPECTED = "raises-exception"
-"""The tag of a cell that may fail, as nbclient has it."""
+EXPECTED, SKIPPED = "raises-exception", "skip-execution"
+"""The tags of a cell that may fail, and of one that is not run, as nbclient has them."""
 
 
-def read_cells(path: Path) -> Sequence[Cell]:
-    """Read the cells of a percent script or a notebook.
+def read_source(path: Path) -> Transcript:
+    """Read a percent script or a notebook as one whose cells that will run have not run.
 
     Raises click.UsageError for what is neither, and TranscriptError for a notebook that is none.
     """
     if path.suffix == ".ipynb":
         transcript = Transcript.load(path)
         _require_python(path, transcript.metadata)
-        cells: Sequence[Cell] = transcript.cells
     elif path.suffix == ".py":
-        cells = split_percent_script(_read_script(path))
+        transcript = Transcript()
+        for cell in split_percent_script(_read_script(path)):
+            transcript.add_cell(cell)
     else:
         raise click.UsageError(f"{path} is neither a script (.py) nor a notebook (.ipynb).")
-    if not any(cell.kind == "code" and cell.source.strip() for cell in cells):
-        raise click.UsageError(f"{path} has no code to run.")
-    return cells
+    for position, cell in enumerate(transcript.cells):
+        if is_run(cell):
+            transcript.clear(position)
+    return transcript
+
+
+def is_run(cell: Cell) -> bool:
+    """Return whether a run runs a cell: code that is not blank and not tagged to be skipped."""
+    return cell.kind == "code" and bool(cell.source.strip()) and not cell.is_tagged(SKIPPED)
 
 
 def may_fail(cell: Cell) -> bool:
-    """Whether a cell is tagged as one that is meant to fail."""
-    tags = cell.metadata.get("tags")
-    return isinstance(tags, list) and EXPECTED in tags
+    """Return whether a cell is tagged as one that is meant to fail."""
+    return cell.is_tagged(EXPECTED)
 
 
 def _read_script(path: Path) -> str:

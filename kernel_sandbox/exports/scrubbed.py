@@ -1,7 +1,7 @@
 """A notebook reduced to what may be seen by others: sources, and outputs within caps. Pure.
 
-Every format begins here. What comes out has no metadata but a title and a language, no attachment that is not a
-picture, and outputs as the collector would have made them.
+Every format begins here. What comes out has no metadata but a title, a language and the tags that say how cells are
+run; no attachment that is not a picture; and outputs as the collector would have made them.
 """
 
 from __future__ import annotations
@@ -34,6 +34,8 @@ MAX_BUNDLE = 100 * 1024 * 1024
 MAX_TITLE = 200
 """Characters."""
 
+TAGS = ("parameters", "raises-exception", "skip-execution")
+"""What a script's cells need to run as the notebook's do."""
 CLIPPED = frozenset({"text/plain", "text/latex", "text/markdown"})
 SHOWN = frozenset({"text/html", *CLIPPED, *PICTURE_SUFFIXES})
 """The media types that a format may show; no other passes, whatever it is called."""
@@ -58,11 +60,18 @@ def scrub(source: Transcript, name: str) -> Transcript:
     for cell in notebook["cells"]:
         if cell["cell_type"] == "code":
             count = clean_count(cell.get("execution_count"))
-            scrubbed.add_code_cell(cell["source"], _outputs(cell["outputs"]), execution_count=count)
+            kept = _tags(cell["metadata"])
+            scrubbed.add_code_cell(cell["source"], _outputs(cell["outputs"]), execution_count=count, metadata=kept)
         else:
             attachments = _pictures(cell.get("attachments", {}))
             scrubbed.add_cell(Cell(cell["cell_type"], cell["source"], attachments=attachments))
     return scrubbed
+
+
+def _tags(metadata: Mapping[str, Any]) -> dict[str, Any]:
+    cell = Cell("code", "", metadata)
+    tags = [tag for tag in TAGS if cell.is_tagged(tag)]
+    return {"tags": tags} if tags else {}
 
 
 def _title(value: Any) -> str:
@@ -116,7 +125,7 @@ def _output(output: Mapping[str, Any]) -> Output:
         named = [kind for kind in bundle.types if kind != "text/plain"][:3]
         data["text/plain"] = f"[{', '.join(named)}: left out]"
     if kind == "execute_result":
-        return ExecuteResult(data, bundle.metadata, clean_count(output["execution_count"]))
+        return ExecuteResult(data, bundle.metadata, clean_count(output.get("execution_count")))
     return DisplayData(data, bundle.metadata)
 
 

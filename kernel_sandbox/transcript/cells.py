@@ -76,6 +76,11 @@ class Cell:
     attachments: Mapping[str, Any] = field(default_factory=dict)
     """Pictures in markdown: file name to MIME bundle."""
 
+    def is_tagged(self, tag: str) -> bool:
+        """Return whether `tag` is among its tags; a notebook's metadata may be anything."""
+        tags = self.metadata.get("tags")
+        return isinstance(tags, list) and tag in tags
+
 
 def clean_cell_metadata(metadata: Mapping[str, Any]) -> dict[str, Any]:
     """Keep of a cell's metadata what nbformat accepts, without marks of trust."""
@@ -92,10 +97,16 @@ def clean_notebook_metadata(metadata: Mapping[str, Any]) -> dict[str, Any]:
     return clean | {key: value for key, value in kernel.items() if value}
 
 
+def without_trust(metadata: Mapping[str, Any]) -> dict[str, Any]:
+    """Keep all of a loaded file's metadata but marks of trust."""
+    return {key: value for key, value in metadata.items() if key not in _NEVER_STORED}
+
+
 def clean_kernelspec(kernelspec: Any) -> dict[str, Any]:
-    """Keep the name, display_name and language of a kernelspec; empty where it has no name."""
+    """Keep a kernelspec whose name, display_name and language are names; empty where it has no name."""
     spec = clean_json(kernelspec) if isinstance(kernelspec, Mapping) else {}
-    kept = {key: spec[key] for key in ("name", "display_name", "language") if _is_name(spec.get(key))}
+    names = ("name", "display_name", "language")
+    kept = {key: value for key, value in spec.items() if key not in names or _is_name(value)}
     return {"display_name": kept["name"]} | kept if "name" in kept else {}
 
 

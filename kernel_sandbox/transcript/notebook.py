@@ -26,6 +26,7 @@ from kernel_sandbox.transcript.cells import (
     clean_times,
     json_text,
     output_json,
+    without_trust,
 )
 from kernel_sandbox.transcript.reading import check_notebook, new_cell_id, parse_notebook, read_notebook
 from kernel_sandbox.transcript.writing import replace_file
@@ -51,7 +52,7 @@ class _Record:
 
 
 class Transcript:
-    """The cells so far, as a notebook of format 4.5. One thread at a time; only save and load do I/O."""
+    """The cells so far, as a notebook of format 4. One thread at a time; only save and load do I/O."""
 
     def __init__(self, *, path: str | Path | None = None, metadata: Mapping[str, Any] = _NOTHING) -> None:
         """Begin an empty notebook.
@@ -63,18 +64,26 @@ class Transcript:
         self._metadata = clean_notebook_metadata(metadata)
         self._records: list[_Record] = []
         self._ids: set[str] = set()
+        self._minor = 5
+        self._others: dict[str, Any] = {}
+        """Keys of a loaded file that no format has."""
+        self._next: int | None = None
+        """The cell whose place the next one takes."""
 
     @classmethod
     def load(cls, path: str | Path) -> Self:
-        """Read a notebook of version 3 or 4, of up to 100 MB, with its outputs.
+        """Read a notebook of version 3 or 4, of up to 100 MB, with its outputs and all that it has but marks of trust.
 
         The transcript has no `path`: the file is not written to unless `save` names it. Raises TranscriptError,
         which names the file and says what is wrong with it.
         """
         notebook = read_notebook(Path(path))
-        transcript = cls(metadata=notebook["metadata"])
-        for cell in notebook["cells"]:
+        transcript = cls()
+        transcript._metadata = without_trust(notebook.pop("metadata"))
+        transcript._minor = notebook.pop("nbformat_minor")
+        for cell in notebook.pop("cells"):
             transcript._add_loaded(cell)
+        transcript._others = {key: value for key, value in notebook.items() if key != "nbformat"}
         return transcript
 
     @property
@@ -122,15 +131,34 @@ class Transcript:
         `timing` has the header dates of its messages (cells.TIMES; datetimes or ISO text). `outcome` has its
         `status`, `ran` and `kept`; it is stored where the status is not "ok". `metadata` is the cell's own (tags);
         times and outcome in it are replaced.
+        After `fill_next` the cell that stands takes all but the metadata.
         """
-        cell = Cell("code", clean_text(source), clean_cell_metadata(metadata))
-        head = self._head(cell) | {"execution_count": execution_count}
-        for stale in ("execution", _NAMESPACE):
-            head["metadata"].pop(stale, None)
-        self._records.append(_Record(cell, head))
-        position = len(self._records) - 1
+        if self._next is not None:
+            position, self._next = self._next, None
+            self.clear(position)
+            self._records[position].head["execution_count"] = execution_count
+        else:
+            cell = Cell("code", clean_text(source), clean_cell_metadata(metadata))
+            self._records.append(_Record(cell, self._head(cell) | {"execution_count": execution_count}))
+            position = len(self._records) - 1
         self.update(position, outputs, timing=timing, outcome=outcome)
         return position
+
+    def fill_next(self, position: int) -> None:
+        """Have the next code cell that is added fill this one, which is the same: its id and all else of it stay."""
+        self._next = position
+
+    def clear(self, position: int) -> None:
+        """Make a code cell one that has not run: without outputs, count, times and outcome."""
+        record = self._records[position]
+        record.head = record.head | {"execution_count": None, "metadata": dict(record.head["metadata"])}
+        self.update(position, (), timing={}, outcome={})
+
+    def insert_code_cell(self, position: int, source: str, metadata: Mapping[str, Any], *, replace: bool) -> None:
+        """Put a code cell that has not run before a position, or in the place of the one that is there."""
+        cell = Cell("code", clean_text(source), clean_cell_metadata(metadata))
+        record = _Record(cell, self._head(cell) | {"execution_count": None}, outputs=())
+        self._records[position : position + replace] = [record]
 
     def update(
         self,
@@ -216,24 +244,31 @@ class Transcript:
     def _head(self, cell: Cell) -> dict[str, Any]:
         cell_id = new_cell_id(self._ids)
         self._ids.add(cell_id)
-        return {"cell_type": cell.kind, "id": cell_id, "metadata": dict(cell.metadata), "source": cell.source}
+        head = {"cell_type": cell.kind, "id": cell_id, "metadata": dict(cell.metadata), "source": cell.source}
+        return head if self._minor >= 5 else {key: value for key, value in head.items() if key != "id"}
 
     def _add_loaded(self, loaded: dict[str, Any]) -> None:
-        metadata = clean_cell_metadata(loaded["metadata"])
+        metadata = without_trust(loaded["metadata"])
         cell = Cell(loaded["cell_type"], loaded["source"], metadata, loaded.get("attachments", {}))
         head = {key: value for key, value in loaded.items() if key != "outputs"} | {"metadata": dict(metadata)}
-        self._ids.add(loaded["id"])
+        self._ids.add(loaded.get("id", ""))
         self._records.append(_Record(cell, head, cell_bytes({**loaded, "metadata": metadata})))
 
     def _chunks(self) -> list[bytes]:
         """The file, in the order of nbformat's sorted keys."""
-        cells = [b'{\n "cells": [']
+        rest = self._others | {"metadata": self._metadata, "nbformat": 4, "nbformat_minor": self._minor}
+        before = "".join(f" {_entry(key, rest[key])},\n" for key in sorted(rest) if key < "cells")
+        after = "".join(f",\n {_entry(key, rest[key])}" for key in sorted(rest) if key > "cells")
+        cells = [f'{{\n{before} "cells": ['.encode("utf-8", "replace")]
         for record in self._records:
             cells += [b"\n  ", record.to_bytes(), b","]
         if self._records:
             cells[-1] = b"\n "
-        metadata = json_text(self._metadata, level=1).encode("utf-8", "replace")
-        return [*cells, b'],\n "metadata": ', metadata, b',\n "nbformat": 4,\n "nbformat_minor": 5\n}\n']
+        return [*cells, f"]{after}\n}}\n".encode("utf-8", "replace")]
+
+
+def _entry(key: str, value: Any) -> str:
+    return f"{json_text(key)}: {json_text(value, level=1)}"
 
 
 def _drop_empty(metadata: dict[str, Any]) -> None:

@@ -26,7 +26,7 @@ _SAVE_AGAIN = "open it in Jupyter and save it again"
 
 
 def read_notebook(path: Path) -> dict[str, Any]:
-    """Read a notebook of version 3 or 4 as one of 4.5, its multi-line texts joined and every cell with an id.
+    """Read a notebook of version 3 or 4 as one of 4, its multi-line texts joined; from 4.5, every cell with an id.
 
     Raises TranscriptError, which names the file and says what is wrong with it.
     """
@@ -82,19 +82,81 @@ def _upgraded(document: dict[str, Any], version: int) -> dict[str, Any]:
         nbformat.validate(document, version=3, version_minor=minor)
         joined = nbformat.versions[3].to_notebook_json(document, minor=minor)
         document = nbformat.convert(joined, 4)  # type: ignore[no-untyped-call]
-    _give_ids(document["cells"])
-    document["nbformat_minor"] = 5
-    nbformat.validate(document, version=4, version_minor=5)
-    upgraded: dict[str, Any] = nbformat.versions[4].to_notebook_json(document, minor=5)
+    if "metadata" not in document:
+        raise ValueError("'metadata' is a required property")
+    minor = document.get("nbformat_minor")
+    minor = minor if isinstance(minor, int) else 5
+    upgraded: dict[str, Any] = nbformat.versions[4].to_notebook_json(document, minor=minor)
+    _mend(upgraded)
+    # Ids came with 4.5; a file that has some is one, whatever it says.
+    if minor >= 5 or any("id" in cell for cell in upgraded["cells"]):
+        upgraded["nbformat_minor"] = max(minor, 5)
+        _give_ids(upgraded["cells"])
+    else:
+        upgraded["nbformat_minor"] = minor
     return upgraded
+
+
+def _mend(notebook: dict[str, Any]) -> None:
+    """Give a notebook the shape that all here relies on. Raises ValueError where that cannot be.
+
+    nbformat reads what its schema refuses, and only logs that; so what is more than the shape stays as it is.
+    """
+    metadata = _require(notebook, "metadata", dict)
+    for key in ("kernelspec", "language_info"):
+        if not isinstance(metadata.get(key, {}), dict):
+            del metadata[key]
+    if "name" in (kernelspec := metadata.get("kernelspec", {})):
+        kernelspec.setdefault("display_name", kernelspec["name"])
+    for cell in notebook["cells"]:
+        _mend_cell(cell)
+
+
+def _mend_cell(cell: dict[str, Any]) -> None:
+    if cell.get("cell_type") == "heading":  # of version 3
+        cell |= {"cell_type": "markdown", "source": f"{'#' * int(cell.pop('level', 1))} {cell['source']}"}
+    if cell.get("cell_type") not in ("code", "markdown", "raw"):
+        raise ValueError(f"a cell has the type {cell.get('cell_type')!r}")
+    _require(cell, "source", str)
+    _require(cell, "metadata", dict)
+    attachments = _require(cell, "attachments", dict) if "attachments" in cell else {}
+    if not all(isinstance(bundle, dict) for bundle in attachments.values()):
+        raise ValueError("an attachment is no MIME bundle")
+    if cell["cell_type"] == "code":
+        cell.setdefault("execution_count", None)
+        cell["outputs"] = [output for output in cell.get("outputs") or [] if _is_output(output)]
+
+
+def _is_output(output: Any) -> bool:
+    """Fill in what an output lacks. False for what is none: nothing shows it."""
+    parts = _OUTPUTS.get(output["output_type"]) if isinstance(output, dict) and "output_type" in output else None
+    if parts is None:
+        return False
+    for key, default in parts.items():
+        if not isinstance(output.get(key), type(default)):
+            output[key] = type(default)(default)
+    return True
+
+
+_BUNDLE: dict[str, Any] = {"data": {}, "metadata": {}}
+_OUTPUTS: dict[str, dict[str, Any]] = {
+    "stream": {"name": "stdout", "text": ""},
+    "display_data": _BUNDLE,
+    "execute_result": _BUNDLE,
+    "error": {"ename": "", "evalue": "", "traceback": []},
+}
+
+
+def _require(value: dict[str, Any], key: str, kind: type) -> Any:
+    if not isinstance(value.get(key), kind):
+        raise ValueError(f"{key!r} is {'missing' if key not in value else 'of another type'}")
+    return value[key]
 
 
 def _give_ids(cells: list[Any]) -> None:
     """nbformat would repair missing and repeated ids too, with a warning for each."""
     seen: set[str] = set()
     for cell in cells:
-        if not isinstance(cell, dict):
-            continue  # the check that follows says so
         known = cell.get("id")
         if not isinstance(known, str) or not _CELL_ID.fullmatch(known) or known in seen:
             cell["id"] = new_cell_id(seen)
