@@ -147,5 +147,7 @@ def test_hostile_metadata_makes_a_valid_transcript(first: Any, second: Any, thir
     transcript = Transcript(metadata=as_mapping)
     transcript.set_kernel(as_mapping, as_mapping)
     transcript.set_provenance(as_mapping)
-    transcript.add_code_cell("1", metadata=as_mapping, timing={"iopub.status.busy": first}, status=str(second))
+    transcript.add_code_cell(
+        "1", metadata=as_mapping, timing={"iopub.status.busy": first}, outcome={"status": str(second)}
+    )
     nbformat.validate(json.loads(transcript.to_bytes(), parse_constant=pytest.fail))
