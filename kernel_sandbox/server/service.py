@@ -21,7 +21,7 @@ from kernel_sandbox.pool import PooledSession, SessionNotFound, SessionPool
 from kernel_sandbox.server.image_facts import ImageFacts, read_image_facts
 from kernel_sandbox.server.ownership import Address, Reach
 from kernel_sandbox.server.results import Results
-from kernel_sandbox.server.saved import SavedTranscripts
+from kernel_sandbox.server.saved import SavedTranscript, SavedTranscripts
 from kernel_sandbox.server.settings import ServerSettings
 from kernel_sandbox.server.shell import GRACE, ShellResult, shell_cell, shell_result
 from kernel_sandbox.server.storage import Store
@@ -58,6 +58,8 @@ class SessionView:
     """When it ends if nobody uses it before."""
     cells: int
     state: str
+    last_status: str | None = None
+    """How its last cell ended; None before the first."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -245,9 +247,18 @@ class SessionService:
             raise SessionMissing("There is no such session, and no notebook of one.")
         return found
 
+    async def kept(self, reach: Reach) -> list[SavedTranscript]:
+        """List the notebooks within reach of sessions that have ended, the newest first."""
+        live = [pooled for pooled in self.pool.sessions if not pooled.is_new and pooled.state != "stopping"]
+        growing = {path.stem for pooled in live if (path := pooled.session.transcript.path) is not None}
+        return [each for each in await self.saved.of(reach) if each.id not in growing]
+
     def cells(self, address: Address, first: int, most: int) -> tuple[int, list[dict[str, Any]]]:
         """How many cells a session's notebook has, and `most` of them from a position on. Raises SessionMissing."""
-        transcript = self._found(address).session.transcript
+        pooled = self._found(address)
+        if pooled.is_new:  # it waits for its sandbox
+            return 0, []
+        transcript = pooled.session.transcript
         return len(transcript.cells), transcript.cells_as_json(first, most)
 
     async def image_facts(self) -> ImageFacts:
@@ -291,6 +302,6 @@ class SessionService:
 
 
 def _view(address: Address, pooled: PooledSession) -> SessionView:
-    return SessionView(
-        address, pooled.created_at, pooled.last_used_at, pooled.expires_at, pooled.cells, str(pooled.state)
-    )
+    last = None if pooled.is_new else pooled.session.transcript.last_status
+    times = (pooled.created_at, pooled.last_used_at, pooled.expires_at)
+    return SessionView(address, *times, pooled.cells, str(pooled.state), last)

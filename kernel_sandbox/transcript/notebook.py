@@ -116,6 +116,13 @@ class Transcript:
         last = None if most is None else first + most
         return [json.loads(record.to_bytes()) for record in self._records[first:last]]
 
+    @property
+    def last_status(self) -> str | None:
+        """How the last code cell ended ("ok" while it runs); None where there is none."""
+        heads = (record.head for record in reversed(self._records) if record.cell.kind == "code")
+        head = next(heads, None)
+        return None if head is None else str(head["metadata"].get(_NAMESPACE, {}).get("status", "ok"))
+
     def add_code_cell(
         self,
         source: str,

@@ -15,6 +15,8 @@ import nbformat
 import pytest
 from playwright.sync_api import Browser, Page, expect, sync_playwright
 
+from kernel_sandbox.pool import PoolSettings
+
 from .running import Running, running
 
 CHROMIUM = "/usr/bin/chromium"  # tests/run installs it
@@ -120,9 +122,71 @@ def test_page_gives_the_notebook(server: Running, client: httpx.Client, page: Pa
     server.end("kept")
 
 
-def make_key(database: str, name: str, role: str) -> str:
+def test_page_says_that_a_session_is_starting(server_engine: str, page: Page, tmp_path: Path) -> None:
+    pool = PoolSettings(ready=0, sessions=1, queue_timeout=60)
+    with running(tmp_path, engine=server_engine, pool=pool) as server, server.client() as client:
+        run(client, "first", "1")
+        waiting = threading.Thread(target=run, args=(client, "second", "print('here')"))
+        waiting.start()
+        open_session(page, server, "second")
+        expect(page.locator("#state")).to_have_text("starting")
+        expect(page.locator("#hint")).to_contain_text("starting")
+        expect(page.locator("tr.chosen .state")).to_have_text("starting")
+        with page.expect_response(lambda answer: "/page/cells" in answer.url) as answer:
+            pass
+        assert answer.value.status == 200
+        expect(page.locator("#summary")).to_contain_text("2 sessions")
+        server.end("first")
+        expect(page.locator(".output")).to_have_text("here")
+        expect(page.locator("#hint")).to_be_hidden()
+        waiting.join(30)
+    expect(page.locator("#summary")).to_contain_text("The server does not answer")
+
+
+def test_page_marks_a_session_whose_last_cell_failed(server: Running, client: httpx.Client, page: Page) -> None:
+    run(client, "marked", "1")
+    page.goto(f"{server.address}/")
+    row = page.locator("#sessions tr", has_text="marked")
+    mark = row.locator(".mark")
+    expect(row.locator(".state")).to_have_text("idle")
+    expect(mark).to_have_count(0)
+    for source, said in (("1/0", "failed"), ("import time; time.sleep(60)", "timed out")):
+        client.post("/v1/sessions/marked/execute", json={"source": source, "timeout": 1})
+        expect(mark).to_contain_text(said)
+    run(client, "marked", "2")
+    expect(mark).to_have_count(0)
+    server.end("marked")
+
+
+def test_page_opens_kept_notebooks_of_ended_sessions(server_engine: str, page: Page, tmp_path: Path) -> None:
+    database = str(tmp_path / "server.db")
+    alice, root = make_key(database, "alice", "executor"), make_key(database, "root", "admin")
+    narrow = make_key(database, "narrow", "admin", "--prefix", "team-")
+    with running(tmp_path, engine=server_engine, keys="on", database=database) as server:
+        with server.client(alice) as client:
+            for name in ("team-1", "other", "live"):
+                run(client, name, f"print('of', {name!r})")
+            for name in ("team-1", "other"):
+                client.delete(f"/v1/sessions/{name}").raise_for_status()
+        for key, names in ((root, ["other", "team-1"]), (narrow, ["team-1"])):
+            page.goto(f"{server.address}/")
+            page.locator("#key").fill(key)
+            page.get_by_role("button", name="Show sessions").click()
+            listed = page.locator("#kept tr button")
+            expect(listed).to_have_text(names)
+            page.locator("#kept").get_by_role("button", name="team-1", exact=True).click()
+            expect(page.locator("#cells .output")).to_have_text("of team-1")
+            expect(page.locator("#state")).to_have_text("ended")
+            expect(page.get_by_role("button", name="Stop session")).to_be_hidden()
+            with page.expect_download() as download:
+                page.get_by_role("button", name="Download").click()
+            assert "team-1" in json.dumps(json.loads(Path(download.value.path()).read_text())["cells"])
+            page.evaluate("sessionStorage.clear()")
+
+
+def make_key(database: str, name: str, role: str, *scope: str) -> str:
     done = subprocess.run(
-        [COMMAND, "keys", "create", name, "--role", role, "--database", database],
+        [COMMAND, "keys", "create", name, "--role", role, "--database", database, *scope],
         capture_output=True,
         text=True,
         check=True,

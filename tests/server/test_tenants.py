@@ -106,6 +106,7 @@ def ask(tenants: Tenants, key: str | None, method: str, path: str, identifier: s
     names["transcript_id"] = tenants.transcript if identifier == SHARED else "20200101-000000-000000000000"
     url = re.sub(r"{(\w+)(:path)?}", lambda found: names[found[1]], path)
     query = {"identifier": identifier, "owner": "key:alice", "api-version": GEN2}
+    query["transcript_id"] = names["transcript_id"]
     if url.startswith("/code/"):
         query["api-version"] = GEN1
     options: dict[str, Any] = {"params": query}
@@ -148,7 +149,7 @@ def test_key_with_a_prefix_learns_nothing_beyond_it(tenants: Tenants, method: st
     for told in (SECRET, tenants.transcript, *([] if "{session_id}" in path else [SHARED])):
         assert told not in answer.text
     assert answer.status_code in (200, 201, 403, 404, 405, 406)
-    lists = path.endswith(("essions", "transcripts", "metrics", "metadata", "mcp"))
+    lists = path.endswith(("essions", "transcripts", "kept", "metrics", "metadata", "mcp"))
     assert answer.status_code >= 400 or lists
 
 

@@ -3,7 +3,10 @@
 
 const EVERY = 1000; // milliseconds between two looks
 const element = (id) => document.getElementById(id);
-const shown = { session: null, cells: 0 };
+const KEPT_EVERY = 10000; // milliseconds between two looks at the kept notebooks, where no session came or went
+const FAILED = { error: "failed", timeout: "timed out", dead: "kernel lost", aborted: "did not run" }; // of a session's last cell
+const shown = { session: null, cells: 0 }; // a live session, or the kept notebook of one that ended (it has a `kept` id)
+const kept = { seen: "", at: -Infinity };
 let key = sessionStorage.getItem("key") || "";
 
 async function ask(path, options = {}) {
@@ -40,32 +43,65 @@ const since = (time) => span((Date.now() - Date.parse(time)) / 1000);
 const until = (time) => span((Date.parse(time) - Date.now()) / 1000);
 const memory = (bytes) => (bytes === null ? "–" : `${Math.round(bytes / 2 ** 20)} MB`);
 
-const nameOf = (session) => JSON.stringify([session.owner, session.id]);
+const size = (bytes) => (bytes < 2 ** 20 ? `${Math.max(1, Math.round(bytes / 2 ** 10))} KB` : `${Math.round(bytes / 2 ** 20)} MB`);
+
+const nameOf = (session) => JSON.stringify([session.owner, session.id, session.kept ?? null]);
 const query = (session) => new URLSearchParams({ owner: session.owner, identifier: session.id });
 
 async function lookAtSessions() {
   const told = await (await ask("page/sessions")).json();
   element("login").hidden = true;
   const count = told.sessions.length;
-  element("summary").textContent =
-    `${count} ${count === 1 ? "session" : "sessions"}, ${told.pool.ready} warm, at most ${told.pool.most}`;
+  const counted = `${count} ${count === 1 ? "session" : "sessions"}, ${told.pool.ready} warm, at most ${told.pool.most}`;
+  tellSummary(told.hindrance ? `${counted} · ${told.hindrance}` : counted, told.hindrance && told.hindrance !== "starting");
   element("none").hidden = count > 0;
-  const rows = told.sessions.map(row);
-  const focused = document.activeElement?.dataset?.name;
-  element("sessions").replaceChildren(...rows);
-  if (focused) rows.flatMap((row) => [...row.querySelectorAll("button")]).find((open) => open.dataset.name === focused)?.focus();
+  fill("sessions", told.sessions.map(row));
   const chosen = told.sessions.find((session) => shown.session && nameOf(session) === nameOf(shown.session));
   if (shown.session) tellState(chosen ? chosen.state : "ended");
+  await lookAtKept(JSON.stringify(told.sessions.map((session) => [session.owner, session.id, session.created_at])));
   return chosen;
 }
 
+function tellSummary(text, bad = false) {
+  element("summary").textContent = text;
+  element("summary").classList.toggle("bad", Boolean(bad));
+}
+
+// Put rows into a table; who was at a row's button stays there.
+function fill(table, rows) {
+  const focused = document.activeElement?.dataset?.name;
+  element(table).replaceChildren(...rows);
+  if (focused) rows.flatMap((row) => [...row.querySelectorAll("button")]).find((open) => open.dataset.name === focused)?.focus();
+}
+
+async function lookAtKept(seen) {
+  if (seen === kept.seen && performance.now() - kept.at < KEPT_EVERY) return;
+  const told = await (await ask("page/kept")).json();
+  Object.assign(kept, { seen, at: performance.now() });
+  element("ended").hidden = told.total === 0;
+  fill("kept", told.kept.map(keptRow));
+  element("more").hidden = told.total === told.kept.length;
+  element("more").textContent = `The newest ${told.kept.length} of ${told.total}; /v1/admin/transcripts lists more.`;
+}
+
+function keptRow(found) {
+  const session = { id: found.session, owner: found.owner, kept: found.id, state: "ended" };
+  const when = make("td", { textContent: `${since(found.updated_at)} ago`, title: found.updated_at });
+  return rowOf(session, make("td", { textContent: found.owner }), when, ...[String(found.cells), size(found.size)].map((text) => make("td", { textContent: text })));
+}
+
 function row(session) {
+  const state = make("td", {}, make("span", { textContent: session.state, className: `state ${session.state}` }));
+  const failed = session.state === "idle" && FAILED[session.last_status];
+  if (failed) state.append(make("span", { className: "mark", textContent: `✗ ${failed}`, title: `Its last cell: ${failed}` }));
+  const texts = [since(session.created_at), until(session.expires_at), memory(session.memory), String(session.cells)];
+  return rowOf(session, make("td", { textContent: session.owner }), state, ...texts.map((text) => make("td", { textContent: text })));
+}
+
+function rowOf(session, ...cells) {
   const open = make("button", { type: "button", textContent: session.id });
   open.dataset.name = nameOf(session);
-  const state = make("span", { textContent: session.state, className: `state ${session.state}` });
-  const texts = [since(session.created_at), until(session.expires_at), memory(session.memory), String(session.cells)];
-  const cells = [make("td", {}, open), make("td", { textContent: session.owner }), make("td", {}, state)];
-  const made = make("tr", {}, ...cells, ...texts.map((text) => make("td", { textContent: text })));
+  const made = make("tr", {}, make("td", {}, open), ...cells);
   made.classList.toggle("chosen", shown.session !== null && nameOf(session) === nameOf(shown.session));
   made.addEventListener("click", () => choose(session));
   return made;
@@ -78,22 +114,39 @@ function choose(session) {
   element("cells").replaceChildren();
   element("notice").textContent = "";
   element("notebook").hidden = false;
+  for (const chosen of document.querySelectorAll("#list tr")) {
+    chosen.classList.toggle("chosen", chosen.querySelector("button")?.dataset.name === nameOf(session));
+  }
   tellState(session.state);
-  look();
+  if (session.kept) lookAtKeptCells(session);
+  else look();
+}
+
+async function lookAtKeptCells(session) {
+  try {
+    await lookAtCells();
+  } catch (failure) {
+    if (session === shown.session) element("notice").textContent = failure.message;
+  }
 }
 
 function tellState(state) {
   element("state").textContent = state;
   element("state").className = `state ${state}`;
+  element("interrupt").hidden = element("stop").hidden = Boolean(shown.session.kept);
   element("interrupt").disabled = state !== "busy";
   element("stop").disabled = state === "ended";
+  element("download").disabled = state === "starting" && shown.cells === 0;
+  const waits = "It is starting: its cells appear here once it runs them.";
+  element("hint").textContent = state === "starting" && shown.cells === 0 ? waits : "";
 }
 
 // The last cell is asked for again each time: what a thread printed late belongs to it.
 async function lookAtCells() {
   const session = shown.session;
   const first = Math.max(0, shown.cells - 1);
-  const told = await (await ask(`page/cells?${query(session)}&first=${first}`)).json();
+  const place = session.kept ? `page/kept/cells?transcript_id=${encodeURIComponent(session.kept)}` : `page/cells?${query(session)}`;
+  const told = await (await ask(`${place}&first=${first}`)).json();
   if (session !== shown.session) return;
   const list = element("cells");
   told.cells.forEach((cell, offset) => {
@@ -154,7 +207,9 @@ async function act(method, path) {
 
 async function download() {
   try {
-    const content = await (await ask(`v1/admin/session/notebook?${query(shown.session)}`)).blob();
+    const { kept: id } = shown.session;
+    const place = id ? `v1/admin/transcripts/${encodeURIComponent(id)}` : `v1/admin/session/notebook?${query(shown.session)}`;
+    const content = await (await ask(place)).blob();
     const link = make("a", { href: URL.createObjectURL(content), download: "session.ipynb" });
     link.click();
     setTimeout(() => URL.revokeObjectURL(link.href), 10000);
@@ -176,11 +231,15 @@ async function lookOnce() {
   } catch (failure) {
     if (failure instanceof Refused) {
       element("login").hidden = false;
-      element("summary").textContent = "";
+      tellSummary("");
+      element("ended").hidden = true;
+      kept.at = -Infinity;
       element("refused").textContent = key ? failure.message : "";
       element("sessions").replaceChildren();
+    } else if (failure.status === undefined) {
+      tellSummary("The server does not answer; asking again…", true);
     } else if (failure.status !== 404) {
-      element("summary").textContent = `The server does not answer: ${failure.message}`;
+      tellSummary(failure.message, true);
     }
   }
 }
