@@ -299,6 +299,11 @@ def test_notebook_of_version_3_is_upgraded(tmp_path: Path) -> None:
         (b'{"cells": [7], "nbformat": 4, "nbformat_minor": 4, "metadata": {}}', "not a valid notebook"),
         (b'{"cells": [{"cell_type": "code"}], "nbformat": 4, "nbformat_minor": 5, "metadata": {}}', "not a valid"),
         (b'{"cells": [], "nbformat": 4, "nbformat_minor": 5}', "'metadata' is a required property"),
+        (b'{"cells": [{"cell_type": "x", "source": "", "metadata": {}}], "nbformat": 4, "metadata": {}}', "type 'x'"),
+        (
+            b'{"cells": [{"cell_type": "raw", "source": 7, "metadata": {}}], "nbformat": 4, "metadata": {}}',
+            "'source' is",
+        ),
         (b'{"worksheets": [7], "nbformat": 3, "nbformat_minor": 0, "metadata": {}}', "not a valid notebook"),
         (b'{"cells": [], "nbformat": 3, "nbformat_minor": "x", "metadata": {}}', "not a valid notebook"),
     ],
@@ -328,6 +333,24 @@ def test_loaded_notebook_with_nan_becomes_strict(tmp_path: Path) -> None:
     (tmp_path / "a.ipynb").write_text(text, encoding="utf-8")
     notebook = written(Transcript.load(tmp_path / "a.ipynb"), tmp_path)
     assert notebook["cells"][1]["outputs"][2]["data"]["application/json"]["a"][1] is None
+
+
+def test_loaded_notebook_of_an_odd_shape_is_mended(tmp_path: Path) -> None:
+    outputs = [{"output_type": "stream", "text": "x"}, {"output_type": "pyout"}, {"output_type": "execute_result"}]
+    cells = [
+        {"cell_type": "heading", "level": 10**12, "source": "Title", "metadata": {}},
+        {"cell_type": "code", "source": "1", "metadata": {"tags": "none"}, "outputs": outputs},
+    ]
+    path = tmp_path / "odd.ipynb"
+    path.write_text(json.dumps({"cells": cells, "metadata": {"kernelspec": 7}, "nbformat": 4, "nbformat_minor": 2}))
+    loaded = Transcript.load(path)
+    assert [cell.source for cell in loaded.cells] == ["###### Title", "1"]
+    shown = written(loaded, tmp_path)["cells"][1]["outputs"]
+    assert [(output["output_type"], output.get("name")) for output in shown] == [
+        ("stream", "stdout"),
+        ("execute_result", None),
+    ]
+    assert written(loaded, tmp_path)["nbformat_minor"] == 2
 
 
 # Percent scripts

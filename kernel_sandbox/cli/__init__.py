@@ -8,7 +8,7 @@
     export       a notebook as a page, Markdown or a script
     image kernelspec sandboxes doctor     the other commands
 
-    source_files prompt     where cells come from
+    source_files prompt     where cells come from; `parameters` sets those of a notebook
     interrupts   Ctrl-C while a cell runs
     cell_view    one cell while it runs; `tables` makes of bundles what can be shown
     model_view   the language model's text as it streams, and whole

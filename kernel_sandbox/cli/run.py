@@ -118,6 +118,7 @@ class Replay:
         cells = self.session.transcript.cells
         self.total = sum(map(is_run, cells))
         self.skipped = sum(cell.is_tagged(SKIPPED) for cell in cells if cell.kind == "code")
+        self.session.transcript.autosave()  # with all cells: whatever ends this process, the notebook is whole
         with Interrupts(self.session.interrupt) as interrupts:
             for position, cell in enumerate(cells):
                 if not is_run(cell):

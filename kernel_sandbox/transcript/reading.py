@@ -85,7 +85,7 @@ def _upgraded(document: dict[str, Any], version: int) -> dict[str, Any]:
     if "metadata" not in document:
         raise ValueError("'metadata' is a required property")
     minor = document.get("nbformat_minor")
-    minor = minor if isinstance(minor, int) else 5
+    minor = minor if type(minor) is int else 5
     upgraded: dict[str, Any] = nbformat.versions[4].to_notebook_json(document, minor=minor)
     _mend(upgraded)
     # Ids came with 4.5; a file that has some is one, whatever it says.
@@ -114,7 +114,8 @@ def _mend(notebook: dict[str, Any]) -> None:
 
 def _mend_cell(cell: dict[str, Any]) -> None:
     if cell.get("cell_type") == "heading":  # of version 3
-        cell |= {"cell_type": "markdown", "source": f"{'#' * int(cell.pop('level', 1))} {cell['source']}"}
+        level = min(max(int(cell.pop("level", 1)), 1), 6)
+        cell |= {"cell_type": "markdown", "source": f"{'#' * level} {cell['source']}"}
     if cell.get("cell_type") not in ("code", "markdown", "raw"):
         raise ValueError(f"a cell has the type {cell.get('cell_type')!r}")
     _require(cell, "source", str)
