@@ -40,6 +40,10 @@ if TYPE_CHECKING:
     from kernel_sandbox.errors import SessionClosed as SessionClosed
     from kernel_sandbox.errors import SessionNotFound as SessionNotFound
     from kernel_sandbox.errors import TranscriptError as TranscriptError
+    from kernel_sandbox.errors import TruncatedTable as TruncatedTable
+    from kernel_sandbox.errors import VariableError as VariableError
+    from kernel_sandbox.errors import VariableNotFound as VariableNotFound
+    from kernel_sandbox.errors import VariableTooLarge as VariableTooLarge
     from kernel_sandbox.exports import export_notebook as export_notebook
     from kernel_sandbox.files import AsyncSandboxFiles as AsyncSandboxFiles
     from kernel_sandbox.files import FileInfo as FileInfo
@@ -69,7 +73,7 @@ _ROOMS = {
         "CellError CellTimeout EngineError EngineUnavailable FileError FileNameRefused HostFileRefused ImageNotFound "
         "KernelDied KernelError KernelNotReady ModelError ModelNotConfigured OutOfMemory PolicyError PoolClosed "
         "PoolFull ProtocolViolation SandboxError SandboxFileNotFound SandboxFull SandboxLost SessionClosed "
-        "SessionNotFound TranscriptError"
+        "SessionNotFound TranscriptError TruncatedTable VariableError VariableNotFound VariableTooLarge"
     ),
     "exports": "export_notebook",
     "files": "AsyncSandboxFiles FileInfo",

@@ -194,6 +194,13 @@ class CellRunner:
             cell.conclude()
 
     @contextlib.asynccontextmanager
+    async def between_cells(self) -> AsyncIterator[None]:
+        """Take a turn for something else that the kernel is to do; inside the block no cell runs."""
+        await asyncio.sleep(0)  # the tasks of cells that were begun before come first
+        async with self._turn:
+            yield
+
+    @contextlib.asynccontextmanager
     async def restarting(self) -> AsyncIterator[None]:
         """End the cell that runs, and all that wait; inside the block none runs."""
         self._restarts += 1

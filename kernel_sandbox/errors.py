@@ -11,6 +11,10 @@
     │   └── KernelDied                it exited: variables are lost, files remain
     │       └── OutOfMemory           it was killed at the memory limit
     ├── ProtocolViolation             the sandbox sent what no honest one sends; it was ended
+    ├── VariableError                 a variable that could not be carried in or out of a kernel
+    │   ├── VariableNotFound (LookupError)  the kernel has none of this name
+    │   └── VariableTooLarge          it has more bytes than the call allows
+    ├── TruncatedTable                of a displayed table only the first rows came with the cell
     ├── CellError                     a cell failed (`Execution.raise_for_error`)
     │   └── CellTimeout               a cell ran past its time
     ├── FileError                     a file operation of `session.files` failed
@@ -98,6 +102,29 @@ class ProtocolViolation(SandboxError):
     """The sandbox sent what no honest one sends, and was ended for it."""
 
     kept = "nothing"
+
+
+class VariableError(SandboxError):
+    """A variable could not be carried in or out of a kernel; the message names it, and the reason."""
+
+
+class VariableNotFound(VariableError, LookupError):
+    """The kernel has no variable of this name."""
+
+
+class VariableTooLarge(VariableError):
+    """The variable has more bytes than the call allows."""
+
+
+class TruncatedTable(SandboxError):
+    """Of a displayed table only the first rows came with the cell's outputs."""
+
+    def __init__(self, message: str, *, rows: int, shown: int) -> None:
+        super().__init__(message)
+        self.rows = rows
+        """How many rows the table has in the kernel."""
+        self.shown = shown
+        """How many came."""
 
 
 class CellError(SandboxError):

@@ -30,6 +30,7 @@ SOURCES = (
     "guest.kernels",
     "guest.kernel",
     "guest.shell",
+    "guest.tables",
     "guest.files",
 )
 

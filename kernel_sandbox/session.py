@@ -19,12 +19,13 @@ from kernel_sandbox.engines.base import new_session_id
 from kernel_sandbox.errors import PolicyError, SandboxError
 from kernel_sandbox.files import AsyncSandboxFiles
 from kernel_sandbox.outputs import Execution
-from kernel_sandbox.policy import Limits, Mount, SandboxSpec
+from kernel_sandbox.policy import Limits, Mount, SandboxSpec, parse_size
 from kernel_sandbox.prompts import Ask, Prompts
 from kernel_sandbox.reactor import on_reactor
 from kernel_sandbox.recorder import Recorder
 from kernel_sandbox.session_kernel import SessionKernel
 from kernel_sandbox.transcript import Transcript
+from kernel_sandbox.variables.transfer import fetch_variable, send_variable
 
 if TYPE_CHECKING:
     from kernel_sandbox.guest_link import Usage
@@ -181,6 +182,25 @@ class AsyncSession:
     async def request(self, kind: str, content: dict[str, Any], timeout: float = 10.0) -> dict[str, Any] | None:
         """Ask the kernel something beside the cells (a completion, say): its reply's content; None where none came."""
         return await self._kernel.connected().ask("shell", kind, content, timeout)
+
+    async def get(self, name: str, *, limit: int | str = "256m") -> Any:
+        """Return a copy of a variable of the kernel, whole and exact: a DataFrame, an array, numbers, lists, dates.
+
+        Nothing is unpickled. A cell that runs is waited for. Raises VariableNotFound, VariableTooLarge beyond `limit`
+        bytes, and VariableError for a value that cannot be carried.
+        """
+        self._kernel.check_open()
+        async with self._runner.between_cells():
+            return await fetch_variable(self, name, parse_size(limit))
+
+    async def put(self, name: str, value: Any, *, limit: int | str = "256m", file: str | None = None) -> None:
+        """Set a variable of the kernel to a copy of a value, as `get` carries it. Raises VariableError.
+
+        `file` keeps a DataFrame under /mnt/data, too: a name that ends in .parquet, or CSV.
+        """
+        self._kernel.check_open()
+        async with self._runner.between_cells():
+            await send_variable(self, name, value, parse_size(limit), file)
 
     async def usage(self) -> Usage:
         """Ask the sandbox what it uses now: memory and data in bytes, and how many processes."""

@@ -138,6 +138,18 @@ class Session:
     def request(self, kind: str, content: dict[str, Any], timeout: float = 10.0) -> dict[str, Any] | None:
         return call_reactor(self._session.request, kind, content, timeout)
 
+    def get(self, name: str, *, limit: int | str = "256m") -> Any:
+        async def get() -> Any:
+            return await self._session.get(name, limit=limit)
+
+        return call_reactor(get)
+
+    def put(self, name: str, value: Any, *, limit: int | str = "256m", file: str | None = None) -> None:
+        async def put() -> None:
+            await self._session.put(name, value, limit=limit, file=file)
+
+        call_reactor(put)
+
     def usage(self) -> Usage:
         return call_reactor(self._session.usage)
 

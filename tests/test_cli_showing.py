@@ -14,6 +14,7 @@ from rich.text import Text
 from kernel_sandbox.cli.console import fold
 from kernel_sandbox.cli.prompt import is_complete
 from kernel_sandbox.cli.tables import fitting_table, read_table
+from kernel_sandbox.outputs.tables import TABLE_TYPE
 
 json_values = st.recursive(
     st.none() | st.booleans() | st.integers() | st.floats(allow_nan=False) | st.text(max_size=5),
@@ -70,9 +71,26 @@ def test_table_of_anything_is_none_or_sound(value: Any) -> None:
 
 def test_table_is_drawn_only_where_it_fits() -> None:
     resource = table({"a long name of a column": "value", "another one": "value"})
-    assert fitting_table(resource, Console(width=60, file=io.StringIO())) is not None
-    assert fitting_table(resource, Console(width=30, file=io.StringIO())) is None
+    assert fitting_table({TABLE_TYPE: resource}, {}, Console(width=60, file=io.StringIO())) is not None
+    assert fitting_table({TABLE_TYPE: resource}, {}, Console(width=30, file=io.StringIO())) is None
     assert read_table(table(*({"x": n} for n in range(100)))) is None
+
+
+def test_table_is_drawn_only_where_all_of_its_rows_came() -> None:
+    data, console = {TABLE_TYPE: table({"x": 1})}, Console(width=60, file=io.StringIO())
+    assert fitting_table(data, {TABLE_TYPE: {"rows": 1}}, console) is not None
+    assert fitting_table(data, {TABLE_TYPE: {"rows": 2, "truncated": True}}, console) is None
+
+
+def test_infinities_are_drawn_as_numbers() -> None:
+    resource = {
+        "schema": {"fields": [{"name": "x", "type": "number"}]},
+        "data": [{"x": "INF"}, {"x": "-INF"}, {"x": 0.5}],
+    }
+    columns = read_table(resource)
+    assert columns is not None
+    assert columns[0].is_number
+    assert columns[0].values == ("inf", "-inf", "0.5")
 
 
 @given(st.text(alphabet="ab c日", max_size=80), st.integers(2, 20))

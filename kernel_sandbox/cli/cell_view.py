@@ -20,13 +20,15 @@ from kernel_sandbox.artifacts import PictureFolder, Saved
 from kernel_sandbox.cli.bottom import Bottom, StatusLine
 from kernel_sandbox.cli.console import INDENT, Screen, fold
 from kernel_sandbox.cli.interrupts import Interrupts
-from kernel_sandbox.cli.tables import TABLE_TYPE, fitting_table
+from kernel_sandbox.cli.tables import fitting_table
 from kernel_sandbox.cli.terminal import LineBuffer, one_line, plain
 from kernel_sandbox.outputs import (
     ClearOutput,
+    DisplayData,
     DisplayUpdate,
     ErrorOutput,
     Event,
+    ExecuteResult,
     Picture,
     StreamOutput,
     bundle_text,
@@ -47,7 +49,7 @@ class CellView:
         self._title = title
         self._buffers = {"stdout": LineBuffer(), "stderr": LineBuffer()}
         self._decoders = {"stdout": AnsiDecoder(), "stderr": AnsiDecoder()}
-        self._updates: dict[str, tuple[Mapping[str, Any], Saved | None]] = {}
+        self._updates: dict[str, tuple[DisplayUpdate, Saved | None]] = {}
         self._status = StatusLine(interrupts)
         self._bottom = Bottom(screen, self)
 
@@ -83,13 +85,13 @@ class CellView:
             self._pictures.restart_cell()
         elif isinstance(event, DisplayUpdate):
             # Progress displays change many times: their last state is printed, the others pass at the bottom.
-            self._updates[event.display_id] = event.data, saved
+            self._updates[event.display_id] = event, saved
         elif isinstance(event, ErrorOutput):
             self._flush()
             self._show_error(event)
         else:
             self._flush()
-            self._show_bundle(event.data, event.display_id, saved)
+            self._show_bundle(event, saved)
         if not self._screen.live:
             self._screen.flush()
 
@@ -108,18 +110,19 @@ class CellView:
 
     def _show_updates(self) -> None:
         updates, self._updates = self._updates, {}
-        for display_id, (data, saved) in updates.items():
-            self._show_bundle(data, display_id, saved)
+        for update, saved in updates.values():
+            self._show_bundle(update, saved)
 
     def _show_error(self, error: ErrorOutput) -> None:
         text = "\n".join(error.traceback) or f"{error.ename}: {error.evalue}"
         self._screen.lines(text.rstrip("\n").split("\n"), "red" if "\x1b" not in text else "")
 
-    def _show_bundle(self, data: Mapping[str, Any], display_id: str | None, saved: Saved | None) -> None:
+    def _show_bundle(self, shown: DisplayData | ExecuteResult | DisplayUpdate, saved: Saved | None) -> None:
+        data = shown.data
         picture = picture_of(data)
-        table = fitting_table(data.get(TABLE_TYPE), self._screen.console) if self._screen.live else None
+        table = fitting_table(data, shown.metadata, self._screen.console) if self._screen.live else None
         if picture is not None:
-            self._show_picture(picture, saved or self._pictures.keep(picture, display_id))
+            self._show_picture(picture, saved or self._pictures.keep(picture, shown.display_id))
         elif table is not None:
             self._screen.console.print(Padding(table, (0, 0, 0, len(INDENT))))
         else:
@@ -141,7 +144,7 @@ class CellView:
         """Draw the bottom: the lines that have not ended, the last update, and the spinner."""
         width = options.max_width - len(INDENT) - 1
         unfinished = [buffer.pending for buffer in self._buffers.values() if buffer.pending]
-        unfinished += [one_line(_text_of(data), width) for data, _ in list(self._updates.values())[-1:]]
+        unfinished += [one_line(_text_of(update.data), width) for update, _ in list(self._updates.values())[-1:]]
         for line in unfinished:
             yield Text(INDENT) + next(fold(Text(plain(line[:1000]).expandtabs(8)), width))
         yield from self._status.render(console, self._title, width)

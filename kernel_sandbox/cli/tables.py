@@ -16,8 +16,8 @@ from rich.text import Text
 
 from kernel_sandbox.cli.console import INDENT
 from kernel_sandbox.cli.terminal import plain
+from kernel_sandbox.outputs.tables import TABLE_TYPE, total_rows
 
-TABLE_TYPE = "application/vnd.dataresource+json"
 MISSING = "NaN"
 MAX_ROWS = 25
 """Longer tables are shown as their text, in which pandas leaves the middle out."""
@@ -52,14 +52,22 @@ def read_table(resource: Any) -> list[Column] | None:
         return None
     key = schema.get("primaryKey")
     index = {str(name) for name in key} if isinstance(key, list) else set()
-    columns = [_column(name, [row[name] for row in rows], name in index) for name in names]
+    values = [[_read(row[name], field) for row in rows] for name, field in zip(names, fields, strict=True)]
+    columns = [_column(name, values[place], name in index) for place, name in enumerate(names)]
     return columns if all(len(value) <= MAX_WIDTH for column in columns for value in column.values) else None
+
+
+def _read(value: Any, field: Mapping[str, Any]) -> Any:
+    """Read Table Schema's words for the infinities."""
+    return float(value) if field.get("type") == "number" and value in ("INF", "-INF") else value
 
 
 def _column(name: str, values: Sequence[Any], is_index: bool) -> Column:
     present = [value for value in values if value is not None]
     # An integer may be larger than any float.
-    is_number = bool(present) and all(type(value) in (int, float) and abs(value) < 1e300 for value in present)
+    is_number = bool(present) and all(
+        type(value) is float or (type(value) is int and abs(value) < 1e300) for value in present
+    )
     if is_number and any(isinstance(value, float) for value in present):
         texts = _decimals(values)
     else:
@@ -72,7 +80,7 @@ def _text(value: Any) -> str:
     if value is None:
         return MISSING
     # Dates come with a time of day, which for a column of days says nothing.
-    text = str(value).removesuffix("T00:00:00.000")
+    text = str(value).removesuffix(".000").removesuffix("T00:00:00")
     return plain(text).replace("\n", "\\n").replace("\t", " ")
 
 
@@ -85,10 +93,10 @@ def _decimals(values: Sequence[Any]) -> list[str]:
     return [MISSING if value is None else f"{value:.{digits}f}" for value in values]
 
 
-def fitting_table(resource: Any, console: Console) -> Table | None:
-    """Make a table of a table resource, if it is one and the console is wide enough for all of it."""
-    columns = read_table(resource)
-    if columns is None:
+def fitting_table(data: Mapping[str, Any], metadata: Mapping[str, Any], console: Console) -> Table | None:
+    """Make a table of a bundle's table resource, if all of its rows came and the console is wide enough for it."""
+    columns = read_table(data.get(TABLE_TYPE))
+    if columns is None or total_rows(metadata, len(columns[0].values)) > len(columns[0].values):
         return None
     table = Table(box=SIMPLE_HEAD, show_edge=False, pad_edge=False, header_style="bold", border_style="dim")
     for column in columns:

@@ -16,6 +16,7 @@ import threading
 from typing import Any
 
 from kernel_sandbox.guest import shell
+from kernel_sandbox.guest.tables import send_tables
 
 PR_SET_DUMPABLE = 4
 AHEAD_AFTER = 0.03
@@ -32,9 +33,6 @@ PATIENCE = 5.0
 OUR_FINDERS = ("SourceFinder", "ArchiveFinder")
 """In a kernel the user's own files come before the image's modules, as everywhere."""
 LONE_SURROGATE = re.compile("[\ud800-\udfff]")
-DATA_RESOURCE = "application/vnd.dataresource+json"
-TABLE_CELLS = 20_000
-"""Rows times columns that travel as data, whatever `table_rows` says."""
 
 
 def run(request: dict[str, Any]) -> int:
@@ -174,7 +172,7 @@ def _behave_as_a_session(app: Any, table_rows: int) -> None:
     _refuse_exit(app.shell)
     _explain_input(app.kernel)
     _forget_outputs(app.shell)
-    _send_tables(app.shell, table_rows)
+    send_tables(app.shell, table_rows)
 
 
 def _refuse_exit(shell: Any) -> None:
@@ -214,36 +212,6 @@ def _forget_outputs(shell: Any) -> None:
             return []
 
     shell.history_manager.outputs = Forgotten()
-
-
-def _send_tables(shell: Any, rows: int) -> None:
-    """Send DataFrames as table-schema JSON too, row-capped, so that the host gets data and not only HTML.
-
-    The schema is pandas' own (`DataFrame.to_json(orient="table")`, the Frictionless Table Schema).
-    """
-    from IPython.core.formatters import BaseFormatter
-    from traitlets import ObjectName, Unicode
-
-    class TableFormatter(BaseFormatter):
-        format_type = Unicode(DATA_RESOURCE)
-        print_method = ObjectName("_repr_data_resource_")
-        _return_type = (dict,)
-
-    def table(frame: Any) -> Any:
-        import json
-
-        count = max(1, min(rows, TABLE_CELLS // max(1, len(frame.columns))))
-        try:
-            data = json.loads(frame.head(count).to_json(orient="table", double_precision=15))
-        except (ValueError, TypeError, OverflowError, NotImplementedError, AttributeError, KeyError):
-            return None  # pandas has no such form for it (repeated column names, for one); HTML and text remain
-        data["schema"].pop("pandas_version", None)
-        return data, {"rows": len(frame), "truncated": len(frame) > count}
-
-    formatter: Any = TableFormatter(parent=shell.display_formatter)
-    for module in ("pandas", "pandas.core.frame"):  # pandas 3 and earlier
-        formatter.for_type_by_name(module, "DataFrame", table)
-    shell.display_formatter.formatters[DATA_RESOURCE] = formatter
 
 
 def _mend_texts(session: Any) -> None:

@@ -2,16 +2,15 @@
 
 IPython loads it; nothing else does. The magics run in the notebook's kernel, so whatever they show there is shown with
 the user's authority: all that comes from a sandbox passes `bundles` or `kernel_sandbox.markdown` first, and all values
-pass `values`.
+pass `kernel_sandbox.variables`.
 
     extension     the only module that imports IPython: the magics, their settings, tab completion
     options       the command lines of the magics and their help        completion   what may come next on them
     sessions      the sessions by their names                           commands     %sandbox COMMAND
     running       a cell: its events to the front end, its end          failures     a line, or the sandbox's traceback
     interrupts    the notebook's stop button                            front        where things are shown
-    values        values as bytes; runs at BOTH ends                    transfer     values in and out of a session
+    carrying      variables in and out of a session                     ansi         text without a terminal's commands
     bundles       which kinds are shown, and as what                    tables       DataFrames as HTML of our own
-    ansi          text without a terminal's commands                    inside       runs in the sandbox's kernel
     asking        %ask: an agent on a session, step by step             steps        the steps on the page
     agent_view    a cell of the agent as HTML and as text
 """

@@ -36,13 +36,13 @@ from kernel_sandbox.agents.recipient import DEFAULT_MODEL, OFFLINE, has_access, 
 from kernel_sandbox.agents.safety import SafetyCheck, Verdict, model_check, rules_check
 from kernel_sandbox.errors import SandboxError
 from kernel_sandbox.magic.agent_view import CellBlock, sources_of
+from kernel_sandbox.magic.carrying import send
 from kernel_sandbox.magic.commands import one_line
 from kernel_sandbox.magic.failures import failure
 from kernel_sandbox.magic.front import Front
 from kernel_sandbox.magic.interrupts import StopButton
 from kernel_sandbox.magic.sessions import Slot
 from kernel_sandbox.magic.steps import Steps
-from kernel_sandbox.magic.transfer import send_variable
 from kernel_sandbox.markdown import harmless_markdown
 from kernel_sandbox.policy import DATA_DIRECTORY
 from kernel_sandbox.reactor import call_reactor, portal
@@ -131,7 +131,7 @@ class Asking:
         """Have a question answered, and return the cells that it took, as one source.
 
         The stop button interrupts the cell that runs; where none runs, and pressed twice, it gives the question up.
-        Raises SandboxError (ModelError, ModelNotConfigured, TransferError among them) and MagicFailed.
+        Raises SandboxError (ModelError, ModelNotConfigured, VariableError among them) and MagicFailed.
         """
         self._say_recipient()
         self._set_checks()
@@ -186,10 +186,10 @@ class Asking:
         """Send a variable; a DataFrame gets a file too, which is described as the user's files are."""
         session = self._slot.session
         if type(value).__name__ != "DataFrame":
-            send_variable(session, name, value, self._limit)
+            send(session, name, value, self._limit)
             return f"The user's variable {name} ({type(value).__name__}) is in the kernel under that name."
         file = f"{name}.parquet" if session.spec.image == "datascience" else f"{name}.csv"
-        send_variable(session, name, value, self._limit, file)
+        send(session, name, value, self._limit, file)
         preview = session.execute(preview_cell(file), metadata=PREVIEW_METADATA)
         return (
             f"The user's DataFrame {name} is in the kernel as {name}, and in the file {DATA_DIRECTORY}/{file}.\n"

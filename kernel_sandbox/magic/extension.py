@@ -17,6 +17,7 @@ from IPython.core.magic import Magics, line_cell_magic, magics_class, no_var_exp
 from traitlets import Enum, Float, Unicode
 
 from kernel_sandbox.errors import SandboxError
+from kernel_sandbox.magic import carrying
 from kernel_sandbox.magic.bundles import Display
 from kernel_sandbox.magic.commands import Commands, wanted_of
 from kernel_sandbox.magic.completion import complete_cell, complete_line
@@ -25,7 +26,6 @@ from kernel_sandbox.magic.front import Front
 from kernel_sandbox.magic.options import BadOptions, HelpAsked, cell_parser, flat, line_parser, parse, parse_ask
 from kernel_sandbox.magic.running import run_cell
 from kernel_sandbox.magic.sessions import DEFAULT, Sessions, Slot
-from kernel_sandbox.magic.transfer import fetch_variable, keep_note, send_variable
 from kernel_sandbox.policy import parse_size
 
 Magic = Callable[..., None]
@@ -108,11 +108,11 @@ class KernelSandboxMagics(Magics):
         values = {name: self._own(name) for name in flat(options.inputs)}
         slot = self._open(options)
         for name, value in values.items():
-            send_variable(slot.session, name, value, limit)
-            keep_note(slot.session, name, value)
+            carrying.send(slot.session, name, value, limit)
+            carrying.keep_note(slot.session, name, value)
         seconds = self.timeout if options.timeout is None else options.timeout
         run_cell(self.front, slot.session, cell.rstrip("\n"), seconds or None, cast(Display, self.html))
-        fetched = {name: fetch_variable(slot.session, name, limit) for name in flat(options.outputs)}
+        fetched = {name: carrying.fetch(slot.session, name, limit) for name in flat(options.outputs)}
         self.shell.push(fetched)
 
     @no_var_expand

@@ -14,7 +14,7 @@ from kernel_sandbox.mcp.answers import Answer, Part, PicturePart, TextPart, quot
 from kernel_sandbox.mcp.contract import Ran
 from kernel_sandbox.outputs import DisplayData, ErrorOutput, ExecuteResult, Execution, Output, Picture, StreamOutput
 from kernel_sandbox.outputs import picture_of as find_picture
-from kernel_sandbox.outputs.tables import TABLE_TYPE
+from kernel_sandbox.outputs.tables import TABLE_TYPE, total_rows
 
 MAX_PICTURES = 6
 MAX_PICTURE = 2 * 1024 * 1024
@@ -170,7 +170,7 @@ def _table_data(output: DisplayData | ExecuteResult, room: int) -> tuple[list[di
         if room <= 0:
             break
         rows.append(values)
-    total = _total_rows(output, len(data))
+    total = total_rows(output.metadata, len(data))
     told = {
         "columns": [visible(name)[:MAX_VALUE] for name in shown],
         "rows": rows,
@@ -179,13 +179,6 @@ def _table_data(output: DisplayData | ExecuteResult, room: int) -> tuple[list[di
         "truncated": len(rows) < total or len(shown) < len(names),
     }
     return [told], room
-
-
-def _total_rows(output: DisplayData | ExecuteResult, displayed: int) -> int:
-    """How many rows the table had inside, where it says so believably."""
-    about = output.metadata.get(TABLE_TYPE)
-    rows = about.get("rows") if isinstance(about, Mapping) else None
-    return rows if type(rows) is int and displayed <= rows < 10**15 else displayed
 
 
 def _value(value: Any) -> Any:

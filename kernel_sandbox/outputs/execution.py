@@ -13,10 +13,10 @@ from dataclasses import dataclass, field
 from datetime import datetime
 from typing import TYPE_CHECKING, Any, Literal, Self
 
-from kernel_sandbox.errors import CellError, CellTimeout, Kept, SandboxError
+from kernel_sandbox.errors import CellError, CellTimeout, Kept, SandboxError, TruncatedTable
 from kernel_sandbox.outputs.content import bundle_text, remove_ansi
 from kernel_sandbox.outputs.fate import Ran, fate
-from kernel_sandbox.outputs.tables import TABLE_TYPE, table_to_dataframe
+from kernel_sandbox.outputs.tables import TABLE_TYPE, table_to_dataframe, total_rows
 from kernel_sandbox.outputs.values import DisplayData, ErrorOutput, ExecuteResult, Output, StreamOutput
 
 if TYPE_CHECKING:
@@ -112,12 +112,12 @@ class Execution:
 
     @property
     def dataframes(self) -> tuple[pandas.DataFrame, ...]:
-        """The tables, rebuilt from table-schema JSON (never from pickles); what does not parse is left out.
+        """The tables that the cell showed, rebuilt from table-schema JSON (never from pickles), exactly as they were.
 
-        At most Limits.table_rows rows of each came out of the sandbox.
+        One that cannot be said exactly in JSON is left out: `session.get` brings it. Raises TruncatedTable where rows
+        are missing: at most Limits.table_rows of each come with the outputs.
         """
-        tables = (output.data.get(TABLE_TYPE) for output in self._displays())
-        found = (table_to_dataframe(table) for table in tables if table is not None)
+        found = (_dataframe(output) for output in self._displays() if TABLE_TYPE in output.data)
         return tuple(frame for frame in found if frame is not None)
 
     def _displays(self) -> Iterator[DisplayData | ExecuteResult]:
@@ -176,6 +176,18 @@ def _error_text(error: ErrorOutput) -> str:
     if not error.traceback:
         return f"{error.ename}: {error.evalue}"
     return remove_ansi("\n".join(error.traceback))
+
+
+def _dataframe(output: DisplayData | ExecuteResult) -> pandas.DataFrame | None:
+    frame = table_to_dataframe(output.data[TABLE_TYPE])
+    if frame is not None and (rows := total_rows(output.metadata, len(frame))) > len(frame):
+        raise TruncatedTable(
+            f"The table has {rows:,} rows, and the first {len(frame):,} came with the cell's outputs. Assign it to a "
+            'variable and call session.get("its name"), which brings all of it.',
+            rows=rows,
+            shown=len(frame),
+        )
+    return frame
 
 
 def _image(data: Mapping[str, Any]) -> tuple[str, bytes] | None:

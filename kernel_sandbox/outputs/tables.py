@@ -7,6 +7,7 @@ columns are made one by one from types on a list.
 
 from __future__ import annotations
 
+import math
 import re
 from collections.abc import Callable, Mapping
 from datetime import UTC, timedelta, timezone, tzinfo
@@ -19,6 +20,17 @@ if TYPE_CHECKING:
 TABLE_TYPE = "application/vnd.dataresource+json"
 """The MIME type under which pandas displays them (pandas option display.html.table_schema)."""
 
+_INFINITE = {"INF": math.inf, "-INF": -math.inf}
+"""Table Schema's words for them: JSON has none."""
+_DTYPES = {
+    "integer": {f"{sign}int{bits}" for sign in ("", "u") for bits in (8, 16, 32, 64)},
+    "number": {"float16", "float32", "float64"},
+    "boolean": {"bool"},
+    "datetime": {f"datetime64[{unit}]" for unit in ("s", "ms", "us", "ns")},
+    "duration": {f"timedelta64[{unit}]" for unit in ("s", "ms", "us", "ns")},
+    "any": {"object", "str", "string", "int64", "bool"},
+}
+"""NumPy's own, which the guest names beside the type (guest/tables.py)."""
 _NULLABLE = {
     "integer": {f"{sign}Int{bits}" for sign in ("", "U") for bits in (8, 16, 32, 64)},
     "number": {"Float32", "Float64"},
@@ -28,8 +40,18 @@ _NULLABLE = {
 _ZONE = re.compile(r"[A-Za-z][A-Za-z0-9_+-]*(?:/[A-Za-z0-9_+-]+){0,3}")
 _OFFSET = re.compile(r"UTC([+-])(\d\d):(\d\d)")
 _Field = Mapping[str, Any]
+_Rows = list[Mapping[str, Any]]
+_Table = tuple[list[_Field], _Rows, tuple[int, ...], str | int | None]
+"""The fields, the rows, the places of the index fields, and the name of the columns."""
 # What pandas raises for values that do not have the type that the schema says.
 _REFUSALS = (ValueError, TypeError, OverflowError, ArithmeticError, KeyError)
+
+
+def total_rows(metadata: Mapping[str, Any], came: int) -> int:
+    """Return how many rows a displayed table has in the kernel, where its metadata says so believably; else `came`."""
+    about = metadata.get(TABLE_TYPE)
+    rows = about.get("rows") if isinstance(about, Mapping) else None
+    return rows if type(rows) is int and came <= rows < 10**15 else came
 
 
 def table_to_dataframe(resource: Any) -> pandas.DataFrame | None:
@@ -45,7 +67,7 @@ def table_to_dataframe(resource: Any) -> pandas.DataFrame | None:
         return None
 
 
-def _build(fields: list[_Field], rows: list[Mapping[str, Any]], key: tuple[int, ...]) -> pandas.DataFrame:
+def _build(fields: list[_Field], rows: _Rows, key: tuple[int, ...], name: str | int | None) -> pandas.DataFrame:
     import pandas
 
     columns = {n: _column([row[str(field["name"])] for row in rows], field) for n, field in enumerate(fields)}
@@ -53,12 +75,12 @@ def _build(fields: list[_Field], rows: list[Mapping[str, Any]], key: tuple[int, 
     if key:
         frame = frame.set_index(list(key))
         frame.index.names = [_index_name(fields[n]["name"], len(key)) for n in key]
-    frame.columns = pandas.Index([field["name"] for n, field in enumerate(fields) if n not in key])
+    frame.columns = pandas.Index([field["name"] for n, field in enumerate(fields) if n not in key], name=name)
     return frame
 
 
-def _read_table(resource: Any) -> tuple[list[_Field], list[Mapping[str, Any]], tuple[int, ...]] | None:
-    """Find the fields, the rows and the positions of the index fields; None where anything is amiss."""
+def _read_table(resource: Any) -> _Table | None:
+    """Read a resource; None where anything is amiss."""
     schema = resource.get("schema") if isinstance(resource, Mapping) else None
     if not isinstance(schema, Mapping):
         return None
@@ -73,7 +95,8 @@ def _read_table(resource: Any) -> tuple[list[_Field], list[Mapping[str, Any]], t
     if len(wanted) < len(names) or not all(isinstance(row, Mapping) and wanted <= row.keys() for row in rows):
         return None
     key = _index_positions(schema, [field["name"] for field in fields])
-    return None if key is None else (fields, rows, key)
+    about = schema.get("columnsName")
+    return None if key is None else (fields, rows, key, about if isinstance(about, str | int) else None)
 
 
 def _index_positions(schema: Mapping[str, Any], names: list[Any]) -> tuple[int, ...] | None:
@@ -117,10 +140,18 @@ def _column(values: list[Any], field: _Field) -> pandas.Series[Any]:
     return pandas.Series(values, dtype=object) if made is None else made
 
 
+def _dtype(field: _Field) -> Any:
+    """The dtype that a field names beside its type, where there is such a one."""
+    named = field.get("dtype")
+    return named if isinstance(named, str) and named in _DTYPES[field["type"]] else None
+
+
 def _numbers(values: list[Any], field: _Field) -> pandas.Series[Any] | None:
     import pandas
 
     kind, named = field["type"], field.get("extDtype")
+    if kind == "number":
+        values = [_INFINITE.get(value, value) if isinstance(value, str) else value for value in values]
     accepted = {"integer": int, "number": int | float, "boolean": bool}[kind]
     present = [value for value in values if value is not None]
     if not all(isinstance(value, accepted) and isinstance(value, bool) == (kind == "boolean") for value in present):
@@ -128,12 +159,12 @@ def _numbers(values: list[Any], field: _Field) -> pandas.Series[Any] | None:
     if isinstance(named, str) and named in _NULLABLE[kind]:
         return pandas.Series(values, dtype=named)
     if kind == "number":
-        return pandas.Series(values, dtype="float64")
+        return pandas.Series(values, dtype="float64").astype(_dtype(field) or "float64")
     if len(present) < len(values):
         return pandas.Series(values, dtype="Int64" if kind == "integer" else "boolean")
     if kind == "boolean":
         return pandas.Series(values, dtype="bool")
-    return pandas.Series(values, dtype="uint64" if max(values, default=0) >= 2**63 else "int64")
+    return pandas.Series(values, dtype=_dtype(field) or ("uint64" if max(values, default=0) >= 2**63 else "int64"))
 
 
 def _texts(values: list[Any], field: _Field) -> pandas.Series[Any] | None:
@@ -144,6 +175,9 @@ def _texts(values: list[Any], field: _Field) -> pandas.Series[Any] | None:
     named = field.get("extDtype")
     if isinstance(named, str) and named in _NULLABLE["string"]:
         return pandas.Series(values, dtype=named)
+    if named == "object":
+        missing = math.nan if field.get("missing") == "NaN" else None
+        return pandas.Series([missing if value is None else value for value in values], dtype=object)
     # pandas 3 infers its str, pandas 2 object; of nothing but None neither can infer anything.
     return pandas.Series([*values, ""]).iloc[:-1]
 
@@ -153,9 +187,12 @@ def _times(values: list[Any], field: _Field) -> pandas.Series[Any] | None:
 
     if not all(value is None or isinstance(value, str) for value in values):
         return None
-    zone = _zone(field.get("tz"))
+    zone, dtype = _zone(field.get("tz")), _dtype(field)
     times = pandas.to_datetime(pandas.Series(values, dtype=object), format="ISO8601", utc=zone is not None)
-    return times if zone is None else times.dt.tz_convert(zone)
+    if zone is None:
+        return times if dtype is None else times.astype(dtype)
+    times = times.dt.tz_convert(zone)
+    return times if dtype is None else times.dt.as_unit(dtype[len("datetime64[") : -1])
 
 
 def _zone(name: Any) -> tzinfo | None:
@@ -179,7 +216,9 @@ def _durations(values: list[Any], field: _Field) -> pandas.Series[Any] | None:
 
     if not all(value is None or isinstance(value, str) for value in values):
         return None
-    return pandas.to_timedelta(pandas.Series(values, dtype=object))
+    times = pandas.to_timedelta(pandas.Series(values, dtype=object))
+    dtype = _dtype(field)
+    return times if dtype is None else times.astype(dtype)
 
 
 def _categories(values: list[Any], field: _Field) -> pandas.Series[Any] | None:
@@ -191,7 +230,8 @@ def _categories(values: list[Any], field: _Field) -> pandas.Series[Any] | None:
         return None
     if not set(values) <= {None, *known}:
         return None
-    return pandas.Series(pandas.Categorical(values, categories=known, ordered=field.get("ordered") is True))
+    index = pandas.Index(known, dtype=_dtype(field))
+    return pandas.Series(pandas.Categorical(values, categories=index, ordered=field.get("ordered") is True))
 
 
 _MAKERS: dict[str, Callable[[list[Any], _Field], pandas.Series[Any] | None]] = {

@@ -12,7 +12,7 @@ from datetime import datetime
 from typing import Any
 
 from kernel_sandbox.outputs import clip_text, picture_of, remove_ansi
-from kernel_sandbox.outputs.tables import TABLE_TYPE, table_to_dataframe
+from kernel_sandbox.outputs.tables import TABLE_TYPE, table_to_dataframe, total_rows
 
 MAX_SOURCE = 20_000
 MAX_TEXT = 20_000
@@ -67,9 +67,7 @@ def _table(data: Mapping[str, Any], metadata: Mapping[str, Any]) -> dict[str, An
     frame = table_to_dataframe(data.get(TABLE_TYPE))
     if frame is None:
         return None
-    about = metadata.get(TABLE_TYPE)
-    rows = about.get("rows") if isinstance(about, Mapping) else None
-    rows = rows if isinstance(rows, int) and len(frame) <= rows < 10**15 else len(frame)
+    rows = total_rows(metadata, len(frame))
     head = frame.iloc[:MAX_ROWS, :MAX_COLUMNS]
     values = [[clip_text(str(value), MAX_VALUE) for value in row] for row in head.itertuples(index=True)]
     names = [" ".join(str(name) for name in head.index.names if name is not None), *map(str, head.columns)]

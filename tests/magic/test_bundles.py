@@ -113,3 +113,14 @@ def test_terminal_text_keeps_colours_only() -> None:
 def test_colour_cut_in_two_stays_one() -> None:
     cleaner = StreamCleaner()
     assert cleaner.feed("a\x1b[3") + cleaner.feed("1mb\x1b") + cleaner.feed("[0m") == "a\x1b[31mb\x1b[0m"
+
+
+def test_table_of_which_rows_are_missing_says_so() -> None:
+    kind = "application/vnd.dataresource+json"
+    fields = [{"name": "index", "type": "integer"}, {"name": "x", "type": "integer"}]
+    rows = [{"index": n, "x": n} for n in range(5)]
+    bundle = {kind: {"schema": {"fields": fields, "primaryKey": ["index"]}, "data": rows}, "text/plain": "t"}
+    shown, _ = safe_bundle(bundle, {kind: {"rows": 30, "truncated": True}}, "isolated")
+    assert "5 of 30 rows" in shown["text/html"]
+    whole, _ = safe_bundle(bundle, {kind: {"rows": 5, "truncated": False}}, "isolated")
+    assert " of " not in whole["text/html"]

@@ -10,7 +10,7 @@ import pandas as pd
 import pytest
 
 from kernel_sandbox import Session
-from kernel_sandbox.magic.transfer import TransferError, fetch_variable, send_variable
+from kernel_sandbox.errors import VariableError, VariableNotFound, VariableTooLarge
 
 from ..conftest import missing
 from .host import Host
@@ -57,9 +57,9 @@ def test_million_rows_go_in_and_come_back_equal_in_time(sandbox: Session) -> Non
     taken = []
     for _ in range(3):  # processors that others use as well: the best of three
         started = time.perf_counter()
-        send_variable(sandbox, "frame", frame, LIMIT)
+        sandbox.put("frame", frame, limit=LIMIT)
         sent = time.perf_counter()
-        back = fetch_variable(sandbox, "frame", LIMIT)
+        back = sandbox.get("frame", limit=LIMIT)
         taken.append((sent - started, time.perf_counter() - sent))
         if max(taken[-1]) < SECONDS:
             break
@@ -73,24 +73,24 @@ def test_million_rows_go_in_and_come_back_equal_in_time(sandbox: Session) -> Non
 def test_transfer_leaves_nothing_behind(sandbox: Session) -> None:
     cells = sandbox.transcript.sources
     before = sandbox.execute("len(dir())").text
-    send_variable(sandbox, "n", 1, LIMIT)
-    assert fetch_variable(sandbox, "n", LIMIT) == 1
+    sandbox.put("n", 1, limit=LIMIT)
+    assert sandbox.get("n", limit=LIMIT) == 1
     assert sandbox.files.list() == ()
     assert sandbox.execute("del n; len(dir())").text in (before, str(int(before) + 2))
     assert len(sandbox.transcript.sources) == len(cells) + 2
 
 
 def test_refusals_name_the_variable_and_the_column(sandbox: Session) -> None:
-    with pytest.raises(TransferError, match="'f' was not sent: column 'when': date objects"):
-        send_variable(sandbox, "f", pd.DataFrame({"when": [pd.Timestamp("2024-01-01").date()]}), LIMIT)
-    sandbox.execute("import pandas as pd; f = pd.DataFrame({'ok': [1], 'sets': [{1}]})")
-    with pytest.raises(TransferError, match="'f' was not fetched: column 'sets': set objects"):
-        fetch_variable(sandbox, "f", LIMIT)
-    with pytest.raises(TransferError, match="'nothing' was not fetched: the sandbox has no variable of this name"):
-        fetch_variable(sandbox, "nothing", LIMIT)
+    with pytest.raises(VariableError, match="'f' was not sent: column 'what': object objects"):
+        sandbox.put("f", pd.DataFrame({"what": [object()]}), limit=LIMIT)
+    sandbox.execute("import pandas as pd; f = pd.DataFrame({'ok': [1], 'types': [int]})")
+    with pytest.raises(VariableError, match="'f' was not fetched: column 'types': type objects"):
+        sandbox.get("f", limit=LIMIT)
+    with pytest.raises(VariableNotFound, match="'nothing' was not fetched: the kernel has no variable of this name"):
+        sandbox.get("nothing", limit=LIMIT)
     sandbox.execute("import numpy; big = numpy.zeros(10_000)")
-    with pytest.raises(TransferError, match="'big' was not fetched: it is larger than 1,000 bytes"):
-        fetch_variable(sandbox, "big", 1000)
+    with pytest.raises(VariableTooLarge, match="'big' was not fetched: it is larger than 1,000 bytes"):
+        sandbox.get("big", limit=1000)
 
 
 def test_kernel_that_dies_meanwhile_ends_the_transfer() -> None:
@@ -101,16 +101,16 @@ def test_kernel_that_dies_meanwhile_ends_the_transfer() -> None:
         )
         started = time.perf_counter()
         with pytest.raises(Exception, match=r"status 9|was not fetched"):
-            fetch_variable(session, "d", LIMIT)
+            session.get("d", limit=LIMIT)
         assert time.perf_counter() - started < 20
 
 
 def test_image_without_pandas_says_so() -> None:
     with Session(engine="bubblewrap", image="python") as session:
-        send_variable(session, "plain", {"a": [1, None]}, LIMIT)
+        session.put("plain", {"a": [1, None]}, limit=LIMIT)
         assert session.execute("plain").text == "{'a': [1, None]}"
-        with pytest.raises(TransferError, match="No module named 'pandas'"):
-            send_variable(session, "frame", pd.DataFrame({"a": [1]}), LIMIT)
+        with pytest.raises(VariableError, match="No module named 'pandas'"):
+            session.put("frame", pd.DataFrame({"a": [1]}), limit=LIMIT)
 
 
 def test_variables_go_in_and_out_of_a_cell(host: Host) -> None:

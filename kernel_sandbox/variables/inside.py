@@ -17,7 +17,7 @@ class Answer(str):
 
 
 def serve(request: dict[str, Any], namespace: dict[str, Any], values: dict[str, Any]) -> Answer:
-    """Read the file `path` into the variable `name`, or write the variable to the file. `values` is values.py's."""
+    """Read the file `path` into the variable `name`, or write the variable to the file. `values` is packing.py's."""
     name, path = request["name"], request["path"]
     try:
         if request["do"] == "take":
@@ -25,11 +25,13 @@ def serve(request: dict[str, Any], namespace: dict[str, Any], values: dict[str, 
                 namespace[name] = values["unpack"](file.read())
             _keep_as_file(namespace[name], request.get("file"))
         elif name not in namespace:
-            return Answer(json.dumps({"refused": "the sandbox has no variable of this name"}))
+            return Answer(json.dumps({"refused": "the kernel has no variable of this name", "why": "absent"}))
         else:
             packed = values["pack"](namespace[name], request["limit"])
             with open(path, "wb") as file:
                 file.write(packed)
+    except values["TooLarge"] as exc:
+        return Answer(json.dumps({"refused": str(exc), "why": "large"}))
     except values["Refused"] as exc:
         return Answer(json.dumps({"refused": str(exc)}))
     except (ImportError, OSError, MemoryError) as exc:

@@ -1,37 +1,43 @@
-"""Values as bytes and back: JSON for plain values, NumPy's npy for arrays and for the columns of DataFrames.
+"""Values as bytes and back: NumPy's npy for arrays and for the columns of DataFrames, JSON for what is plain (`plain`).
 
 Runs at BOTH ends: the host imports it, and `transfer` reads it as text for the sandbox's kernel, so it imports nothing
-of this package. What `unpack` reads is hostile: nothing is unpickled or evaluated, dtypes are on a list, and no size is
-believed before the bytes are there. Not Arrow: pyarrow need not be on the host, its readers have run code for hostile
-files (CVE-2023-47248), and a column as npy keeps every dtype listed here exactly, at the speed of memory.
+of this package there. What `unpack` reads is hostile: nothing is unpickled or evaluated, dtypes are on a list, and no
+size is believed before the bytes are there. Not Arrow: pyarrow need not be on the host, its readers have run code for
+hostile files (CVE-2023-47248), and a column as npy keeps every dtype listed here exactly, at the speed of memory.
 
-    b"KSV1", four bytes with the length of the head (little-endian), the head as JSON, then the parts
+    b"KSV2", four bytes with the length of the head (little-endian), the head as JSON, then the parts
 
 The head is {"value": node, "parts": [bytes of each part]}. A node says its `kind`; arrays stand in parts.
 """
 
 from __future__ import annotations
 
-import datetime
 import io
 import json
 import re
 import struct
 from typing import Any
 
-MAGIC = b"KSV1"
+if __name__ != "packing":  # in the sandbox plain's names are here already (`transfer`)
+    from kernel_sandbox.variables.plain import (
+        FREQUENCY,
+        NUMPY_KINDS,
+        Refused,
+        TooLarge,
+        decode,
+        encode,
+        hashable,
+        read_frequency,
+        read_zone,
+        zone_name,
+    )
+
+MAGIC = b"KSV2"
 MAX_HEAD = 16 * 1024 * 1024
 """Bytes of JSON: objects in memory take up to twenty times as much."""
-MAX_DEPTH = 64
-_KINDS = "biufcmMSU"
-"""NumPy's kinds of dtype that are nothing but their bytes."""
+MAX_NODES = 64
+"""Tables and arrays in one another or side by side in a list or dict."""
 _NULLABLE = re.compile(r"U?Int(?:8|16|32|64)|Float(?:32|64)|boolean")
-_ZONE = re.compile(r"[A-Za-z][A-Za-z0-9_+-]*(?:/[A-Za-z0-9_+-]+){0,3}")
-_OFFSET = re.compile(r"UTC([+-])(\d\d):(\d\d)")
-
-
-class Refused(ValueError):
-    """A value that cannot be carried, or bytes that are none; the message is one line."""
 
 
 def pack(value: Any, limit: int) -> bytes:
@@ -41,7 +47,7 @@ def pack(value: Any, limit: int) -> bytes:
     sizes = [len(part) for part in packer.parts]
     head = json.dumps({"value": node, "parts": sizes}, separators=(",", ":")).encode()
     if len(head) > MAX_HEAD:
-        raise Refused(
+        raise TooLarge(
             f"it is {len(head):,} bytes of JSON, and {MAX_HEAD:,} are the limit: make it an array or DataFrame"
         )
     packer.charge(len(head))
@@ -53,13 +59,12 @@ class _Packer:
         self.parts: list[bytes] = []
         self._left = limit
         self._limit = limit
+        self._nodes = 0
 
     def charge(self, size: int) -> None:
         self._left -= size
         if self._left < 0:
-            raise Refused(
-                f"it is larger than {self._limit:,} bytes, the limit (%config KernelSandboxMagics.transfer_limit)"
-            )
+            raise TooLarge(f"it is larger than {self._limit:,} bytes, the limit")
 
     def node(self, value: Any) -> dict[str, Any]:
         """Describe a value by its type's own name: no library is imported for a value that is not of it."""
@@ -67,7 +72,7 @@ class _Packer:
         if ("pandas", "DataFrame") in names:
             return self.frame(value)
         if ("pandas", "Series") in names:
-            return {"kind": "series", "frame": self.frame(value.to_frame(name=0)), "name": _label(value.name)}
+            return {"kind": "series", "frame": self.frame(value.to_frame(name=0)), "name": encode(value.name)}
         if ("pandas", "Index") in names:
             return {"kind": "index", "index": self.index(value)}
         if ("numpy", "ndarray") in names:
@@ -82,14 +87,23 @@ class _Packer:
             self.charge(len(value))
             self.parts.append(value)
             return {"kind": "bytes", "part": len(self.parts) - 1}
-        _require_plain(value)
-        return {"kind": "json", "value": value}
+        return {"kind": "json", "value": encode(value, self.inner)}
+
+    def inner(self, value: Any) -> dict[str, Any]:
+        """Describe a table or an array in a list or dict."""
+        if not {base.__name__ for base in type(value).__mro__} & {"DataFrame", "Series", "Index", "ndarray"}:
+            encode(value)  # which says why not
+        node = self.node(value)
+        self._nodes += 1
+        if self._nodes > MAX_NODES:
+            raise Refused(f"it holds more than {MAX_NODES} tables and arrays: get them one by one")
+        return node
 
     def array(self, value: Any) -> int:
         import numpy
 
         value = numpy.asarray(value)
-        if value.dtype.kind not in _KINDS or value.dtype.itemsize == 0:
+        if value.dtype.kind not in NUMPY_KINDS or value.dtype.itemsize == 0:
             raise Refused(f"an array of dtype {value.dtype} cannot be carried without pickling: give it a plain dtype")
         self.charge(value.nbytes)
         buffer = io.BytesIO()
@@ -114,7 +128,7 @@ class _Packer:
     def index(self, index: Any) -> dict[str, Any]:
         import pandas
 
-        names = [_label(name) for name in index.names]
+        names = [encode(name) for name in index.names]
         if isinstance(index, pandas.RangeIndex):
             return {"range": [index.start, index.stop, index.step], "names": names}
         levels = [index.get_level_values(n) for n in range(index.nlevels)]
@@ -136,7 +150,7 @@ class _Packer:
             return {"kind": "category", "codes": codes, "categories": categories, "ordered": bool(dtype.ordered)}
         if isinstance(dtype, pandas.DatetimeTZDtype):
             utc = series.dt.tz_convert("UTC").dt.tz_localize(None).to_numpy()
-            return {"kind": "zoned", "part": self.array(utc), "zone": _zone_name(dtype.tz)}
+            return {"kind": "zoned", "part": self.array(utc), "zone": zone_name(dtype.tz)}
         if isinstance(dtype, pandas.StringDtype):
             return self.texts(series, "string" if dtype.na_value is pandas.NA else "str")
         if _NULLABLE.fullmatch(str(dtype)):
@@ -148,20 +162,28 @@ class _Packer:
                 "part": self.array(values),
                 "mask": self.array(series.isna()),
             }
+        if isinstance(dtype, pandas.PeriodDtype):
+            ordinals = series.array.asi8
+            return {"kind": "period", "part": self.array(ordinals), "freq": str(dtype)[len("period[") : -1]}
+        if isinstance(dtype, pandas.IntervalDtype):
+            ends = {side: self.column(pandas.Series(getattr(series.array, side))) for side in ("left", "right")}
+            return {"kind": "interval", "closed": series.array.closed} | ends
         if dtype.kind == "O" and str(dtype) == "object":
             return self.objects(series)
-        if getattr(dtype, "kind", "O") not in _KINDS or not hasattr(dtype, "itemsize") or not hasattr(dtype, "str"):
+        if (
+            getattr(dtype, "kind", "O") not in NUMPY_KINDS
+            or not hasattr(dtype, "itemsize")
+            or not hasattr(dtype, "str")
+        ):
             raise Refused(f"dtype {dtype} cannot be carried: convert it first, .astype(str) or .convert_dtypes()")
         return {"kind": "plain", "part": self.array(series.to_numpy())}
 
     def objects(self, series: Any) -> dict[str, Any]:
         values = series.tolist()
-        if all(type(value) is str or _missing(value) for value in values):
+        if all(type(value) is str or _missing(value) for value in values) and _is_text(values):
             return self.texts(series, "object")
-        for value in values:
-            _require_plain(value)
         self.charge(8 * len(values))
-        return {"kind": "objects", "values": values}
+        return {"kind": "objects", "values": [encode(value) for value in values]}
 
     def texts(self, series: Any, dtype: str) -> dict[str, Any]:
         """Put texts one behind the other, and their lengths in characters beside them; below 0 is what is missing."""
@@ -181,7 +203,7 @@ class _Packer:
 
 
 def _missing(value: Any) -> int:
-    """Tell which kind of missing value it is; 0 for none."""
+    """Return which kind of missing value it is; 0 for none."""
     if value is None:
         return -1
     if type(value) is float and value != value:
@@ -189,57 +211,20 @@ def _missing(value: Any) -> int:
     return -3 if type(value).__name__ == "NAType" else 0
 
 
-def _label(name: Any) -> Any:
-    """A name of a column or an index, where JSON has it."""
-    if name is None or type(name) in (str, int, float, bool):
-        return name
-    if type(name) is tuple:
-        return {"tuple": [_label(part) for part in name]}
-    raise Refused(f"the name {name!r:.60} is of type {type(name).__name__}: use text or numbers")
-
-
-def _read_label(value: Any) -> Any:
-    if isinstance(value, dict) and isinstance(value.get("tuple"), list):
-        return tuple(_read_label(part) for part in value["tuple"])
-    return value if type(value) in (str, int, float, bool) else None
-
-
-def _require_plain(value: Any, depth: int = 0) -> None:
-    """Check that JSON gives the value back as it is."""
-    if depth > MAX_DEPTH:
-        raise Refused(f"it nests deeper than {MAX_DEPTH} levels")
-    kind = type(value)
-    if value is None or kind in (str, int, float, bool):
-        return
-    if kind is list:
-        for item in value:
-            _require_plain(item, depth + 1)
-    elif kind is dict:
-        for key, item in value.items():
-            if type(key) is not str:
-                raise Refused(f"a dict with the key {key!r:.60}: JSON has text as keys only")
-            _require_plain(item, depth + 1)
-    else:
-        raise Refused(
-            f"{kind.__name__} objects cannot be carried without pickling. What can: DataFrames, Series, arrays, bytes, "
-            "and text, numbers, booleans, None, lists and dicts of them"
-        )
-
-
-def _zone_name(zone: Any) -> str:
-    name = str(zone)
-    if zone == datetime.timezone.utc:  # noqa: UP017 (older Pythons inside)
-        return "UTC"
-    if not _ZONE.fullmatch(name) and not _OFFSET.fullmatch(name):
-        raise Refused(f"the time zone {name!r:.60} has no name: .dt.tz_convert to one of the zone database")
-    return name
+def _is_text(values: list[Any]) -> bool:
+    """Whether UTF-8 can write all texts: one with a lone surrogate it cannot."""
+    try:
+        "".join([value for value in values if type(value) is str]).encode()
+    except UnicodeEncodeError:
+        return False
+    return True
 
 
 def unpack(data: bytes) -> Any:
-    """Read what `pack` wrote. Raises Refused for anything else."""
+    """Read what `pack` wrote. Raises Refused for anything else, and ImportError where pandas or NumPy is missing."""
     try:
         return _Unpacker(data).value()
-    except Refused:
+    except (Refused, ImportError):
         raise
     except Exception as exc:  # hostile bytes lead pandas and NumPy to raise whatever they like
         raise Refused(f"what came is not a value ({type(exc).__name__}: {str(exc)[:200]})") from exc
@@ -253,6 +238,7 @@ class _Unpacker:
             raise Refused("what came is not a value")
         self._head = json.loads(bytes(view[8 : 8 + size]))
         self._parts: list[memoryview] = []
+        self._nodes = 0
         place = 8 + size
         for length in self._head["parts"]:
             if type(length) is not int or not 0 <= length <= len(view) - place:
@@ -261,15 +247,22 @@ class _Unpacker:
             place += length
 
     def value(self) -> Any:
-        node = self._head["value"]
+        return self.node(self._head["value"])
+
+    def node(self, node: dict[str, Any]) -> Any:
         read = {"frame": self.frame, "series": self.series, "array": self.array, "scalar": self.scalar}
         kind = node["kind"]
         if kind == "json":
-            _require_plain(node["value"])
-            return node["value"]
+            return decode(node["value"], self.inner)
         if kind == "bytes":
             return bytes(self._part(node["part"]))
         return self.index(node["index"]) if kind == "index" else read[kind](node)
+
+    def inner(self, node: dict[str, Any]) -> Any:
+        self._nodes += 1
+        if self._nodes > MAX_NODES or node["kind"] == "json":
+            raise Refused("what came is not a value")
+        return self.node(node)
 
     def _part(self, place: Any) -> memoryview:
         if type(place) is not int or place < 0:
@@ -285,7 +278,7 @@ class _Unpacker:
         version = numpy.lib.format.read_magic(head)
         read = {(1, 0): numpy.lib.format.read_array_header_1_0, (2, 0): numpy.lib.format.read_array_header_2_0}[version]
         shape, fortran, dtype = read(head, max_header_size=10_000)
-        if dtype.kind not in _KINDS or dtype.itemsize == 0 or dtype.fields or dtype.subdtype:
+        if dtype.kind not in NUMPY_KINDS or dtype.itemsize == 0 or dtype.fields or dtype.subdtype:
             raise Refused(f"an array of dtype {dtype} is not taken")
         body, count = part[head.tell() :], 1
         for length in shape:
@@ -300,7 +293,7 @@ class _Unpacker:
 
     def series(self, node: dict[str, Any]) -> Any:
         series = self.frame(node["frame"]).iloc[:, 0]
-        series.name = _read_label(node["name"])
+        series.name = _read_name(node["name"])
         return series
 
     def frame(self, node: dict[str, Any]) -> Any:
@@ -315,7 +308,7 @@ class _Unpacker:
     def index(self, node: dict[str, Any]) -> Any:
         import pandas
 
-        names = [_read_label(name) for name in node["names"]]
+        names = [_read_name(name) for name in node["names"]]
         if "range" in node:
             if not all(type(bound) is int and abs(bound) < 2**62 for bound in node["range"]):
                 raise Refused("a range without bounds")
@@ -327,7 +320,7 @@ class _Unpacker:
             return pandas.MultiIndex.from_arrays(levels, names=names)
         index = levels[0].rename(names[0])
         freq = node.get("freq")
-        if isinstance(freq, str) and re.fullmatch(r"-?[0-9A-Za-z-]{1,20}", freq):
+        if isinstance(freq, str) and FREQUENCY.fullmatch(freq) and not isinstance(index, pandas.PeriodIndex):
             index.freq = freq
         return index
 
@@ -340,14 +333,18 @@ class _Unpacker:
         elif kind == "texts":
             values = self.texts(node)
         elif kind == "objects":
-            for value in node["values"]:
-                _require_plain(value)
-            values = pandas.Series(node["values"], dtype=object).to_numpy()
+            values = _objects([decode(value) for value in node["values"]])
+        elif kind == "period":
+            dtype = pandas.PeriodDtype(read_frequency(node["freq"]))
+            values = pandas.arrays.PeriodArray(self.array(node).astype("int64"), dtype=dtype)
+        elif kind == "interval":
+            left, right = (pandas.Index(self.column(node[side], None)) for side in ("left", "right"))
+            values = pandas.arrays.IntervalArray.from_arrays(left, right, closed=node["closed"])
         elif kind == "category":
             categories, codes = self.index(node["categories"]), self.array(node, "codes")
             values = pandas.Categorical.from_codes(codes, categories=categories, ordered=node["ordered"] is True)
         elif kind == "zoned":
-            values = pandas.Series(self.array(node)).dt.tz_localize("UTC").dt.tz_convert(_zone(node["zone"])).array
+            values = pandas.Series(self.array(node)).dt.tz_localize("UTC").dt.tz_convert(read_zone(node["zone"])).array
         else:
             values = self.masked(node)
         return pandas.Series(values, index=index, dtype=values.dtype, copy=False)  # of objects pandas would infer text
@@ -379,13 +376,15 @@ class _Unpacker:
         return pandas.Series(values, dtype="str").array if named_str else pandas.Series(values, dtype=object).to_numpy()
 
 
-def _zone(name: Any) -> Any:
-    import zoneinfo
+def _objects(values: list[Any]) -> Any:
+    import numpy
 
-    offset = _OFFSET.fullmatch(name)
-    if offset:
-        minutes = int(offset[2]) * 60 + int(offset[3])
-        return datetime.timezone((1 if offset[1] == "+" else -1) * datetime.timedelta(minutes=minutes))
-    if not _ZONE.fullmatch(name):
-        raise Refused(f"there is no time zone {name!r:.60}")
-    return datetime.timezone.utc if name == "UTC" else zoneinfo.ZoneInfo(name)  # noqa: UP017
+    made = numpy.empty(len(values), dtype=object)
+    for place, value in enumerate(values):
+        made[place] = value
+    return made
+
+
+def _read_name(value: Any) -> Any:
+    (name,) = hashable([decode(value)])
+    return name
