@@ -42,6 +42,13 @@ def set_up(log_format: Literal["json", "text"]) -> None:
     root.setLevel(logging.WARNING)
     for name in (OURS, "uvicorn.error"):
         logging.getLogger(name).setLevel(logging.INFO)
+    logging.getLogger("uvicorn.error").addFilter(_is_not_of_a_websocket)
+
+
+def _is_not_of_a_websocket(record: logging.LogRecord) -> bool:
+    """Drop what uvicorn writes about each WebSocket: all that would be left of it is a line without values."""
+    template = str(record.msg)
+    return record.levelno > logging.INFO or not ('"WebSocket ' in template or template.startswith("connection "))
 
 
 def log_request(

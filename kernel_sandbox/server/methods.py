@@ -1,4 +1,4 @@
-"""HTTP's methods beside those that routes name: HEAD wherever there is a GET, and what a refusal says there is."""
+"""Routes by path alone, and HTTP's methods beside those that they name: HEAD for a GET, what a refusal names."""
 
 from __future__ import annotations
 
@@ -37,6 +37,12 @@ def allowed_methods(request: Request) -> str:
         if isinstance(route, Route) and route.matches(request.scope)[0] is not Match.NONE:
             found |= route.methods or set()
     return ", ".join(sorted(found | ({"HEAD"} if "GET" in found else set())))
+
+
+def route_of(scope: Scope) -> BaseRoute | None:
+    """Find the route that a request is for, whatever its method; None where there is none."""
+    routes = flat(scope["app"].routes)
+    return next((route for route in routes if route.matches(scope)[0] is not Match.NONE), None)
 
 
 def flat(routes: Iterable[BaseRoute]) -> Iterator[BaseRoute]:

@@ -18,6 +18,7 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from kernel_sandbox.server.identity import Identity
 from kernel_sandbox.server.logs import log_request
+from kernel_sandbox.server.methods import route_of
 from kernel_sandbox.server.metrics import Metrics, known_method
 from kernel_sandbox.server.traces import Tracing
 
@@ -103,8 +104,9 @@ class _Seen:
 
     @property
     def route(self) -> str:
-        # The router writes into the scope that it is given.
-        return str(getattr(self._scope.get("route"), "path", UNKNOWN))
+        # The router writes into the scope that it is given. What was refused before it came there is looked up.
+        found = self._scope.get("route") or route_of(self._scope)
+        return str(getattr(found, "path", UNKNOWN))
 
     @property
     def tool(self) -> tuple[str | None, bool | None]:

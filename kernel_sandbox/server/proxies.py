@@ -32,7 +32,7 @@ class Proxied:
 
     def __init__(self, app: ASGIApp, settings: ServerSettings) -> None:
         self._app = app
-        self._prefix = settings.prefix
+        self._prefix = settings.proxy_prefix
         self._trusted = tuple(ip_network(each) for each in settings.trusted_proxies)
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
@@ -46,6 +46,8 @@ class Proxied:
             is_socket = scope["type"] == "websocket"
             scope["scheme"] = scheme.replace("http", "ws") if is_socket else scheme
         base = scope[BASE] = _prefix_of(_first(told.get("x-forwarded-prefix"))) or self._prefix
+        if self._prefix and scope["raw_path"].startswith(f"{self._prefix}/".encode()):  # it was not taken off
+            scope["raw_path"] = scope["raw_path"][len(self._prefix) :]  # what prefixes.py reads
         own = f"{scope.get('scheme', 'http')}://{headers.get('host', '')}/"
 
         async def send_based(message: Message) -> None:

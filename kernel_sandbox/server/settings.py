@@ -79,7 +79,7 @@ class ServerSettings:
     keep_alive: float = 75.0
     tls_certificate: Path | None = None
     tls_key: Path | None = None
-    prefix: str = ""
+    proxy_prefix: str = ""
     trusted_proxies: tuple[str, ...] = ("127.0.0.1", "::1")
     quota_sessions: int = 0
     quota_requests: int = 64

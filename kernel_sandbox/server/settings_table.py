@@ -163,7 +163,7 @@ TABLE = (
     Row("keep_alive", SECONDS, "How long a connection may be idle; longer than a balancer before this keeps one."),
     Row("tls_certificate", optional(PATH), "The service's certificate with its chain, in PEM, to serve HTTPS itself."),
     Row("tls_key", optional(PATH), "The key of that certificate, in PEM and without a password."),
-    Row("prefix", PREFIX, "The path at which a proxy shows the service and which it takes off; empty for none."),
+    Row("proxy_prefix", PREFIX, "The path at which a proxy shows the service, taken off by it or not; empty for none."),
     Row("trusted_proxies", NETWORKS, "Proxies whose X-Forwarded-Proto and X-Forwarded-Prefix are believed."),
     Row("quota_sessions", whole(0), "How many sessions one identity may have at once; 0 sets no bound of its own."),
     Row("quota_requests", whole(0), "How many requests of one identity may be under way; 0 sets no bound of its own."),

@@ -72,7 +72,6 @@ logging.getLogger("httpx").info("not shown %s", CANARY)
 """
     )
     assert [entry["event"] for entry in found] == [
-        '… - "WebSocket …" [accepted]',
         "Task exception was never retrieved",
         "HTTP Request: …",
         "dict",

@@ -53,6 +53,7 @@ def log(place: Path, keys: dict[str, str], server_engine: str) -> list[str]:
         assert client.request(CANARY.upper().replace("-", ""), f"/{CANARY}", headers=key).status_code in (404, 405)
         assert client.get(ours, headers={"x-api-key": f"{CANARY}"}).status_code == 401
         assert client.get(ours, headers={"authorization": f"Bearer {make_key(CANARY)[0]}"}).status_code == 401
+        assert client.post("/mcp", json={}, headers={"x-api-key": f"{CANARY}"}).status_code == 401
         assert client.get("/v1/admin/sessions", headers=key).status_code == 403
         with pytest.raises(InvalidStatus):
             connect(f"ws{server.address[4:]}{ours}/live?{CANARY}")
@@ -79,6 +80,7 @@ def test_log_tells_route_status_identity_and_session(log: list[str]) -> None:
     assert "other" in {entry["method"] for entry in requests(log)}, "a method that was made up"
     refused = [entry for entry in requests(log) if entry["status"] == 401]
     assert len(refused) >= 2
+    assert {entry["route"] for entry in refused} == {"/v1/sessions/{session_id}", "/mcp", "unknown"}
     assert not any("identity" in entry or "session" in entry for entry in refused)
     assert {entry["method"] for entry in requests(log)} >= {"GET", "POST", "PUT"}
 

@@ -87,10 +87,15 @@ def test_prefix_that_leads_elsewhere_is_not_taken(client: httpx.Client, prefix: 
 
 
 def test_prefix_of_the_settings_holds_where_no_proxy_is_trusted(server_engine: str, tmp_path: Path) -> None:
-    given: dict[str, Any] = {"prefix": "/set", "trusted_proxies": ("192.0.2.0/24",)}
+    given: dict[str, Any] = {"proxy_prefix": "/set", "trusted_proxies": ("192.0.2.0/24",)}
     with running(tmp_path, engine=server_engine, **given) as server, server.client() as client:
         told = {"x-forwarded-prefix": "/forged", "x-forwarded-proto": "https"}
         location, slashed, later, described = locations(client, told)
+        for left in ("/v1/sessions/prefixed", "/set/v1/sessions/prefixed", "/set/v1/sessions/prefixed/notebook"):
+            assert client.get(left).status_code == 200
+        query = {"identifier": "prefixed", "api-version": GEN2}
+        again = client.post("/set/executions", params=query, json={"code": "1"}).headers["operation-location"]
+        assert again.startswith(f"{server.address}/set/executions/")
     assert (location, described) == ("/set/v1/sessions/prefixed", "/set")
     assert slashed == f"{server.address}/set/v1/sessions"
     assert later.startswith(f"{server.address}/set/executions/")
