@@ -116,7 +116,7 @@ def _hidden(line: str, hidden: re.Pattern[str], sign: str) -> str:
 # What a line of Python is made of, as far as strings go: the rest of one that is open, and all up to the next.
 _ENDS = {quotes: re.compile(rf"(?:\\.|(?!{quotes})[^\\])*{quotes}") for quotes in ('"""', "'''", '"', "'")}
 _BEGINS = re.compile(r"""[^#'"]*(?:#.*|(\"{3}|'{3}|["']))""")
-_NO_PYTHON = re.compile(r"\s*[!%]")
+_NO_PYTHON = re.compile(r"\s*(?:!(?!=)|%%?[A-Za-z])")
 
 
 def open_string(line: str, quotes: str) -> str:
