@@ -15,7 +15,7 @@ from typing import Any
 
 import anyio
 
-from kernel_sandbox.errors import Kept, SandboxError
+from kernel_sandbox.errors import Kept, SandboxError, what_is_kept
 from kernel_sandbox.outputs import CellOutputs, Event, Execution, Ran, Status, StreamOutput
 from kernel_sandbox.validate import Message
 
@@ -47,6 +47,10 @@ class Cell:
     transcript_cell: Any = None
     execution: Execution | None = None
     sent: bool = False
+    generation: int | None = None
+    """Of the kernel that it was sent to."""
+    restarted_because: str | None = None
+    """Why that kernel was started, where it was not the first."""
     interrupted: bool = False
     """Whether it was told to stop from here."""
     stopping: asyncio.Task[None] | None = None
@@ -91,9 +95,9 @@ class Cell:
         cut_off = self.interrupted or reply.get("ename") == "KeyboardInterrupt"
         return "began" if reply.get("status") == "error" and cut_off else "whole"
 
-    def start(self) -> None:
-        """Count as sent, now."""
-        self.sent = True
+    def start(self, generation: int, restarted_because: str | None) -> None:
+        """Count as sent, now, to a kernel."""
+        self.sent, self.generation, self.restarted_because = True, generation, restarted_because
         self._start_clock()
 
     def _begin(self) -> None:
@@ -189,7 +193,8 @@ class Cell:
         if self.status is not None or self.execution is not None:
             return
         self.status, self.cause, self.kept = status, cause, kept or cause.kept
-        self.events.put_nowait(self.outputs.add_error(ename, str(cause), (f"{ename}: {cause}",)))
+        said = cause.happened if self.kept == "all" else f"{cause.happened} {what_is_kept(self.kept)}"
+        self.events.put_nowait(self.outputs.add_error(ename, said, (f"{ename}: {said}",)))
 
     def conclude(self) -> Execution:
         """Make the Execution, once, and close the stream of events."""
@@ -252,6 +257,16 @@ class CellStream:
     def is_waiting(self) -> bool:
         """Whether the cell waits for its turn: the kernel has heard nothing of it."""
         return not self._cell.sent and not self._cell.over.is_set()
+
+    @property
+    def generation(self) -> int | None:
+        """Which kernel of the session the cell was sent to; None while it waits, and where it never was."""
+        return self._cell.generation
+
+    @property
+    def restarted_because(self) -> str | None:
+        """Why that kernel was started, where it is not the session's first."""
+        return self._cell.restarted_because
 
     @property
     def execution(self) -> Execution | None:

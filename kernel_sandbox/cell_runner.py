@@ -13,7 +13,7 @@ from typing import Any
 
 from kernel_sandbox.cell import Cell, CellStream
 from kernel_sandbox.errors import SandboxError
-from kernel_sandbox.outputs import Status, what_is_kept
+from kernel_sandbox.outputs import Status
 from kernel_sandbox.prompts import Prompts
 from kernel_sandbox.recorder import Recorder
 from kernel_sandbox.session_kernel import SessionKernel
@@ -80,7 +80,7 @@ class CellRunner:
         channels = self._kernel.channels
         if cell.over.is_set() or channels is None:
             return
-        cell.start()
+        cell.start(self._kernel.generation, self._kernel.restarted_because)
         self._remember(channels.request("shell", "execute_request", self._request(cell.source), cell.take), cell)
         try:
             with self._time_for(cell, timeout) as time:
@@ -161,9 +161,8 @@ class CellRunner:
         stuck = "left a kernel that does not answer" if cell.over.is_set() else "did not stop when interrupted"
         with contextlib.suppress(SandboxError):  # the next cell tells of it
             await self._kernel.start_anew(f"{why} and {stuck}")
-        kept = self._kernel.kept_by_restart
-        lost = SandboxError(f"{why} and {stuck}, so the kernel was restarted. {what_is_kept(kept)}")
-        cell.fail(status, lost, ename, kept=kept)
+        lost = SandboxError(f"{why} and {stuck}, so the kernel was restarted.")
+        cell.fail(status, lost, ename, kept=self._kernel.kept_by_restart)
         cell.finish()
 
     async def _until_it_may_be_interrupted(self, cell: Cell, why: str) -> str:

@@ -30,7 +30,8 @@
     ├── SessionNotFound (LookupError) a pool has no session of this identifier
     └── SessionClosed                 the session was closed, or never opened
 
-Every message says what happened and what to do next.
+Every message says what happened and what to do next. `happened` is the first half: what to do next is said in the
+words of the door that shows it.
 """
 
 from __future__ import annotations
@@ -44,6 +45,16 @@ if TYPE_CHECKING:
 
 Kept = Literal["all", "files", "nothing"]
 """What is still there of a session: variables and files, the files under /mnt/data, or neither."""
+KEPT_WORDS: dict[Kept, str] = {
+    "all": "variables and files are kept",
+    "files": "variables are lost, files under /mnt/data are kept",
+    "nothing": "variables and files are lost",
+}
+
+
+def what_is_kept(kept: Kept) -> str:
+    """Return a sentence that says what is still there."""
+    return f"{KEPT_WORDS[kept].capitalize()}."
 
 
 class SandboxError(Exception):
@@ -51,6 +62,12 @@ class SandboxError(Exception):
 
     kept: ClassVar[Kept] = "all"
     """What a session still has after it."""
+
+    def __init__(self, message: str = "", *, advice: str = "") -> None:
+        """`advice` is for who calls from Python, and ends the message."""
+        super().__init__(f"{message} {advice}" if advice else message)
+        self.happened = message
+        """What happened, without the advice."""
 
 
 class PolicyError(SandboxError, ValueError):
@@ -88,8 +105,8 @@ class KernelNotReady(KernelError):
 class KernelDied(KernelError):
     """The kernel exited. Variables are lost; files under /mnt/data remain."""
 
-    def __init__(self, message: str, *, exit_code: int | None = None) -> None:
-        super().__init__(message)
+    def __init__(self, message: str, *, exit_code: int | None = None, advice: str = "") -> None:
+        super().__init__(message, advice=advice)
         self.exit_code = exit_code
         """The exit status; a negative number is the signal that ended it."""
 
@@ -204,11 +221,11 @@ def kernel_death(exit_code: int | None, *, out_of_memory: bool, memory: str) -> 
 
     `exit_code` follows subprocess: a negative number is a signal. `memory` is the limit, as text.
     """
-    survived = "Variables are lost; files under /mnt/data remain. Call restart() to go on."
+    advice = f"{what_is_kept('files')} Call restart() to go on."
     if out_of_memory:
-        text = f"The kernel used more than its {memory} of memory and was killed. {survived} Limits(memory=…) helps."
-        return OutOfMemory(text, exit_code=exit_code)
-    return KernelDied(f"The kernel {_cause(exit_code)}. {survived}", exit_code=exit_code)
+        text = f"The kernel used more than its {memory} of memory and was killed."
+        return OutOfMemory(text, exit_code=exit_code, advice=f"{advice} Limits(memory=…) helps.")
+    return KernelDied(f"The kernel {_cause(exit_code)}.", exit_code=exit_code, advice=advice)
 
 
 def _cause(exit_code: int | None) -> str:

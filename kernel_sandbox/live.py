@@ -17,7 +17,15 @@ from typing import Any
 from kernel_sandbox.engines.base import Engine, Sandbox, new_session_id
 from kernel_sandbox.engines.choice import choose_engine
 from kernel_sandbox.engines.masked_paths import CONTAINER_MASKED
-from kernel_sandbox.errors import EngineError, PolicyError, ProtocolViolation, SandboxError, SandboxLost, kernel_death
+from kernel_sandbox.errors import (
+    EngineError,
+    PolicyError,
+    ProtocolViolation,
+    SandboxError,
+    SandboxLost,
+    kernel_death,
+    what_is_kept,
+)
 from kernel_sandbox.gate import Gate
 from kernel_sandbox.guest_link import GuestLink, boot_bytes, guest_command, kernel_name
 from kernel_sandbox.mux import MuxError
@@ -30,7 +38,7 @@ from kernel_sandbox.zmtp import Bounds
 CHANNELS = ("shell", "iopub", "stdin", "control", "hb")
 """In the order of their ports, 1 to 5."""
 
-STARTS_ANEW = "Variables and files are lost. Call restart() for a new one."
+ADVICE = f"{what_is_kept('nothing')} Call restart() for a new one."
 LEAST_FRAME = 8 * 1024 * 1024
 """Bytes of one part of a message that are always let through."""
 OVERHEAD = 64 * 1024
@@ -109,7 +117,7 @@ class LiveSandbox:
         """
         if not self.directory.path.is_dir():
             removed = f"The session's directory on this host was removed ({self.directory.path})"
-            self._give_up(SandboxLost(f"{removed}, and no kernel can start without it. {STARTS_ANEW}"))
+            self._give_up(SandboxLost(f"{removed}, and no kernel can start without it.", advice=ADVICE))
         if self.lost is not None:
             raise self.lost
         self.generation += 1
@@ -192,7 +200,7 @@ class LiveSandbox:
 
     def _frozen(self, seconds: float) -> None:
         frozen = f"The sandbox was ended because it did not answer for {seconds:g} s: it is frozen or overloaded."
-        self._give_up(SandboxLost(f"{frozen} {STARTS_ANEW}"))
+        self._give_up(SandboxLost(frozen, advice=ADVICE))
 
     async def aclose(self) -> None:
         """End the sandbox and remove all that belonged to it, on the host too."""
@@ -221,14 +229,13 @@ class LiveSandbox:
         if violation:
             self.violated(f"something that is not the guest protocol ({violation})")
         elif not self._closing and self.lost is None:
-            lost = f"The sandbox is gone: {await self.sandbox.epitaph()}. {STARTS_ANEW}"
-            self.lost = SandboxLost(lost)
+            self.lost = SandboxLost(f"The sandbox is gone: {await self.sandbox.epitaph()}.", advice=ADVICE)
             self._end(self.lost, 1)
             await self.gate.aclose()
 
     def violated(self, what: str) -> None:
         """End the sandbox, because it sent `what`. The next restart starts another."""
-        self._give_up(ProtocolViolation(f"The sandbox was ended because it sent {what}. {STARTS_ANEW}"))
+        self._give_up(ProtocolViolation(f"The sandbox was ended because it sent {what}.", advice=ADVICE))
 
     def _give_up(self, reason: SandboxError) -> None:
         if not self._closing and self.lost is None:

@@ -177,7 +177,7 @@ class AsyncSession:
         self._kernel.check_open()
         death = self.death
         async with self._runner.restarting():
-            await self._kernel.start_anew(str(death) if death is not None else "The kernel was restarted.")
+            await self._kernel.start_anew(death.happened if death is not None else "The kernel was restarted.")
 
     async def request(self, kind: str, content: dict[str, Any], timeout: float = 10.0) -> dict[str, Any] | None:
         """Ask the kernel something beside the cells (a completion, say): its reply's content; None where none came."""

@@ -47,6 +47,8 @@ class SessionKernel:
         self.generation = 0
         """How many kernels there have been."""
         self.restarted_because: str | None = None
+        self._because: str | None = None
+        """Why a kernel is to be started, until one is: a start that fails on the way is not why."""
         self.kept_by_restart: Kept = "files"
         """What the last restart left: "files", or "nothing" where the sandbox was a new one too."""
         self.why_no_cell: SandboxError | None = SessionClosed("The session is not open: use it in a `with` block.")
@@ -147,7 +149,7 @@ class SessionKernel:
             live = self._manager.provisioner.live
             if live is not None:
                 return live
-        raise self.why_no_cell or SandboxLost("The sandbox is gone. Call restart() for a new one.")
+        raise self.why_no_cell or SandboxLost("The sandbox is gone.", advice="Call restart() for a new one.")
 
     def link(self) -> GuestLink:
         """Return the link to PID 1. Raises why there is none."""
@@ -161,7 +163,7 @@ class SessionKernel:
         """Return the channels of a kernel that lives. Raises why there is none."""
         self.check_open()
         if self.why_no_cell is not None or self.channels is None:
-            raise self.why_no_cell or SandboxLost("The sandbox is gone. Call restart() for a new one.")
+            raise self.why_no_cell or SandboxLost("The sandbox is gone.", advice="Call restart() for a new one.")
         return self.channels
 
     @property
@@ -203,11 +205,12 @@ class SessionKernel:
             if self.channels is not None:
                 await self.channels.close()
             before = self._standing()
+            self._because = self._because or because
             try:
                 with refusals_named():
                     await self._manager.restart_kernel(now=True)
                     await self._connect()
-                self.restarted_because = because
+                self.restarted_because, self._because = self._because, None
             except SandboxError as exc:
                 self.why_no_cell = exc
                 raise
@@ -240,8 +243,8 @@ class SessionKernel:
             # The sandbox's death, of which this is the cause, ends the cell.
             self._in_background(on_reactor(self.live().end_for_violation, str(exc)))
         else:
-            failed = f"Reading from the kernel failed ({type(exc).__name__}: {exc}). Call restart()."
-            self.why_no_cell = SandboxError(failed)
+            failed = f"Reading from the kernel failed ({type(exc).__name__}: {exc})."
+            self.why_no_cell = SandboxError(failed, advice="Call restart().")
             self.on_gone(self.why_no_cell)
 
     def _in_background(self, work: Any) -> None:

@@ -75,6 +75,14 @@ class SyncCellStream:
     def is_waiting(self) -> bool:
         return self._stream.is_waiting
 
+    @property
+    def generation(self) -> int | None:
+        return self._stream.generation
+
+    @property
+    def restarted_because(self) -> str | None:
+        return self._stream.restarted_because
+
     def __iter__(self) -> Iterator[Event]:
         return self
 

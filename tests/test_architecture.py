@@ -30,7 +30,7 @@ LAYERS = [
     ["session_kernel"],
     ["cell_runner"],
     ["session"],
-    ["sync", "artifacts", "exports", "pool"],
+    ["sync", "known_kernel", "artifacts", "exports", "pool"],
     ["agents"],
     ["doctor", "doctor_host", "setup_steps"],
     ["server", "mcp"],  # each is a door to the other: the service mounts the tools, whose HTTP side uses it

@@ -191,12 +191,12 @@ def test_hostile_table_makes_no_trouble(resource: object) -> None:
 
 
 def test_error_without_outputs_is_told_from_its_cause() -> None:
-    died = KernelDied("The kernel exited with status 1. Variables are lost; files under /mnt/data remain.")
+    died = KernelDied("The kernel exited with status 1.", advice="Call restart().")
     answer = answered(status="dead", cause=died)
     assert answer.failed
     assert data_of(answer)["error"]["ename"] == "KernelDied"
-    assert data_of(answer)["variables_kept"] is False
     assert "exited with status 1" in data_of(answer)["output"]
+    assert "restart()" not in text_of(answer)
 
 
 def test_shell_answer_keeps_the_streams_apart() -> None:

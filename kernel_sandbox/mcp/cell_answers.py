@@ -12,7 +12,16 @@ from typing import Any
 from kernel_sandbox.agents.reading import clip, read_output, read_traceback, visible
 from kernel_sandbox.mcp.answers import Answer, Part, PicturePart, TextPart, quoted
 from kernel_sandbox.mcp.contract import Ran
-from kernel_sandbox.outputs import DisplayData, ErrorOutput, ExecuteResult, Execution, Output, Picture, StreamOutput
+from kernel_sandbox.outputs import (
+    DisplayData,
+    ErrorOutput,
+    ExecuteResult,
+    Execution,
+    Output,
+    Picture,
+    StreamOutput,
+    fresh_kernel,
+)
 from kernel_sandbox.outputs import picture_of as find_picture
 from kernel_sandbox.outputs.tables import TABLE_TYPE, total_rows
 
@@ -30,11 +39,6 @@ MAX_VALUE = 200
 """Characters of one value of a table, and of a column's name."""
 MAX_EVALUE = 2_000
 
-_ADVICE = {
-    "aborted": "It did not run: the kernel was restarted before its turn.",
-    "dead": "The kernel died while it ran.",
-}
-
 
 def cell_answer(ran: Ran, session: str) -> Answer:
     """Write down a cell that has run; `session` is the name of its session."""
@@ -45,14 +49,13 @@ def cell_answer(ran: Ran, session: str) -> Answer:
     head = f"Cell{number}: {execution.status}, {execution.duration:.2f} s."
     if not text:
         head += " It showed nothing."
-    notes = [note for note in (ran.note, _ADVICE.get(execution.status, "")) if note]
+    notes = _notes(ran)
     data: dict[str, Any] = {
         "status": execution.status,
         "output": text,
         "duration": round(execution.duration, 3),
         "execution_count": execution.execution_count,
-        "variables_kept": keeps_variables(execution),
-        "new_session": ran.is_new,
+        **_fate_data(ran),
         "pictures": _pictures_data(execution.outputs, pictures),
         "tables": tables_data(execution.outputs),
     }
@@ -91,10 +94,18 @@ def _error_data(execution: Execution) -> dict[str, Any]:
     }
 
 
-def keeps_variables(execution: Execution) -> bool:
-    """Whether the variables outlived the cell."""
-    # The cause is the session's own sentence, never the sandbox's.
-    return execution.status != "dead" and "variables are lost" not in str(execution.cause or "")
+def _notes(ran: Ran) -> list[str]:
+    """Return what is to be said beside the outputs: what the cell began with, how it ended, what comes next."""
+    execution = ran.execution
+    began = "" if ran.restarted_because is None else fresh_kernel(ran.restarted_because)
+    cut_off = execution.ran != "whole" or execution.kept != "all"
+    more = "Give it a longer timeout, or less to do." if execution.status == "timeout" else ""
+    return [note for note in (began, execution.fate if cut_off else "", more, ran.note) if note]
+
+
+def _fate_data(ran: Ran) -> dict[str, Any]:
+    told = {"ran": ran.execution.ran, "kept": ran.execution.kept, "new_session": ran.is_new}
+    return told | ({} if ran.restarted_because is None else {"restarted_because": ran.restarted_because})
 
 
 # Pictures
@@ -197,17 +208,17 @@ def shell_answer(ran: Ran, exit_status: int, session: str) -> Answer:
     text = read_text([output for output in execution.outputs if not _is_silent(output)], {})
     ended = execution.status == "ok"
     how = f"exit status {exit_status}" if ended else execution.status
+    notes = _notes(ran)
     head = f"Command: {how}, {execution.duration:.2f} s."
     if not text:
         head += " It showed nothing."
-    notes = [ran.note] if ran.note else []
     data: dict[str, Any] = {
         "status": "ok" if ended else execution.status,
         "exit_status": exit_status,
         "stdout": stream_text(execution, "stdout"),
         "stderr": stream_text(execution, "stderr"),
         "duration": round(execution.duration, 3),
-        "new_session": ran.is_new,
+        **_fate_data(ran),
     }
     data |= {} if ended else {"error": _error_data(execution)}
     data |= {"session": session} if session else {}

@@ -27,6 +27,8 @@ class Ran:
     """Whether the session was begun for this cell: nothing from before is there."""
     note: str = ""
     """What else the caller must know, in a sentence."""
+    restarted_because: str | None = None
+    """Why the kernel that ran it was started, if the caller did not know of that."""
 
 
 @dataclass(frozen=True, slots=True)

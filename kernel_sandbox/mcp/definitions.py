@@ -26,8 +26,10 @@ Variables, imports and functions stay from one call to the next. The working dir
 there stay too, and the other tools see them. There is no network: nothing can be downloaded or installed{{packages}}.
 The value of the last expression is shown, and so is what is printed. Figures come back as images. Tables (pandas) \
 come back as text, and their first rows as data. Long output is cut in its middle: print what you need to read.
-status is "ok"; "error": it raised, see the traceback, what was set before remains; "timeout": it ran too long and \
-was stopped; "dead": the kernel died, variables are lost; "aborted": it never ran. Calls run one after the other."""
+status is "ok"; "error": it raised or was interrupted, see the traceback; "timeout": it ran too long and was stopped; \
+"dead": the kernel died; "aborted": it was given up, or a reset ended it. ran says how far it came ("no", "began", \
+"whole", or "unknown"; what did not run can be sent again), kept what is still there ("all", "files" or "nothing"), \
+restarted_because that earlier variables are gone, and why. Calls run one after the other."""
 
 SHELL = f"""Run a shell command (bash, where the image has it) in the sandbox, in {DATA_DIRECTORY}, and get its output \
 and exit status.
@@ -200,6 +202,12 @@ _COMMON = {
     "problem": _TEXT,
     "error": _ERROR,
     "duration": {"type": "number", "description": "Seconds."},
+    "ran": {"enum": ["no", "began", "whole", "unknown"], "description": "How far it came; unknown: lost with it."},
+    "kept": {"enum": ["all", "files", "nothing"], "description": "What the session still has when it is over."},
+    "restarted_because": {
+        "type": "string",
+        "description": "Why a fresh kernel was started, told once with its first cell: earlier variables are gone.",
+    },
     "new_session": {"type": "boolean", "description": "Whether the session began with this call."},
     "session": _TEXT,
     "notes": {"type": "array", "items": _TEXT},
@@ -208,7 +216,6 @@ _CELL_DATA = {
     **_COMMON,
     "output": {"type": "string", "description": "All that it showed, as text, in order."},
     "execution_count": {"type": ["integer", "null"]},
-    "variables_kept": {"type": "boolean", "description": "False where the kernel did not outlive the cell."},
     "pictures": {
         "type": "array",
         "items": _object(

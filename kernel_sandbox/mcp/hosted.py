@@ -17,7 +17,8 @@ from starlette.datastructures import Headers
 from starlette.requests import Request
 from starlette.types import Message, Receive, Scope, Send
 
-from kernel_sandbox.errors import FileError, SandboxError, SandboxFileNotFound
+from kernel_sandbox.cell import CellStream
+from kernel_sandbox.errors import FileError, SandboxError, SandboxFileNotFound, what_is_kept
 from kernel_sandbox.files import FileInfo
 from kernel_sandbox.mcp.contract import CallRefused, OnEvent, Ran, SessionLine
 from kernel_sandbox.mcp.definitions import PACKAGES
@@ -25,21 +26,23 @@ from kernel_sandbox.mcp.mcp_server import HttpTransport, make_server
 from kernel_sandbox.mcp.pool_tools import PoolTools
 from kernel_sandbox.mcp.protocol_sessions import ProtocolSessions
 from kernel_sandbox.mcp.toolbox import Toolbox
-from kernel_sandbox.policy import DATA_DIRECTORY, format_size
+from kernel_sandbox.outputs import what_ran
+from kernel_sandbox.policy import format_size
+from kernel_sandbox.server.clients import REQUESTS
 from kernel_sandbox.server.doorkeeper import identity_of
 from kernel_sandbox.server.failures import Refusal, failure_of
 from kernel_sandbox.server.identity import Identity
 from kernel_sandbox.server.observer import note_tool
 from kernel_sandbox.server.ownership import Address, address_of, reach_of
 from kernel_sandbox.server.prefixes import PREFIX
-from kernel_sandbox.server.service import SessionMissing, SessionService
+from kernel_sandbox.server.service import SessionMissing, SessionService, Streaming, suppressing_unsaved
 from kernel_sandbox.server.shell import GRACE
 
 SESSION_HEADER = "mcp-session-id"
+GONE = "kernel_sandbox.gone"
+"""Where a request's scope has what is set when its client goes away."""
 IDLE = 3600.0
 """Seconds after which a client's session of the protocol ends if it asks for nothing. Its sandbox ends much earlier."""
-MARGIN = 5.0
-"""Seconds that a call ends before its request would be: what is cut off would be told nothing."""
 
 
 @dataclass(frozen=True, slots=True, repr=False)
@@ -56,13 +59,23 @@ class Caller:
         return cls(request, identity_of(request), request.headers.get(SESSION_HEADER))
 
     @property
+    def gone(self) -> asyncio.Event:
+        """What is set when the client has gone away from the call."""
+        event: asyncio.Event = self.request.scope[GONE]
+        return event
+
+    @property
+    def client(self) -> str:
+        """Which client of a session it is: a session of the protocol is one, all requests without are one together."""
+        return REQUESTS if self.protocol_session is None else f"mcp-{_digest(self.protocol_session)}"
+
+    @property
     def own_identifier(self) -> str:
         """The identifier of the session that the caller has without naming one."""
         if self.identity.identifiers and not self.identity.prefixes:
             return self.identity.identifiers[0]
         # Not the protocol's own: who has that may use the protocol's session.
-        digest = hashlib.sha256((self.protocol_session or "").encode()).hexdigest()[:24]
-        return self.prefixed(f"mcp-{digest if self.protocol_session else 'default'}")
+        return self.prefixed(f"mcp-{_digest(self.protocol_session) if self.protocol_session else 'default'}")
 
     def prefixed(self, identifier: str) -> str:
         """Begin an identifier as those of the identity must."""
@@ -87,7 +100,7 @@ class HostedSessions:
     def workspace(self, caller: Caller, session: str | None) -> HostedWorkspace:
         """Find the caller's session. Raises InvalidIdentifier and Forbidden."""
         address = address_of(caller.identity, caller.own_identifier if session is None else session)
-        return HostedWorkspace(self._service, address)
+        return HostedWorkspace(self._service, address, caller)
 
     def sessions(self, caller: Caller) -> Sequence[SessionLine]:
         return [
@@ -102,26 +115,48 @@ class HostedSessions:
 class HostedWorkspace:
     """One session of the service."""
 
-    def __init__(self, service: SessionService, address: Address) -> None:
+    def __init__(self, service: SessionService, address: Address, caller: Caller) -> None:
         self._service = service
         self._address = address
+        self._caller = caller
         self.key = address.key
         self.name = address.identifier
 
     async def run(self, source: str, timeout: float, on_event: OnEvent) -> Ran:
         is_new = self._service.pool.find(self._address.key) is None
-        longest = self._service.settings.request_timeout
+        streaming: Streaming | None = None
+        note = "The session began with this call: nothing from before is in it." if is_new else ""
+        opened = self._service.stream(self._address, source, timeout=timeout, client=self._caller.client)
         try:
-            async with asyncio.timeout(max(longest - MARGIN, longest / 2)):
-                async with self._service.stream(self._address, source, timeout=timeout) as stream:
-                    restarted = self._service.take_restart(self._address)
-                    async for event in stream:
+            async with asyncio.timeout(self._service.patience), opened as streaming, self._watching(streaming.cell):
+                with suppressing_unsaved():
+                    async for event in streaming.cell:
                         on_event(event)
         except TimeoutError as exc:
-            late = "It took longer than a request may, its wait for others included, and was given up. Send it again."
-            raise CallRefused(late) from exc
-        assert stream.execution is not None
-        return Ran(stream.execution, is_new, _note(is_new, restarted, stream.execution.status == "dead"))
+            if streaming is None:
+                raise CallRefused(f"{what_ran('no')} No session was free within the time of a call.") from exc
+            note = f"{note} It took longer than a request may, its wait for others included, and was given up.".strip()
+        execution = streaming.cell.execution
+        assert execution is not None
+        return Ran(execution, is_new, note, streaming.news())
+
+    @contextlib.asynccontextmanager
+    async def _watching(self, cell: CellStream) -> AsyncIterator[None]:
+        """Give up a cell that waits when its client goes away. One that runs goes on: that is no cancellation.
+
+        See "Sending Messages to the Server", 6, in MCP's streamable HTTP.
+        """
+
+        async def give_up() -> None:
+            await self._caller.gone.wait()
+            if cell.is_waiting:
+                await cell.aclose()
+
+        task = asyncio.ensure_future(give_up())
+        try:
+            yield
+        finally:
+            task.cancel()
 
     async def list_files(self, directory: str) -> tuple[FileInfo, ...]:
         with contextlib.suppress(SessionMissing):
@@ -143,11 +178,11 @@ class HostedWorkspace:
         try:
             if fresh:
                 await self._service.stop(self._address)
-                return "A new sandbox begins with the next call: all variables and all files are gone."
-            await self._service.restart(self._address)
+                return f"{what_is_kept('nothing')} A new sandbox begins with the next call."
+            await self._service.restart(self._address, client=self._caller.client)
         except SessionMissing:
             return "There was nothing to reset: the session has not begun yet, or has ended."
-        return f"A fresh kernel runs: all variables are gone, files under {DATA_DIRECTORY} are still there."
+        return f"A fresh kernel runs. {what_is_kept('files')}"
 
     async def notebook(self) -> bytes:
         try:
@@ -156,15 +191,37 @@ class HostedWorkspace:
             raise CallRefused("There is no notebook yet: run a cell first.") from exc
 
 
-def _note(is_new: bool, restarted: str | None, died: bool) -> str:
-    notes = []
-    if is_new:
-        notes.append("The session began with this call: nothing from before is in it.")
-    elif restarted is not None:
-        notes.append(f"The session began anew before this call, and its variables are lost: {restarted}.")
-    if died:
-        notes.append("Its variables are lost; the next call finds a fresh kernel.")
-    return " ".join(notes)
+def _digest(text: str) -> str:
+    return hashlib.sha256(text.encode()).hexdigest()[:24]
+
+
+class _Presence:
+    """Sees a request's client go away, whoever else listens."""
+
+    def __init__(self, receive: Receive) -> None:
+        self._receive = receive
+        self._watching: asyncio.Task[None] | None = None
+        self.gone = asyncio.Event()
+
+    async def receive(self) -> Message:
+        if self._watching is not None:
+            await self.gone.wait()
+            return {"type": "http.disconnect"}
+        message = await self._receive()
+        if message["type"] == "http.disconnect":
+            self.gone.set()
+        elif not message.get("more_body", False):
+            self._watching = asyncio.ensure_future(self._watch())
+        return message
+
+    async def _watch(self) -> None:
+        while (await self._receive())["type"] != "http.disconnect":
+            continue
+        self.gone.set()
+
+    def close(self) -> None:
+        if self._watching is not None:
+            self._watching.cancel()
 
 
 def _note_call(caller: Caller, tool: str, failed: bool) -> None:
@@ -207,6 +264,14 @@ class McpApplication:
             yield
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        presence = _Presence(receive)
+        scope[GONE] = presence.gone
+        try:
+            await self._serve(scope, presence.receive, send)
+        finally:
+            presence.close()
+
+    async def _serve(self, scope: Scope, receive: Receive, send: Send) -> None:
         request = Request(scope)
         if scope.get(PREFIX) and request.method == "POST":  # a pool's own endpoint
             await self._pools.handle(scope, receive, send, owner=identity_of(request).name)

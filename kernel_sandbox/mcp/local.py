@@ -9,19 +9,16 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from kernel_sandbox.errors import ProtocolViolation, SandboxError, SandboxLost, SessionClosed, TranscriptError
+from kernel_sandbox.errors import SandboxError, SessionClosed, TranscriptError, what_is_kept
 from kernel_sandbox.files import FileInfo
+from kernel_sandbox.known_kernel import KnownKernel
 from kernel_sandbox.mcp.contract import OnEvent, Ran, SessionLine
 from kernel_sandbox.mcp.notebook_folder import reserve
-from kernel_sandbox.outputs import Execution
-from kernel_sandbox.policy import DATA_DIRECTORY
 from kernel_sandbox.server.shell import GRACE
 from kernel_sandbox.session import AsyncSession
 from kernel_sandbox.transcript import Transcript
 
 MakeSession = Callable[[Transcript], AsyncSession]
-GONE = (SandboxLost, ProtocolViolation)
-"""Deaths that take the files too."""
 NEW_SANDBOX = "A new sandbox began with this cell: earlier variables and files are gone."
 
 
@@ -44,6 +41,8 @@ class LocalSession:
     _opening: asyncio.Lock = field(default_factory=asyncio.Lock)
     _begun: int = 0
     """How many sandboxes there have been."""
+    _known: KnownKernel = field(default_factory=lambda: KnownKernel(0))
+    """Of the sandbox that there is now."""
     _closed: bool = False
 
     # As a backend
@@ -55,7 +54,7 @@ class LocalSession:
         return ()
 
     def explain(self, exc: Exception) -> str:
-        return str(exc)
+        return exc.happened if isinstance(exc, SandboxError) else str(exc)
 
     async def aclose(self) -> None:
         """End the sandbox at once, whatever runs in it. No other begins."""
@@ -80,9 +79,10 @@ class LocalSession:
             raise
         execution = stream.execution
         assert execution is not None
+        news = self._known.news(stream)
         if execution.status == "dead":
-            note = f"{note} {await self._revive(session, execution)}".strip()
-        return Ran(execution, is_new, note)
+            note = f"{note} {await self._revive(session)}".strip()
+        return Ran(execution, is_new, note, news)
 
     async def list_files(self, directory: str) -> tuple[FileInfo, ...]:
         session, _ = await self._opened()
@@ -106,10 +106,11 @@ class LocalSession:
         if fresh:
             self._session = None
             await session.aclose()
-            again = " The files given at the start are there again." if self.data else ""
-            return f"A new sandbox begins with the next call: all variables and all files are gone.{again}"
+            again = ", with the files given at the start" if self.data else ""
+            return f"{what_is_kept('nothing')} A new sandbox begins with the next call{again}."
         await session.restart()
-        return f"A fresh kernel runs: all variables are gone, files under {DATA_DIRECTORY} are still there."
+        self._known.generation = session.generation
+        return f"A fresh kernel runs. {what_is_kept('files')}"
 
     async def notebook(self) -> bytes:
         return (self._transcript if self._session is None else self._session.transcript).to_bytes()
@@ -140,7 +141,7 @@ class LocalSession:
             if self._closed:  # meanwhile
                 await session.aclose()
                 raise SessionClosed("The server is ending.")
-            self._session = session
+            self._session, self._known = session, KnownKernel(session.generation)
             self._begun += 1
             return session, True
 
@@ -148,17 +149,16 @@ class LocalSession:
         if self.notebook_path is not None and self._transcript.path is None:
             self._transcript.path = reserve(self.notebook_path)
 
-    async def _revive(self, session: AsyncSession, execution: Execution) -> str:
-        """Start a kernel again after one that has died, and say what is lost."""
+    async def _revive(self, session: AsyncSession) -> str:
+        """Start a kernel again after one that has died, and return what the next call finds."""
         try:
             await session.restart()
         except SessionClosed:
-            return "The session has ended."
+            return "The next call begins a new sandbox."
         except SandboxError as exc:
             if self._session is session:
                 self._session = None  # the next call begins another
             await session.aclose()
-            return f"No kernel could be started again ({exc}). The next call begins a new sandbox, without the files."
-        if isinstance(execution.cause, GONE):
-            return "A new sandbox has been started: all variables and all files are lost."
-        return f"A fresh kernel runs already: all variables are lost, files under {DATA_DIRECTORY} are still there."
+            failed = f"No kernel could be started again ({exc.happened})."
+            return f"{failed} {what_is_kept('nothing')} The next call begins a new sandbox."
+        return "The next call finds a fresh kernel."

@@ -17,7 +17,7 @@ from __future__ import annotations
 from kernel_sandbox.outputs.collector import CellOutputs, SessionOutputs
 from kernel_sandbox.outputs.content import bundle_text, clean_json, clean_text, clip_text, remove_ansi
 from kernel_sandbox.outputs.execution import Execution, Status
-from kernel_sandbox.outputs.fate import Ran, fate, what_is_kept, what_ran
+from kernel_sandbox.outputs.fate import Ran, fate, fresh_kernel, what_ran
 from kernel_sandbox.outputs.pictures import PICTURE_SUFFIXES, Picture, has_picture, picture_of
 from kernel_sandbox.outputs.values import (
     ClearOutput,
@@ -51,9 +51,9 @@ __all__ = [
     "clean_text",
     "clip_text",
     "fate",
+    "fresh_kernel",
     "has_picture",
     "picture_of",
     "remove_ansi",
-    "what_is_kept",
     "what_ran",
 ]

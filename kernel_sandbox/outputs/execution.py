@@ -129,7 +129,7 @@ class Execution:
         errors = [output for output in self.outputs if isinstance(output, ErrorOutput)]
         if errors or self.cause is None:
             return errors[-1] if errors else None
-        return ErrorOutput(type(self.cause).__name__, str(self.cause), ())
+        return ErrorOutput(type(self.cause).__name__, self.cause.happened, ())
 
     def raise_for_error(self) -> Self:
         """Give back the execution if its status is "ok", and raise otherwise.

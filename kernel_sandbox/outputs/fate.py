@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from typing import Literal
 
-from kernel_sandbox.errors import Kept
+from kernel_sandbox.errors import KEPT_WORDS, Kept
 
 Ran = Literal["no", "began", "whole", "unknown"]
 """How far a cell came. "no": the kernel never began it. "began": it began, and was cut off from outside. "whole": it
@@ -20,11 +20,6 @@ _RAN: dict[Ran, str] = {
     "whole": "The cell ran to its end",
     "unknown": "The cell was sent, and may have run in part",
 }
-_KEPT: dict[Kept, str] = {
-    "all": "variables and files are kept",
-    "files": "variables are lost, files under /mnt/data are kept",
-    "nothing": "variables and files are lost",
-}
 
 
 def what_ran(ran: Ran, *, failed: bool = False) -> str:
@@ -32,14 +27,14 @@ def what_ran(ran: Ran, *, failed: bool = False) -> str:
     return f"{_ran(ran, failed)}."
 
 
-def what_is_kept(kept: Kept) -> str:
-    """Return a sentence that says what is still there."""
-    return f"{_KEPT[kept].capitalize()}."
+def fresh_kernel(because: str) -> str:
+    """Return what a client reads with its first cell in a kernel that it did not know; `because` is why it started."""
+    return f"This cell ran in a fresh kernel, without earlier variables. {because}"
 
 
 def fate(ran: Ran, kept: Kept, *, failed: bool = False) -> str:
     """Return both in one sentence."""
-    return f"{_ran(ran, failed)}; {_KEPT[kept]}."
+    return f"{_ran(ran, failed)}; {KEPT_WORDS[kept]}."
 
 
 def _ran(ran: Ran, failed: bool) -> str:

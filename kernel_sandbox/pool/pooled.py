@@ -28,10 +28,6 @@ class PooledSession:
         self.cells = 0
         """How many cells were begun."""
         self.created_at = self.last_used_at = datetime.now(UTC)
-        self.restarted_because: str | None = None
-        """Why the session was dead when it was acquired, and so was started again: its variables are lost."""
-        self.lost: str | None = None
-        """Why it died, until it is started again."""
         self.holders = 0
         """How many hold it now."""
         self.running = 0

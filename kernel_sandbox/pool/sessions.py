@@ -133,7 +133,8 @@ class SessionPool:
         """Hold the session of an identifier: while it is held, it does not count as idle.
 
         There may be several holders at once. Where there is no such session it is made, or (without `create`)
-        SessionNotFound is raised. A session that has died is started again, and its `restarted_because` says why.
+        SessionNotFound is raised. A session that has died is started again: `session.generation` has grown then, and
+        `session.restarted_because` says why.
         Raises PoolFull, PoolClosed, and what AsyncSession.open raises.
         """
         entry = await self._hold(identifier, create)
@@ -156,8 +157,6 @@ class SessionPool:
             entry = self._add(identifier, began)
         elif entry.state == "dead":
             self._revive(entry)
-        elif not entry.in_use and entry.opening is None:
-            entry.restarted_because = None
         entry.holders += 1
         try:
             await self._opened_by_now(entry)
@@ -241,12 +240,10 @@ class SessionPool:
 
     def _revive(self, entry: PooledSession) -> None:
         """Start a dead session again: a fresh kernel, in its sandbox where that still stands."""
-        entry.lost = entry.lost or str(entry.session.death)  # a restart that failed is not why
 
         async def restart() -> None:
             try:
                 await entry.session.restart()
-                entry.restarted_because, entry.lost = entry.lost, None
                 self.metrics.restarts += 1
             finally:
                 entry.opening = None

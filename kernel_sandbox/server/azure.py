@@ -6,6 +6,7 @@ whatever stood before these paths.
 
 from __future__ import annotations
 
+import functools
 import re
 import uuid
 from dataclasses import dataclass
@@ -18,11 +19,13 @@ from kernel_sandbox.server import azure_requests as requests
 from kernel_sandbox.server import azure_results as results
 from kernel_sandbox.server import azure_shapes as shapes
 from kernel_sandbox.server.azure_descriptions import EXECUTE, OPERATION, UPLOAD
-from kernel_sandbox.server.bodies import form_file, read_json, send_file, while_connected
+from kernel_sandbox.server.bodies import form_file, read_json, send_file
 from kernel_sandbox.server.doorkeeper import identity_of
 from kernel_sandbox.server.failures import InvalidRequest
 from kernel_sandbox.server.ownership import LONGEST_IDENTIFIER, Address, address_of, reach_of
+from kernel_sandbox.server.plain_requests import Retry, answer
 from kernel_sandbox.server.results import Outcome
+from kernel_sandbox.server.runs import Watched
 from kernel_sandbox.server.service import Ran, SessionMissing, SessionService
 from kernel_sandbox.server.urls import absolute_url
 
@@ -79,17 +82,21 @@ Called = Annotated[Call, Depends(_call)]
 
 
 @router.post("/code/execute", summary="Run code (first generation)", openapi_extra=EXECUTE)
-async def execute_code(call: Called) -> Response:
+async def execute_code(call: Called, key: Retry = None) -> Response:
     """Run code in a session, which is made if there is none. A failing cell is HTTP 200 with `status: "Failure"`."""
     asked = requests.read_execution(await read_json(call.request), longest_timeout=_longest(call))
     if asked.command is not None or asked.asynchronous:
         raise InvalidRequest("This is for code that runs synchronously: use executions for the rest.")
-    ran = await while_connected(call.request, call.service.execute(call.address, asked.code, timeout=asked.timeout))
-    return JSONResponse(results.first_generation(ran, longest=asked.longest), headers=_timings(ran))
+
+    async def run(watched: Watched) -> Response:
+        ran = await call.service.execute(call.address, asked.code, timeout=asked.timeout, watched=watched)
+        return JSONResponse(results.first_generation(ran, longest=asked.longest), headers=_timings(ran))
+
+    return await answer(call.request, call.service, call.address, key, run)
 
 
 @router.post("/python/execute", summary="Run code (2024, before api-versions)", openapi_extra=EXECUTE)
-async def execute_python(request: Request) -> Response:
+async def execute_python(request: Request, key: Retry = None) -> Response:
     """Run code as the first clients sent it: the identifier is in the body, and there is no api-version."""
     body = await read_json(request)
     fields = body.get("properties") if isinstance(body, dict) else None
@@ -98,37 +105,52 @@ async def execute_python(request: Request) -> Response:
     service = service_of(request)
     asked = requests.read_execution(body, longest_timeout=service.settings.max_execution_seconds)
     address = address_of(identity_of(request), fields["identifier"])
-    ran = await while_connected(request, service.execute(address, asked.code, timeout=asked.timeout))
-    told = results.first_generation(ran, longest=asked.longest)["properties"]
-    error = ran.execution.error if ran.execution.status != "ok" else None
-    return JSONResponse({**told, "error": None if error is None else f"{error.ename}: {error.evalue}"})
+
+    async def run(watched: Watched) -> Response:
+        ran = await service.execute(address, asked.code, timeout=asked.timeout, watched=watched)
+        told = results.first_generation(ran, longest=asked.longest)["properties"]
+        error = ran.execution.error if ran.execution.status != "ok" else None
+        return JSONResponse({**told, "error": None if error is None else f"{error.ename}: {error.evalue}"})
+
+    return await answer(request, service, address, key, run)
 
 
 @router.post("/executions", summary="Run code or a shell command (second generation)", openapi_extra=EXECUTE)
-async def create_execution(call: Called) -> Response:
+async def create_execution(call: Called, key: Retry = None) -> Response:
     """Run code, and wait or ask for it later; or a shell command, as the shell pools do.
 
-    Asynchronously it answers 202 at once: `GET` what `Operation-Location` names until its status is final.
+    Asynchronously it answers 202 at once: `GET` what `Operation-Location` names until its status is final. So can be
+    asked for one that is waited for, by the `operation-id` that it was sent with, also after its client has gone.
     """
     asked = requests.read_execution(await read_json(call.request), longest_timeout=_longest(call))
-    identifier = call.address.identifier
     if asked.command is not None:
-        running = call.service.run_command(call.address, asked.command, timeout=asked.timeout, posix=asked.posix)
-        command = await while_connected(call.request, running)
-        return JSONResponse(results.shell_execution(identifier, command, longest=asked.longest))
-    execution_id = _operation_id(call.request)
-    if asked.asynchronous:
-        await call.service.results.start(call.address, lambda: _run(call, asked), execution_id)
-        return JSONResponse(
-            _resource(call.address, execution_id, "Asynchronous", ("Running", {})),
-            202,
-            _operation(call, execution_id) | {"Retry-After": "1"},
-        )
-    await call.service.results.check_new(call.address, execution_id)
-    outcome = await while_connected(call.request, _run(call, asked))
+        run = functools.partial(_run_command, call, asked)
+    elif asked.asynchronous:
+        run = functools.partial(_start, call, asked, _operation_id(call.request))
+    else:
+        run = functools.partial(_run_and_keep, call, asked, _operation_id(call.request))
+    return await answer(call.request, call.service, call.address, key, run)
+
+
+async def _run_command(call: Call, asked: requests.ExecutionRequest, watched: Watched) -> Response:
+    assert asked.command is not None
+    ran = await call.service.run_command(
+        call.address, asked.command, timeout=asked.timeout, posix=asked.posix, watched=watched
+    )
+    return JSONResponse(results.shell_execution(call.address.identifier, ran, longest=asked.longest))
+
+
+async def _start(call: Call, asked: requests.ExecutionRequest, execution_id: str, watched: Watched) -> Response:
+    await call.service.results.start(call.address, lambda job: _run(call, asked, job), execution_id)
+    watched.is_started = True
+    resource = _resource(call.address, execution_id, "Asynchronous", ("Running", {}))
+    return JSONResponse(resource, 202, _operation(call, execution_id) | {"Retry-After": "1"})
+
+
+async def _run_and_keep(call: Call, asked: requests.ExecutionRequest, execution_id: str, watched: Watched) -> Response:
+    watched.is_kept = "operation-id" in call.request.headers or watched.is_kept
+    outcome = await call.service.results.run(call.address, execution_id, lambda: _run(call, asked, watched), watched)
     resource = _resource(call.address, execution_id, "Synchronous", outcome)
-    size = len(resource["result"]["stdout"]) + len(resource["result"]["stderr"])
-    call.service.results.keep(call.address, execution_id, outcome, size)
     return JSONResponse(resource, headers=_operation(call, execution_id))
 
 
@@ -249,8 +271,8 @@ async def get_metadata(request: Request, version: Version) -> Response:
     return JSONResponse(shapes.metadata(await service_of(request).image_facts()))
 
 
-async def _run(call: Call, asked: requests.ExecutionRequest) -> Outcome:
-    ran = await call.service.execute(call.address, asked.code, timeout=asked.timeout)
+async def _run(call: Call, asked: requests.ExecutionRequest, watched: Watched) -> Outcome:
+    ran = await call.service.execute(call.address, asked.code, timeout=asked.timeout, watched=watched)
     resource = results.second_generation(ran, longest=asked.longest, bundle=asked.bundle)
     return resource.pop("status"), resource
 

@@ -23,7 +23,7 @@ from kernel_sandbox.outputs import (
     remove_ansi,
 )
 from kernel_sandbox.server.service import Ran
-from kernel_sandbox.server.shell import ShellResult, restart_notice
+from kernel_sandbox.server.shell import ShellResult, fate_notice, restart_notice
 
 DEEPEST = 64
 """How deep a result may nest as JSON; deeper ones stay text."""
@@ -40,7 +40,7 @@ def first_generation(ran: Ran, *, longest: int | None = None) -> dict[str, Any]:
             "$id": "2",
             "status": "Success" if execution.status == "ok" else "Failure",
             "stdout": cut(stdout_of(execution), longest),
-            "stderr": cut(restart_notice(ran.restarted_because) + stderr_of(execution), longest),
+            "stderr": cut(_notices(ran) + stderr_of(execution), longest),
             "result": typed_result(execution),
             "executionTimeInMilliseconds": _milliseconds(execution.duration),
         },
@@ -57,12 +57,16 @@ def second_generation(ran: Ran, *, longest: int | None = None, bundle: bool = Fa
         "status": "Succeeded" if execution.status == "ok" else "Failed",
         "result": {
             "stdout": cut(stdout_of(execution), longest),
-            "stderr": cut(restart_notice(ran.restarted_because) + stderr_of(execution), longest),
+            "stderr": cut(_notices(ran) + stderr_of(execution), longest),
             "executionResult": _bundle(execution) if bundle else printed_result(execution),
             "executionTimeInMilliseconds": _milliseconds(execution.duration),
         },
     }
     return resource | ({} if execution.status == "ok" else {"error": {"error": _error(execution)}})
+
+
+def _notices(ran: Ran) -> str:
+    return restart_notice(ran.restarted_because) + fate_notice(ran.execution)
 
 
 def shell_execution(identifier: str, ran: ShellResult, *, longest: int | None = None) -> dict[str, Any]:
@@ -72,7 +76,7 @@ def shell_execution(identifier: str, ran: ShellResult, *, longest: int | None = 
         "status": str(ran.exit_status),
         "result": {
             "stdout": cut(ran.stdout, longest),
-            "stderr": cut(ran.stderr, longest),
+            "stderr": cut(restart_notice(ran.restarted_because) + ran.stderr, longest),
             "executionTimeInMilliseconds": _milliseconds(ran.duration),
         },
     }
@@ -216,7 +220,7 @@ def _error(execution: Execution) -> dict[str, Any]:
         "message": f"{name}: {value}"[:2000],
         "target": None,
         "details": [],
-        "innererror": {"name": name},
+        "innererror": {"name": name, "ran": execution.ran, "kept": execution.kept},
     }
 
 

@@ -5,13 +5,12 @@ A nameless file is gone with the process, however that ends. Everything read her
 
 from __future__ import annotations
 
-import asyncio
 import contextlib
 import json
 import re
 import tempfile
 from collections.abc import AsyncIterator, Awaitable, Callable
-from typing import Any, BinaryIO, TypeVar, cast
+from typing import Any, BinaryIO, cast
 from urllib.parse import quote
 
 from starlette.datastructures import UploadFile
@@ -21,7 +20,6 @@ from starlette.responses import StreamingResponse
 
 from kernel_sandbox.server.failures import InvalidRequest, Refusal
 
-T = TypeVar("T")
 PIECE = 256 * 1024
 IN_MEMORY = 1024 * 1024
 """Bytes of a file that are held in memory before it goes to disk."""
@@ -95,25 +93,7 @@ def attachment(name: str) -> str:
     return f"attachment; filename=\"{plain}\"; filename*=UTF-8''{quote(last, safe='')}"
 
 
-async def while_connected(request: Request, work: Awaitable[T]) -> T:
-    """Await what a client waits for; cancel it when the client goes away, for nobody can read it then.
-
-    Raises ClientGone.
-    """
-    task = asyncio.ensure_future(work)
-    gone = asyncio.ensure_future(_disconnected(request))
-    try:
-        await asyncio.wait({task, gone}, return_when=asyncio.FIRST_COMPLETED)
-        if not task.done():
-            raise ClientGone
-        return task.result()
-    finally:
-        for each in (gone, task):
-            each.cancel()
-        await asyncio.gather(gone, task, return_exceptions=True)
-
-
-async def _disconnected(request: Request) -> None:
+async def disconnected(request: Request) -> None:
     """Wait until the client goes away. The body must have been read."""
     while (await request.receive())["type"] != "http.disconnect":
         continue

@@ -9,26 +9,60 @@ from collections.abc import AsyncIterator
 from typing import Any
 
 import anyio
+from starlette.requests import Request
 from starlette.responses import StreamingResponse
 from starlette.types import Receive, Scope, Send
 
 from kernel_sandbox.cell import CellStream
+from kernel_sandbox.server.bodies import ClientGone, disconnected
 from kernel_sandbox.server.outputs_json import event_json, execution_json
+from kernel_sandbox.server.service import Streaming, suppressing_unsaved
 
 HEARTBEAT = 10.0
 """Seconds of silence after which a comment is sent, so that proxies keep the connection."""
 
 
+async def open_event_stream(
+    request: Request, opened: contextlib.AbstractAsyncContextManager[Streaming], patience: float
+) -> EventStream:
+    """Begin a cell and answer with its events. Raises ClientGone where nobody is there for it any more.
+
+    `patience` is how many seconds the cell has, its wait included.
+    """
+    held, deadline = contextlib.AsyncExitStack(), asyncio.get_running_loop().time() + patience
+    gone = asyncio.ensure_future(disconnected(request))
+
+    async def open_unless_gone() -> Streaming:
+        streaming = await held.enter_async_context(opened)
+        if gone.done():
+            await streaming.cell.aclose()
+        return streaming
+
+    opening = asyncio.ensure_future(open_unless_gone())
+    try:
+        await asyncio.wait({opening, gone}, return_when=asyncio.FIRST_COMPLETED)
+        if not gone.done():
+            return EventStream(opening.result(), held, deadline)
+        raise ClientGone
+    except BaseException:
+        opening.cancel()
+        await asyncio.wait({opening})
+        await held.aclose()
+        raise
+    finally:
+        gone.cancel()
+
+
 class EventStream(StreamingResponse):
     """Answers with a cell's events. When the client goes away, the cell is interrupted."""
 
-    def __init__(self, stream: CellStream, held: contextlib.AsyncExitStack, restarted: str | None) -> None:
+    def __init__(self, streaming: Streaming, held: contextlib.AsyncExitStack, deadline: float) -> None:
         """`held` is closed at the end, however it comes about: it interrupts the cell if that still runs.
 
-        `restarted` says why the session began anew, if it did.
+        At the `deadline`, by the loop's clock, the cell is ended.
         """
         headers = {"Cache-Control": "no-store", "X-Accel-Buffering": "no"}
-        super().__init__(_events(stream, restarted), media_type="text/event-stream", headers=headers)
+        super().__init__(_events(streaming, deadline), media_type="text/event-stream", headers=headers)
         self._held = held
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
@@ -39,12 +73,17 @@ class EventStream(StreamingResponse):
                 await self._held.aclose()
 
 
-async def _events(stream: CellStream, restarted: str | None) -> AsyncIterator[bytes]:
-    async for event in with_silences(stream):
-        yield b": the cell runs\n\n" if event is None else _message("output", event)
+async def _events(streaming: Streaming, deadline: float) -> AsyncIterator[bytes]:
+    stream, loop = streaming.cell, asyncio.get_running_loop()
+    ending: set[asyncio.Task[None]] = set()
+    timer = loop.call_at(deadline, lambda: ending.add(loop.create_task(stream.aclose())))
+    try:
+        async for event in with_silences(stream):
+            yield b": the cell runs\n\n" if event is None else _message("output", event)
+    finally:
+        timer.cancel()
     assert stream.execution is not None
-    told = execution_json(stream.execution, with_outputs=False) | {"restarted_because": restarted}
-    yield _message("done", told)
+    yield _message("done", execution_json(stream.execution, streaming.news(), with_outputs=False))
 
 
 async def with_silences(stream: CellStream) -> AsyncIterator[dict[str, Any] | None]:
@@ -56,7 +95,9 @@ async def with_silences(stream: CellStream) -> AsyncIterator[dict[str, Any] | No
             if not done:
                 yield None
                 continue
-            event = following.result()
+            event = None
+            with suppressing_unsaved():
+                event = following.result()
             if event is None:
                 return
             yield event_json(event)

@@ -13,6 +13,7 @@ from starlette.responses import JSONResponse
 
 from kernel_sandbox import errors
 from kernel_sandbox.pool import PoolClosed, PoolFull, SessionNotFound
+from kernel_sandbox.server.idempotency import AnswerNotKept, KeyReused, TooManyKeys
 from kernel_sandbox.server.identity import AuthenticationUnavailable, Forbidden, Unauthenticated
 from kernel_sandbox.server.logs import log_event, log_failure
 from kernel_sandbox.server.ownership import InvalidIdentifier
@@ -62,6 +63,9 @@ _TABLE: tuple[tuple[type[Exception], int, str], ...] = (
     (errors.SandboxFull, 413, "SessionStorageFull"),
     (errors.FileError, 409, "FileConflict"),
     (DuplicateExecution, 409, "ExecutionExists"),
+    (AnswerNotKept, 409, "AnswerNotKept"),
+    (KeyReused, 422, "IdempotencyKeyReused"),
+    (TooManyKeys, 429, "TooManyRequests"),
     (QuotaExceeded, 429, "SessionsCountExceedsLimit"),
     (TooManyJobs, 429, "ExecutionsCountExceedsLimit"),
     (PoolFull, 429, "SessionsCountExceedsLimit"),
@@ -80,7 +84,7 @@ _MESSAGES = {
     # The engine's own words are for who runs the server: they name its paths and images.
     "SessionNotStarted": "No session could be started now; the server's log says why.",
     "SessionChanging": "The session is just being started or ended: ask again.",
-    "SessionLost": "The session ended while it was used. Ask again: the next call has a new one.",
+    "SessionLost": "The session's sandbox has ended: the next call begins a new one.",
 }
 _RETRY_AFTER = {503: 2, 429: 5}
 

@@ -3,7 +3,7 @@
     client   {"type": "execute", "id": "1", "source": "…", "timeout": 60}
              {"type": "interrupt"}
     server   {"type": "output", "id": "1", "output": {…}}      as it comes
-             {"type": "done", "id": "1", "execution": {…}}     after the last
+             {"type": "done", "id": "1", "execution": {…}}     after the last; with `restarted_because`, once
              {"type": "error", "id": "1", "error": {"code", "message"}}
              {"type": "part", "id": "1", "part": 1, "parts": 3, "text": "…"}     see live_messages
 
@@ -16,6 +16,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import json
+import secrets
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
@@ -70,6 +71,7 @@ class _Connection:
 
     def __init__(self, websocket: WebSocket, service: SessionService, address: Address) -> None:
         self._websocket = websocket
+        self._client = f"websocket-{secrets.token_hex(8)}"
         self._service = service
         self._address = address
         self._waiting: asyncio.Queue[_Asked] = asyncio.Queue(MOST_WAITING)
@@ -77,6 +79,7 @@ class _Connection:
 
     async def serve(self) -> None:
         """Serve until the client goes away, or does not take what it is sent."""
+        self._service.meet(self._address, self._client)
         worker, reader = asyncio.create_task(self._work()), asyncio.create_task(self._read())
         try:
             await asyncio.wait({worker, reader}, return_when=asyncio.FIRST_COMPLETED)
@@ -117,13 +120,15 @@ class _Connection:
                     await self._tell_failure(asked.id, exc)
 
     async def _run(self, asked: _Asked) -> None:
-        opened = self._service.stream(self._address, asked.source, timeout=asked.timeout, create=False)
-        async with opened as stream:
-            async for event in with_silences(stream):
+        opened = self._service.stream(
+            self._address, asked.source, timeout=asked.timeout, create=False, client=self._client
+        )
+        async with opened as streaming:
+            async for event in with_silences(streaming.cell):
                 if event is not None:  # the protocol has its own pings
                     await self._send({"type": "output", "id": asked.id, "output": event})
-            assert stream.execution is not None
-            execution = execution_json(stream.execution, with_outputs=False)
+            assert streaming.cell.execution is not None
+            execution = execution_json(streaming.cell.execution, streaming.news(), with_outputs=False)
         await self._send({"type": "done", "id": asked.id, "execution": execution})
 
     async def _tell_failure(self, asked_id: str, exc: SandboxError) -> None:

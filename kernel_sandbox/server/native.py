@@ -5,7 +5,6 @@ A session is named by its identifier in the path, percent-encoded; another ident
 
 from __future__ import annotations
 
-import contextlib
 import secrets
 from typing import Annotated, Any
 from urllib.parse import quote, unquote
@@ -19,12 +18,14 @@ from kernel_sandbox.server.azure import service_of
 from kernel_sandbox.server.azure_descriptions import OPERATION
 from kernel_sandbox.server.azure_requests import directory_path, file_path
 from kernel_sandbox.server.azure_shapes import moment
-from kernel_sandbox.server.bodies import attachment, body_file, send_file, while_connected
+from kernel_sandbox.server.bodies import attachment, body_file, send_file
 from kernel_sandbox.server.doorkeeper import identity_of
-from kernel_sandbox.server.event_stream import EventStream
+from kernel_sandbox.server.event_stream import open_event_stream
 from kernel_sandbox.server.failures import InvalidRequest
 from kernel_sandbox.server.outputs_json import execution_json, session_json
 from kernel_sandbox.server.ownership import Address, Reach, address_of, reach_of
+from kernel_sandbox.server.plain_requests import Retry, answer
+from kernel_sandbox.server.runs import Watched
 from kernel_sandbox.server.saved import SavedTranscript
 from kernel_sandbox.server.service import SessionMissing, SessionService
 
@@ -92,35 +93,54 @@ async def execute(
     session: Session,
     cell: models.CellToRun,
     stream: Annotated[bool, Query(description="Send server-sent events, as `Accept: text/event-stream` does.")] = False,
+    key: Retry = None,
 ) -> Response:
     """Run a cell, and answer with all that it showed. A failing cell is HTTP 200 with another status than "ok".
 
     As server-sent events: an `output` event for each output as it comes (an increment of a stream, a display, an
-    update or a clearing of one), then one `done` event. Who goes away interrupts the cell.
+    update or a clearing of one), then one `done` event.
+
+    A cell whose client goes away before its turn never runs. One that runs is interrupted when its stream is closed;
+    without a stream it runs on, and a retry with the same Idempotency-Key gets its result.
     """
-    if not stream and "text/event-stream" not in request.headers.get("accept", ""):
-        running = service.execute(session, cell.source, timeout=cell.timeout, create=cell.create)
-        ran = await while_connected(request, running)
-        return JSONResponse(execution_json(ran.execution) | {"restarted_because": ran.restarted_because})
-    held = contextlib.AsyncExitStack()
-    opened = service.stream(session, cell.source, timeout=cell.timeout, create=cell.create)
-    return EventStream(await held.enter_async_context(opened), held, service.take_restart(session))
+    if stream or "text/event-stream" in request.headers.get("accept", ""):
+        if key is not None:
+            told = "A stream that ends interrupts its cell, and cannot be had again: send no Idempotency-Key with it."
+            raise InvalidRequest(told, target="Idempotency-Key")
+        opened = service.stream(session, cell.source, timeout=cell.timeout, create=cell.create)
+        return await open_event_stream(request, opened, service.patience)
+
+    async def run(watched: Watched) -> Response:
+        ran = await service.execute(session, cell.source, timeout=cell.timeout, create=cell.create, watched=watched)
+        return JSONResponse(execution_json(ran.execution, ran.restarted_because))
+
+    return await answer(request, service, session, key, run)
 
 
 @router.post("/sessions/{session_id}/shell", summary="Run a shell command", response_model=models.CommandAnswer)
-async def run_command(request: Request, service: Service, session: Session, asked: models.CommandToRun) -> Response:
-    """Run a shell command beside the cells, in the kernel's directory and environment."""
+async def run_command(
+    request: Request, service: Service, session: Session, asked: models.CommandToRun, key: Retry = None
+) -> Response:
+    """Run a shell command beside the cells, in the kernel's directory and environment.
+
+    It waits for its turn among them, and never runs if its client goes away before that. Once it runs it runs on, and
+    a retry with the same Idempotency-Key gets its result.
+    """
     command = asked.command if asked.argv is None else asked.argv
     if command is None or (asked.command is not None and asked.argv is not None):
         raise InvalidRequest("Give either command or argv.", target="command")
     if any("\0" in word for word in ([command] if isinstance(command, str) else command)):
         raise InvalidRequest("A command holds no null character.", target="command")
-    running = service.run_command(
-        session, command, timeout=asked.timeout, posix=asked.shell == "sh", create=asked.create
-    )
-    ran = await while_connected(request, running)
-    told = {"stdout": ran.stdout, "stderr": ran.stderr, "exit_status": ran.exit_status}
-    return JSONResponse(told | {"duration": round(ran.duration, 6)})
+
+    async def run(watched: Watched) -> Response:
+        ran = await service.run_command(
+            session, command, timeout=asked.timeout, posix=asked.shell == "sh", create=asked.create, watched=watched
+        )
+        told = {"stdout": ran.stdout, "stderr": ran.stderr, "exit_status": ran.exit_status, "ran": ran.ran}
+        told |= {"kept": ran.kept, "restarted_because": ran.restarted_because}
+        return JSONResponse(told | {"duration": round(ran.duration, 6)})
+
+    return await answer(request, service, session, key, run)
 
 
 @router.post("/sessions/{session_id}/interrupt", summary="Interrupt the running cell", status_code=204)

@@ -8,6 +8,15 @@ from pydantic import BaseModel, ConfigDict, Field
 
 Seconds = Annotated[float, Field(gt=0, le=86400, allow_inf_nan=False, description="Seconds; the server has a maximum.")]
 
+RAN = Annotated[
+    Literal["no", "began", "whole", "unknown"],
+    Field(description='How far it came: "whole" is to its own end, "began" was cut off, "unknown" was lost with it.'),
+]
+KEPT = Annotated[
+    Literal["all", "files", "nothing"],
+    Field(description="What the session still has: variables and files, only files, or neither."),
+]
+
 
 class _Asked(BaseModel):
     model_config = ConfigDict(extra="forbid")
@@ -75,13 +84,15 @@ class ExecutionAnswer(BaseModel):
     """What came of a cell."""
 
     status: Literal["ok", "error", "aborted", "timeout", "dead"]
+    ran: RAN
+    kept: KEPT
     execution_count: int | None
     started_at: str
     duration: float = Field(description="Seconds.")
     error: OutputAnswer | None = Field(description="The exception that ended it, or why it did not end by itself.")
     outputs: list[OutputAnswer]
     restarted_because: str | None = Field(
-        None, description="Why the session's kernel had died before, and began anew: earlier variables are lost."
+        None, description="Why the session's kernel was started anew since your last cell: earlier variables are lost."
     )
 
 
@@ -92,6 +103,9 @@ class CommandAnswer(BaseModel):
     stderr: str
     exit_status: int = Field(description="128 and the number for a signal; 124 past its time; 255 where nobody saw.")
     duration: float = Field(description="Seconds.")
+    ran: RAN
+    kept: KEPT
+    restarted_because: str | None = Field(None, description="As a cell's.")
 
 
 class FileAnswer(BaseModel):

@@ -32,15 +32,18 @@ def event_json(event: Event) -> dict[str, Any]:
     return shown | {"execution_count": event.execution_count}
 
 
-def execution_json(execution: Execution, *, with_outputs: bool = True) -> dict[str, Any]:
-    """Write a whole execution."""
+def execution_json(execution: Execution, restarted_because: str | None, *, with_outputs: bool = True) -> dict[str, Any]:
+    """Write a whole execution. `restarted_because` is why its kernel was started, where the client is to be told."""
     error = execution.error if execution.status != "ok" else None
     told: dict[str, Any] = {
         "status": execution.status,
+        "ran": execution.ran,
+        "kept": execution.kept,
         "execution_count": execution.execution_count,
         "started_at": moment(execution.started_at),
         "duration": round(execution.duration, 6),
         "error": None if error is None else event_json(error),
+        "restarted_because": restarted_because,
     }
     if with_outputs:
         told["outputs"] = [event_json(output) for output in execution.outputs]

@@ -7,12 +7,15 @@ from __future__ import annotations
 
 import asyncio
 import collections
+import json
 import uuid
 from collections.abc import Awaitable, Callable, Mapping
 from typing import Any
 
 from kernel_sandbox.errors import SandboxError
+from kernel_sandbox.outputs import what_ran
 from kernel_sandbox.server.ownership import Address
+from kernel_sandbox.server.runs import Watched
 from kernel_sandbox.server.storage import ResultTooLarge, Status, Store
 
 MOST_JOBS = 64
@@ -26,7 +29,8 @@ LARGEST_KEPT = 64 * 1024
 
 Outcome = tuple[Status, Mapping[str, Any]]
 """A final status (Succeeded, Failed) and the resource."""
-Job = Callable[[], Awaitable[Outcome]]
+Job = Callable[[Watched], Awaitable[Outcome]]
+"""Given what is to see its cell."""
 
 
 class TooManyJobs(SandboxError):
@@ -72,13 +76,16 @@ class Results:
     async def _run(self, address: Address, identity: str, job: Job) -> None:
         status: Status
         resource: Mapping[str, Any]
+        watched = Watched()
+        watched.is_kept = True
         try:
             async with asyncio.timeout(LONGEST_JOB):
-                status, resource = await job()
+                status, resource = await job(watched)
         except SandboxError as exc:
             status, resource = "Failed", {"error": {"code": type(exc).__name__, "message": str(exc)}}
         except TimeoutError:
-            late = "It waited too long for its turn: fewer at a time have one each."
+            execution = watched.cell.execution if watched.cell is not None else None
+            late = f"{execution.fate if execution is not None else what_ran('no')} It waited too long for its turn."
             status, resource = "Failed", {"error": {"code": "Timeout", "message": late}}
         try:
             await self._store.save_execution(identity, address.owner, address.identifier, status, dict(resource))
@@ -86,12 +93,28 @@ class Results:
             told = {"error": {"code": "ResultTooLarge", "message": str(exc)}}
             await self._store.save_execution(identity, address.owner, address.identifier, "Failed", told)
 
-    def keep(self, address: Address, execution_id: str, outcome: Outcome, size: int) -> None:
-        """Keep a synchronous execution for a while, if it is small."""
-        if size <= LARGEST_KEPT:
-            self._kept[address.key, execution_id] = outcome
-            while len(self._kept) > MOST_KEPT:
-                self._kept.popitem(last=False)
+    async def run(
+        self, address: Address, execution_id: str, job: Callable[[], Awaitable[Outcome]], watched: Watched
+    ) -> Outcome:
+        """Run a synchronous execution, which can be asked for while it runs and, if it ran, for a while after that.
+
+        Raises DuplicateExecution.
+        """
+        await self.check_new(address, execution_id)
+        place = (address.key, execution_id)
+        self._keep(place, ("Running", {}))
+        try:
+            outcome = await job()
+        finally:
+            self._kept.pop(place, None)
+        if watched.has_begun:
+            self._keep(place, _bounded(outcome))
+        return outcome
+
+    def _keep(self, place: tuple[str, str], outcome: Outcome) -> None:
+        self._kept[place] = outcome
+        while len(self._kept) > MOST_KEPT:
+            self._kept.popitem(last=False)
 
     async def get(self, address: Address, execution_id: str) -> Outcome | None:
         """Find an execution of that session: its status and resource; None where there is none, or no more."""
@@ -106,4 +129,16 @@ class Results:
     async def check_new(self, address: Address, execution_id: str) -> None:
         """Raise DuplicateExecution for an id that is taken."""
         if await self.get(address, execution_id) is not None:
-            raise DuplicateExecution("There is an execution of that id already: give each its own.")
+            raise DuplicateExecution(
+                "There is an execution of that id already: GET it for its result, and give each its own id."
+            )
+
+
+def _bounded(outcome: Outcome) -> Outcome:
+    """Leave out what an execution showed, if it is too large to be kept."""
+    status, resource = outcome
+    result = resource.get("result")
+    if not isinstance(result, Mapping) or len(json.dumps(result)) <= LARGEST_KEPT:
+        return outcome
+    told = "[kernel-sandbox: what it showed is too large to be kept; the session's notebook has it]\n"
+    return status, {**resource, "result": {**result, "stdout": "", "stderr": told, "executionResult": None}}

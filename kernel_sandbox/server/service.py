@@ -8,19 +8,24 @@ from __future__ import annotations
 
 import contextlib
 import time
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncIterator, Iterator, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from typing import TYPE_CHECKING, Any, BinaryIO
 
 from kernel_sandbox.cell import CellStream
-from kernel_sandbox.errors import SandboxError, SandboxFileNotFound
+from kernel_sandbox.errors import SandboxError, SandboxFileNotFound, TranscriptError
 from kernel_sandbox.files import FileInfo
+from kernel_sandbox.known_kernel import KnownKernel
 from kernel_sandbox.outputs import Execution
 from kernel_sandbox.pool import PooledSession, SessionNotFound, SessionPool
+from kernel_sandbox.server.clients import REQUESTS, Clients
+from kernel_sandbox.server.idempotency import IdempotentRuns
 from kernel_sandbox.server.image_facts import ImageFacts, read_image_facts
+from kernel_sandbox.server.logs import log_event
 from kernel_sandbox.server.ownership import Address, Reach
 from kernel_sandbox.server.results import Results
+from kernel_sandbox.server.runs import Runs, Watched
 from kernel_sandbox.server.saved import SavedTranscript, SavedTranscripts
 from kernel_sandbox.server.settings import ServerSettings
 from kernel_sandbox.server.shell import GRACE, ShellResult, shell_cell, shell_result
@@ -33,6 +38,8 @@ DEFAULT_TIMEOUT = 120.0
 """Seconds of a cell or a command that names none."""
 RETRY_AFTER = 5
 """Seconds after which it is worth asking again, where only another request's end can help."""
+MARGIN = 5.0
+"""Seconds that a cell is waited for less than its request may take: what is cut off would be told nothing."""
 
 
 class SessionMissing(SandboxError):
@@ -73,7 +80,20 @@ class Ran:
     preparation: float
     """Seconds before the cell was sent: for a session, and for its turn."""
     restarted_because: str | None = None
-    """Why the session had died before, and so begins anew: its variables are lost. Told once."""
+    """Why the kernel that ran it was started, if the client did not know of that: earlier variables are lost."""
+
+
+@dataclass(frozen=True, slots=True)
+class Streaming:
+    """A cell whose outputs are iterated over as they come."""
+
+    cell: CellStream
+    known: KnownKernel
+    """What its client knows: asked when it is told of the end."""
+
+    def news(self) -> str | None:
+        """Return why the kernel that ran it was started, if the client does not know of that yet."""
+        return self.known.news(self.cell)
 
 
 class SessionService:
@@ -85,11 +105,14 @@ class SessionService:
         self.settings = settings
         self.saved = saved
         self.results = Results(store)
-        self._untold_restarts: dict[str, str] = {}
+        self.runs = Runs()
+        self.idempotent = IdempotentRuns()
+        self._clients = Clients()
         self._image_facts: ImageFacts | None = None
 
     async def aclose(self) -> None:
         """End what runs in the background. The pool is closed by who opened it."""
+        await self.runs.aclose()
         await self.results.aclose()
         await self.saved.flush()
 
@@ -102,6 +125,7 @@ class SessionService:
         """
         new = self.pool.find(address.key) is None
         async with self._opened(address, create=True) as pooled:
+            self._clients.meet(pooled, REQUESTS)
             return _view(address, pooled), new
 
     def describe(self, address: Address) -> SessionView:
@@ -119,7 +143,7 @@ class SessionService:
 
     async def stop(self, address: Address) -> None:
         """End a session: its variables and files are gone, its notebook stays. Raises SessionMissing."""
-        self._untold_restarts.pop(address.key, None)
+        self.idempotent.forget_session(address)
         if not await self.pool.stop(address.key):
             raise SessionMissing("There is no such session.")
 
@@ -129,12 +153,24 @@ class SessionService:
         if pooled.state != "starting":
             await pooled.session.interrupt()
 
-    async def restart(self, address: Address) -> SessionView:
-        """Start a fresh kernel in the session: variables are gone, files stay. Raises SessionMissing."""
+    async def restart(self, address: Address, *, client: str = REQUESTS) -> SessionView:
+        """Start a fresh kernel in the session: variables are gone, files stay. Raises SessionMissing.
+
+        `client` asks for it, and so need not be told of it.
+        """
+        before = self._found(address)
+        generation = 0 if before.is_new else before.session.generation
         async with self._opened(address, create=False) as pooled:
-            if self.take_restart(address) is None:  # a dead one has just been started again
+            if pooled is not before or pooled.session.generation == generation:  # else a dead one was just started
                 await pooled.session.restart()
+            self._clients.meet(pooled, client).generation = pooled.session.generation
             return _view(address, pooled)
+
+    def meet(self, address: Address, client: str) -> None:
+        """Note that a client knows the session as it is now: it is to be told of restarts from here on."""
+        pooled = self.pool.find(address.key)
+        if pooled is not None and not pooled.is_new:
+            self._clients.meet(pooled, client)
 
     async def usage(self, address: Address) -> Usage:
         """Ask a session's sandbox what it uses now. Raises SessionMissing and SandboxLost."""
@@ -142,37 +178,65 @@ class SessionService:
 
     # Cells
 
-    async def execute(self, address: Address, source: str, *, timeout: float | None = None, create: bool = True) -> Ran:
+    async def execute(
+        self,
+        address: Address,
+        source: str,
+        *,
+        timeout: float | None = None,
+        create: bool = True,
+        watched: Watched | None = None,
+    ) -> Ran:
         """Run a cell and wait for its end. A failing cell is data. A cancelled call interrupts its cell.
 
         `timeout` is in seconds, at most the server's maximum. With `create` a missing session is made, else
-        SessionMissing is raised.
+        SessionMissing is raised. `watched` sees the cell while it is waited for.
         """
-        return await self._run_cell(address, source, self.seconds(timeout), create)
+        return await self._run_cell(address, source, self.seconds(timeout), create, watched)
 
-    async def _run_cell(self, address: Address, source: str, seconds: float, create: bool) -> Ran:
+    async def _run_cell(
+        self, address: Address, source: str, seconds: float, create: bool, watched: Watched | None
+    ) -> Ran:
         asked, new = time.perf_counter(), self.pool.find(address.key) is None
-        async with self._opened(address, create=create) as pooled:
-            execution = await pooled.execute(source, timeout=seconds)
+        async with self._streaming(address, source, seconds, create, REQUESTS) as (streaming, session_id):
+            if watched is not None:
+                watched.cell = streaming.cell
+            with suppressing_unsaved():
+                async for _ in streaming.cell:
+                    pass
+            execution = streaming.cell.execution
+            assert execution is not None
             waited = max(time.perf_counter() - asked - execution.duration, 0.0)
-            self.saved.note(address, pooled.session.transcript)
-            return Ran(execution, pooled.session.id, new, waited, self.take_restart(address))
-
-    def take_restart(self, address: Address) -> str | None:
-        """Why the session had to begin anew, if nobody was told yet: each call that made it so is told once."""
-        return self._untold_restarts.pop(address.key, None)
+            news = streaming.news() if watched is None or watched.is_heard else None
+            return Ran(execution, session_id, new, waited, news)
 
     @contextlib.asynccontextmanager
     async def stream(
-        self, address: Address, source: str, *, timeout: float | None = None, create: bool = True
-    ) -> AsyncIterator[CellStream]:
+        self,
+        address: Address,
+        source: str,
+        *,
+        timeout: float | None = None,
+        create: bool = True,
+        client: str = REQUESTS,
+    ) -> AsyncIterator[Streaming]:
         """Run a cell and iterate over its outputs as they come; leaving the block early interrupts it."""
+        async with self._streaming(address, source, self.seconds(timeout), create, client) as (streaming, _):
+            yield streaming
+
+    @contextlib.asynccontextmanager
+    async def _streaming(
+        self, address: Address, source: str, seconds: float, create: bool, client: str
+    ) -> AsyncIterator[tuple[Streaming, str]]:
+        self.meet(address, client)  # before a dead kernel is started again
         async with self._opened(address, create=create) as pooled:
-            stream = pooled.stream(source, timeout=self.seconds(timeout))
+            known = self._clients.meet(pooled, client)
+            stream = pooled.stream(source, timeout=seconds)
             try:
-                yield stream
+                yield Streaming(stream, known), pooled.session.id
             finally:
-                await stream.aclose()
+                with suppressing_unsaved():
+                    await stream.aclose()
                 self.saved.note(address, pooled.session.transcript)
 
     async def run_command(
@@ -183,6 +247,7 @@ class SessionService:
         timeout: float | None = None,
         posix: bool = False,
         create: bool = True,
+        watched: Watched | None = None,
     ) -> ShellResult:
         """Run a shell command in the sandbox: a text for bash (sh, with `posix`), or its words without a shell.
 
@@ -191,8 +256,14 @@ class SessionService:
         """
         seconds = self.seconds(timeout)
         source = shell_cell(command, timeout=seconds, posix=posix)
-        ran = await self._run_cell(address, source, seconds + GRACE, create)
+        ran = await self._run_cell(address, source, seconds + GRACE, create, watched)
         return shell_result(ran.execution, ran.restarted_because)
+
+    @property
+    def patience(self) -> float:
+        """Seconds for which a request waits for its cell."""
+        longest = self.settings.request_timeout
+        return max(longest - MARGIN, longest / 2)
 
     def seconds(self, timeout: float | None) -> float:
         """What a cell gets that asks for `timeout`."""
@@ -288,8 +359,6 @@ class SessionService:
                 pooled = await held.enter_async_context(self.pool.acquire(address.key, create=create))
             except SessionNotFound as exc:
                 raise SessionMissing("There is no such session.") from exc
-            if pooled.restarted_because is not None:
-                self._untold_restarts[address.key] = pooled.restarted_because.partition(". ")[0]
             yield pooled
 
     def _check_quota(self, address: Address) -> None:
@@ -299,6 +368,15 @@ class SessionService:
             return
         if sum(view.address.owner == address.owner for view in self._live()) >= quota:
             raise QuotaExceeded(f"You have {quota} sessions, as many as you may have: stop one of them.")
+
+
+@contextlib.contextmanager
+def suppressing_unsaved() -> Iterator[None]:
+    """Log that a notebook could not be saved: the cell has run all the same."""
+    try:
+        yield
+    except TranscriptError as exc:
+        log_event("a notebook is not saved", reason=str(exc)[:1000])
 
 
 def _view(address: Address, pooled: PooledSession) -> SessionView:

@@ -10,7 +10,8 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from kernel_sandbox.outputs import DisplayData, Execution, StreamOutput
+from kernel_sandbox.errors import Kept
+from kernel_sandbox.outputs import DisplayData, Execution, Ran, StreamOutput, fresh_kernel
 
 EXIT_TYPE = "application/vnd.kernel-sandbox.exit+json"
 """As guest/shell.py has it."""
@@ -31,6 +32,10 @@ class ShellResult:
     255 where its end was not seen."""
     duration: float
     """Seconds."""
+    ran: Ran
+    kept: Kept
+    """Both as an Execution has them."""
+    restarted_because: str | None = None
 
 
 def shell_cell(command: str | Sequence[str], *, timeout: float | None, posix: bool = False) -> str:
@@ -42,8 +47,8 @@ def shell_cell(command: str | Sequence[str], *, timeout: float | None, posix: bo
 
 
 def shell_result(execution: Execution, restarted_because: str | None = None) -> ShellResult:
-    """Read what a shell command left. `restarted_because` is told in stderr."""
-    written = {"stdout": "", "stderr": restart_notice(restarted_because)}
+    """Read what a shell command left. `restarted_because` is why its kernel was started, where that is to be told."""
+    written = {"stdout": "", "stderr": ""}
     status = NO_STATUS
     for output in execution.outputs:
         if isinstance(output, StreamOutput):
@@ -53,16 +58,23 @@ def shell_result(execution: Execution, restarted_because: str | None = None) -> 
     if execution.status != "ok":
         error = execution.error
         said = f"{error.ename}: {error.evalue}" if error else execution.status
-        written["stderr"] += f"[kernel-sandbox: the command's end was not seen: {said}]\n"
+        unseen = "the command's end was not seen" if execution.ran != "no" else "the command did not run"
+        written["stderr"] += f"[kernel-sandbox: {unseen}: {said}]\n"
         status = NO_STATUS
-    return ShellResult(written["stdout"], written["stderr"], status, execution.duration)
+    stdout, stderr = written["stdout"], written["stderr"]
+    return ShellResult(stdout, stderr, status, execution.duration, execution.ran, execution.kept, restarted_because)
 
 
 def restart_notice(restarted_because: str | None) -> str:
-    """Say that a session began anew, for where there is only text to say it in; empty where it did not."""
-    if restarted_because is None:
+    """Say that a cell had a fresh kernel, for where there is only text to say it in; empty where it had not."""
+    return "" if restarted_because is None else f"[kernel-sandbox: {fresh_kernel(restarted_because)}]\n"
+
+
+def fate_notice(execution: Execution) -> str:
+    """Return what became of a cell that did not end by itself, for where there is only text to say it in."""
+    if execution.ran == "whole" and execution.kept == "all":
         return ""
-    return f"[kernel-sandbox: the session began anew, and its variables are lost: {restarted_because}]\n"
+    return f"[kernel-sandbox: {execution.fate}]\n"
 
 
 def _exit_status(told: Any) -> int:

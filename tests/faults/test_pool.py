@@ -67,7 +67,7 @@ async def test_pool_comes_back_after_its_engine_was_killed(crashing: PrivateEngi
         async with pool.acquire("b") as fresh:
             assert (await fresh.execute("6 * 7")).text == "42"
         async with pool.acquire("a") as again:
-            assert "does not answer any more" in str(again.restarted_because)
+            assert "does not answer any more" in str(again.session.restarted_because)
             assert (await again.execute("'lost' in globals()")).text == "False"
     seconds_until_none(lambda: list(map(str, crashing.control_groups())), 10)
 

@@ -63,9 +63,9 @@ def test_last_picture_is_the_result() -> None:
 
 def test_restart_and_failure_are_told_in_stderr() -> None:
     error = ErrorOutput("ValueError", "no", ("\x1b[31mTraceback\x1b[0m", "ValueError: no"))
-    ran = Ran(execution(error, status="error"), "id", False, 0.0, "The kernel exited with status 3")
+    ran = Ran(execution(error, status="error"), "id", False, 0.0, "The kernel exited with status 3.")
     said = first_generation(ran)["properties"]
-    assert said["stderr"].splitlines()[0].startswith("[kernel-sandbox: the session began anew")
+    assert said["stderr"].splitlines()[0].endswith("without earlier variables. The kernel exited with status 3.]")
     assert said["stderr"].endswith("Traceback\nValueError: no\n")
     assert (said["result"], said["executionTimeInMilliseconds"]) == (None, 12)
 

@@ -153,10 +153,12 @@ async def test_files_and_notebook_and_reset(tools: Client) -> None:
 async def test_dead_kernel_is_told_and_the_next_call_finds_another(tools: Client) -> None:
     await output(tools, "x = 1")
     died = await run(tools, "import os; os._exit(3)")
-    assert (died.structured_content["status"], died.structured_content["variables_kept"]) == ("dead", False)
+    assert (died.structured_content["status"], died.structured_content["kept"]) == ("dead", "files")
     again = await run(tools, "'x' in dir()")
     assert again.structured_content["output"] == "False"
-    assert "began anew before this call" in text_of(again)
+    assert "exited with status 3" in again.structured_content["restarted_because"]
+    assert "without earlier variables" in text_of(again)
+    assert "restarted_because" not in (await run(tools, "1")).structured_content
 
 
 @pytest.mark.parametrize("mode", MODES)
@@ -448,3 +450,59 @@ def test_command_without_the_extra_says_what_is_missing() -> None:
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False, timeout=60)
     assert done.returncode == 2
     assert "pip install 'kernel-sandbox[mcp]'" in " ".join(done.stderr.split())
+
+
+# What becomes of calls
+
+
+async def test_waiting_call_that_is_given_up_never_runs(server: Running) -> None:
+    async with connected(server) as client, connected(server) as other, connected(server, STATELESS) as third:
+        await output(client, "import time; ran = []", session="turns")
+        running = asyncio.ensure_future(run(client, "time.sleep(1.5); ran.append('A')", session="turns"))
+        with server.client() as http:
+            await reach(lambda: http.get("/v1/sessions/turns").json()["cells"] == 2)
+            for each in (other, third):
+                waiting = asyncio.ensure_future(run(each, "ran.append('B')", session="turns"))
+                await reach(lambda: http.get("/v1/sessions/turns").json()["cells"] > 2)
+                waiting.cancel()
+            asked = {"name": "execute_python", "arguments": {"code": "ran.append('C')", "session": "turns"}}
+            session = {"mcp-session-id": initialize(http).headers["mcp-session-id"]}
+            with pytest.raises(httpx.ReadTimeout):  # its connection breaks: it cannot cancel any more
+                http.post(
+                    "/mcp",
+                    json={"jsonrpc": "2.0", "id": 2, "method": "tools/call", "params": asked},
+                    headers={"accept": "application/json, text/event-stream", **session},
+                    timeout=0.3,
+                )
+        assert (await running).structured_content["ran"] == "whole"
+        assert await output(client, "ran", session="turns") == "['A']"
+    server.end("turns")
+
+
+async def test_call_whose_connection_breaks_runs_on(server: Running) -> None:
+    """A broken connection is no cancellation, MCP says."""
+    async with connected(server) as client:
+        await output(client, "import time; ran = []", session="broken")
+        asked = {"code": "ran.append(1); time.sleep(1); ran.append(2)", "session": "broken"}
+        with server.client() as http:
+            session = {"mcp-session-id": initialize(http).headers["mcp-session-id"]}
+            http.timeout = httpx.Timeout(0.6)
+            with pytest.raises(httpx.ReadTimeout):
+                post(http, "tools/call", {"name": "execute_python", "arguments": asked}, **session)
+        assert await output(client, "ran", session="broken") == "[1, 2]"
+    server.end("broken")
+
+
+async def test_reset_during_a_cell_tells_that_it_ran_and_lost_its_variables(server: Running) -> None:
+    async with connected(server) as client:
+        code = "open('/mnt/data/begun', 'w').close(); kept = 1; import time; time.sleep(60)"
+        running = asyncio.ensure_future(run(client, code, session="reset"))
+        with server.client() as http:
+            await reach(lambda: "begun" in http.get("/v1/sessions/reset/files").text)
+        await client.call_tool("reset_session", {"session": "reset"})
+        told = (await running).structured_content
+        assert (told["status"], told["ran"], told["kept"]) == ("aborted", "began", "files")
+        assert await output(client, "'kept' in dir(), __import__('os').listdir()", session="reset") == (
+            "(False, ['begun'])"
+        )
+    server.end("reset")
