@@ -147,7 +147,9 @@ class Asking:
         return self._conclude(future, view)
 
     def _say_recipient(self) -> None:
-        """Say who receives the data, before they do."""
+        """Say who receives the data, before they do; of the analyst, which sends nothing, the line above tells."""
+        if self._assistant.model == OFFLINE:
+            return
         places = {BASE_URL: f"{BASE_URL} in the environment"}
         told = recipient(self._assistant.model, self._assistant.language_model, named_by=self._named_by, places=places)
         self._front.say(visible(told))

@@ -65,6 +65,8 @@ class Proxied:
             address = ip_address((scope.get("client") or ("",))[0])
         except ValueError:
             return False
+        # A socket of both versions shows IPv4 addresses as IPv6 (RFC 4291, section 2.5.5.2).
+        address = getattr(address, "ipv4_mapped", None) or address
         return any(address in network for network in self._trusted)
 
 
