@@ -9,12 +9,12 @@ import contextlib
 import json
 import re
 import tempfile
-from collections.abc import AsyncIterator, Awaitable, Callable
+from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable
 from typing import Any, BinaryIO, cast
 from urllib.parse import quote
 
-from starlette.datastructures import UploadFile
-from starlette.exceptions import HTTPException
+from starlette.datastructures import FormData, Headers, UploadFile
+from starlette.formparsers import MultiPartException, MultiPartParser
 from starlette.requests import Request
 from starlette.responses import StreamingResponse
 
@@ -25,6 +25,9 @@ IN_MEMORY = 1024 * 1024
 """Bytes of a file that are held in memory before it goes to disk."""
 MOST_FIELDS = 16
 """Fields of a form beside the file."""
+LONGEST_FIRST_LINE = 128
+_FIRST_LINE = re.compile(rb"--([0-9A-Za-z'()+_,./:=?-]{1,70})\r?\n")
+"""What parts are divided by (RFC 2046, section 5.1.1)."""
 
 
 class ClientGone(Refusal):
@@ -46,9 +49,9 @@ async def read_json(request: Request) -> Any:
 async def form_file(request: Request) -> AsyncIterator[tuple[str, BinaryIO]]:
     """Read the part `file` of a multipart form: its file name as it was sent, and its content."""
     try:
-        form = await request.form(max_files=1, max_fields=MOST_FIELDS)
-    except HTTPException as exc:
-        raise InvalidRequest(f"The form is not understood: {exc.detail}") from exc
+        form = await _read_form(request)
+    except MultiPartException as exc:
+        raise InvalidRequest(f"The form is not understood: {exc.message}") from exc
     try:
         part = form.get("file")
         if not isinstance(part, UploadFile) or not part.filename:
@@ -56,6 +59,30 @@ async def form_file(request: Request) -> AsyncIterator[tuple[str, BinaryIO]]:
         yield part.filename, part.file
     finally:
         await form.close()
+
+
+async def _read_form(request: Request) -> FormData:
+    """Read a multipart form; by its first line where its Content-Type says nothing of it. Raises MultiPartException.
+
+    A client that has sent JSON before may go on to name that type: semantic-kernel's does.
+    """
+    stream = request.stream()
+    start = b""
+    while b"\n" not in start and len(start) < LONGEST_FIRST_LINE and (piece := await anext(stream, b"")):
+        start += piece
+    headers = request.headers
+    if "boundary=" not in headers.get("content-type", ""):
+        first = _FIRST_LINE.match(start)
+        if first is None:
+            return FormData()
+        headers = Headers({"content-type": f'multipart/form-data; boundary="{first[1].decode()}"'})
+
+    async def whole() -> AsyncGenerator[bytes, None]:
+        yield start
+        async for piece in stream:
+            yield piece
+
+    return await MultiPartParser(headers, whole(), max_files=1, max_fields=MOST_FIELDS).parse()
 
 
 @contextlib.asynccontextmanager

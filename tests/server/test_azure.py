@@ -354,3 +354,17 @@ def test_first_generation_tells_its_timings(server: Running, client: httpx.Clien
     assert int(second["x-ms-container-execution-duration"]) >= 50
     assert first["x-ms-session-guid"] == second["x-ms-session-guid"]
     server.end("timed")
+
+
+@pytest.mark.parametrize("path", ["/files/upload", "/files"])
+def test_form_under_the_type_of_json_is_taken(server: Running, path: str) -> None:
+    """As semantic-kernel's client sends it: its cells have left their Content-Type on the connection's headers."""
+    query = {"identifier": "a form as json", "api-version": GEN1}
+    with server.client(params=query) as pool:
+        pool.headers["Content-Type"] = "application/json"
+        pool.post("/code/execute", json={"properties": {**CODE, "code": "1"}}).raise_for_status()
+        sent = {"file": ("/mnt/data/in.csv", b"a,b\r\n--1,2\n", "application/octet-stream")}
+        assert pool.post(path, files=sent).status_code == 200
+        assert pool.get("/files/content/in.csv").content == b"a,b\r\n--1,2\n"
+        assert pool.post(path, content=b'{"file": "x"}').status_code == 400
+    server.end(query["identifier"])
