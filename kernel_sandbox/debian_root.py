@@ -30,10 +30,14 @@ if TYPE_CHECKING:
 
 SUITE = "bookworm"
 """Debian 12: its Python is 3.11, as in the official slim image, so one lock serves both."""
+TOOLS = ("procps", "zip", "unzip", "less", "xz-utils", "bzip2", "file", "bc", "xxd", "bsdextrautils", "time")
+"""Debian's packages of commands that cells find, beside those that every Debian has."""
+PACKAGES = ",".join(("python3", "ca-certificates", *TOOLS))
 REPOSITORY, TAG = "kernel-sandbox/base-debian", SUITE
+PACKAGES_LABEL = "org.kernel-sandbox.packages"
+"""By which a base with other packages is known to be out of date."""
 REFERENCE = f"{REPOSITORY}:{TAG}"
 STAGE = "make Debian root"
-PACKAGES = "python3,ca-certificates"
 CHUNK = 4 * 1024 * 1024
 DEBIAN_SUITES = {"oldoldstable", "oldstable", "stable", "testing", "unstable", "sid"} | {
     *("buster", "bullseye", "bookworm", "trixie", "forky", "duke")
@@ -49,14 +53,14 @@ LEFT_OUT = (
 
 
 def ensure(client: docker.DockerClient, report: Report) -> str:
-    """Return the reference of the Debian base image, made now if the engine does not have it.
+    """Return the reference of the Debian base image, made now if the engine does not have it with these packages.
 
     Raises EngineError when this machine cannot make it; the message names the one step that helps.
     """
     with contextlib.suppress(ImageNotFound), translated_errors():
-        client.images.get(REFERENCE)
-        report(Progress(STAGE, f"{REFERENCE} is there"))
-        return REFERENCE
+        if client.images.get(REFERENCE).labels.get(PACKAGES_LABEL) == PACKAGES:
+            report(Progress(STAGE, f"{REFERENCE} is there"))
+            return REFERENCE
     _check_host(client)
     with _scratch_directory() as root:
         _debootstrap(root, debian_mirror(), report)
@@ -141,7 +145,8 @@ def _strip_documentation(root: Path) -> None:
 
 def _import(client: docker.DockerClient, root: Path, report: Report) -> None:
     with contextlib.closing(_tar(root, report)) as archive, translated_errors():
-        answer = client.api.import_image_from_data(archive, repository=REPOSITORY, tag=TAG)
+        label = f'LABEL {PACKAGES_LABEL}="{PACKAGES}"'
+        answer = client.api.import_image_from_data(archive, repository=REPOSITORY, tag=TAG, changes=[label])
     # The engine answers 200 before it has read the archive; what went wrong later stands in the answer's lines.
     for line in str(answer).splitlines():
         if problem := json.loads(line).get("error"):

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import contextlib
 import time
+from collections.abc import Iterator
 from dataclasses import dataclass
 from datetime import datetime
 from pathlib import Path
@@ -17,7 +18,7 @@ from kernel_sandbox import debian_root, wheels
 from kernel_sandbox.engines.docker_client import registry_answers, translated_errors
 from kernel_sandbox.errors import EngineError, EngineUnavailable, ImageNotFound
 from kernel_sandbox.image_builder import build_context, remove_untagged, run_build
-from kernel_sandbox.images import ARCHIVER, LABEL, folder, image_names, lock_digest, pip_lock, reference
+from kernel_sandbox.images import ARCHIVER, LABEL, common_files, folder, image_names, lock_digest, pip_lock, reference
 from kernel_sandbox.policy import format_size
 from kernel_sandbox.progress import Progress, Report
 
@@ -125,10 +126,25 @@ def _build_new(client: docker.DockerClient, name: str, base: str, progress: Repo
     packages = wheels.fetch([pip_lock(), requirements], _architecture(client), progress)
     files: dict[str, Path | bytes] = {f"wheels/{path.name}": path for path in packages.iterdir()}
     files |= {path.name: path for path in (*folder(name).iterdir(), ARCHIVER) if path.is_file()}
+    files |= {f"common/{inside}": path for inside, path in common_files().items()}
     facts = {"image": name, "lock": lock_digest(name), "base": kind, "base-id": base_id}
     labels = {f"{LABEL}.{key}": str(value) for key, value in facts.items()}
-    with build_context(files) as context:
-        run_build(client, context, tag=reference(name), base=base_reference, labels=labels, report=progress)
+    # The Debian base has the commands that cells find; only an official image is built with a network, to get them.
+    tools = debian_root.TOOLS if kind == "python" else ()
+    with build_context(files) as context, _advice(kind):
+        target = reference(name)
+        run_build(client, context, tag=target, base=base_reference, tools=tools, labels=labels, report=progress)
+
+
+@contextlib.contextmanager
+def _advice(kind: str) -> Iterator[None]:
+    """Say what to do where a build has no network for the commands that an official image lacks."""
+    try:
+        yield
+    except EngineError as exc:
+        if kind == "python" and "Install commands" in str(exc):
+            raise EngineError(f"{exc}\nWithout Debian's archive, --base debian makes a base on this machine.") from exc
+        raise
 
 
 def _built(name: str, found: dict[str, Any], started: float, *, up_to_date: bool) -> BuiltImage:

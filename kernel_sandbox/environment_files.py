@@ -11,19 +11,27 @@ import sysconfig
 from collections.abc import Iterable
 from pathlib import Path
 
+from kernel_sandbox.environment_etc import copy_system_data, make_etc
 from kernel_sandbox.errors import EngineError
 
 PYTHON = "opt/python"
-_COMMANDS = """sh bash awk base64 basename bc bzip2 cat chmod cmp comm cp cut date dd df diff dirname du echo env expr
-false file find fold free gawk getconf grep gunzip gzip head hexdump hostname id install join kill less ln ls mawk
-md5sum mkdir mktemp more mv nl nproc od paste perl printf ps pwd readlink realpath rm rmdir sed seq sha1sum sha256sum
-shuf sleep sort split stat stty sum tac tail tar tee test time timeout top touch tr true tty uname uniq unzip uptime wc
-which whoami xargs xxd xz yes zcat zip"""
+_COMMANDS = """
+[ arch awk b2sum base32 base64 basename basenc bash bc bunzip2 bzcat bzdiff bzgrep bzip2 bzless bzmore cat chgrp chmod
+chown cksum clear cmp column comm cp csplit cut dash date dd df diff diff3 dir dircolors dirname du echo egrep env
+expand expr factor false fgrep file find flock fmt fold free getconf getent getopt grep groups gunzip gzip head
+hexdump hostid hostname iconv id infocmp install ionice join kill ldd less link ln locale logname ls lscpu lzcat lzma
+mawk md5sum mkdir mkfifo mktemp more mv nawk nice nl nohup nproc numfmt od openssl paste pathchk perl pgrep pidof
+pkill pmap pr printenv printf prlimit ps ptx pwd readlink realpath rev rgrep rm rmdir sdiff sed seq setsid sh sha1sum
+sha224sum sha256sum sha384sum sha512sum shred shuf sleep sort split stat stty sum sync tac tail tar taskset tee test
+time timeout top touch tput tr true truncate tsort tty uname unexpand uniq unlink unlzma unxz unzip uptime users vdir
+vmstat w watch wc which who whoami xargs xxd xz xzcat xzdiff xzgrep xzless yes zcat zcmp zdiff zegrep zfgrep zgrep zip
+zipinfo zless zmore
+"""
 COMMANDS = tuple(_COMMANDS.split())
-"""What cells run with `!`: those of them that this machine has."""
-# What PEP 600 lets a wheel expect of a machine, as far as anything in an image asks for it.
+"""What cells run with `!`, in either engine: here those of them that this machine has, in an image Debian's."""
+# What PEP 600 lets a wheel expect of a machine, as far as anything in an image asks for it; and how names are found.
 _EXPECTED_LIBRARIES = """libgcc_s.so.1 libstdc++.so.6 libm.so.6 libdl.so.2 librt.so.1 libpthread.so.0 libutil.so.1
-libresolv.so.2 libnsl.so.1 libz.so.1 libexpat.so.1 libatomic.so.1"""
+libresolv.so.2 libnsl.so.1 libnss_files.so.2 libnss_dns.so.2 libz.so.1 libexpat.so.1 libatomic.so.1"""
 EXPECTED_LIBRARIES = tuple(_EXPECTED_LIBRARIES.split())
 _LEFT_OUT = """
 site-packages dist-packages __pycache__ test tests idlelib tkinter turtledemo ensurepip config-* _tkinter*
@@ -33,8 +41,6 @@ _PLACES = """dev etc home/sandbox mnt/data mnt/input opt/kernel-sandbox/run opt/
 run sys tmp usr/bin var/tmp"""
 PLACES = tuple(_PLACES.split())
 """Where something is mounted later must be a directory: the root is read-only by then."""
-USERS = "root:x:0:0:root:/:/bin/sh\nnobody:x:65534:65534:nobody:/:/bin/sh\n"
-GROUP = "root:x:0:\nnogroup:x:65534:\n"
 
 
 def make_root(root: Path) -> None:
@@ -42,8 +48,7 @@ def make_root(root: Path) -> None:
     for place in PLACES:
         (root / place).mkdir(parents=True)
     (root / "bin").symlink_to("usr/bin")
-    (root / "etc/passwd").write_text(USERS)
-    (root / "etc/group").write_text(GROUP)
+    make_etc(root)
     programs = [_copy_interpreter(root), *_copy_commands(root)]
     extensions = sorted((root / PYTHON).rglob("lib-dynload/*.so"))
     _copy_libraries(root, [*programs, *extensions])
@@ -77,11 +82,20 @@ def _copy_interpreter(root: Path) -> Path:
     return executable
 
 
+def missing_commands() -> list[str]:
+    """Name the commands that cells will lack, since this machine does."""
+    return [command for command in COMMANDS if _find_command(command) is None]
+
+
+def _find_command(command: str) -> str | None:
+    return shutil.which(command, path="/usr/bin:/bin:/usr/local/bin")
+
+
 def _copy_commands(root: Path) -> list[Path]:
     """Copy commands by what they really are (busybox is many), never with a set-user-id bit."""
     originals = []
     for command in COMMANDS:
-        found = shutil.which(command, path="/usr/bin:/bin:/usr/local/bin")
+        found = _find_command(command)
         if found is None:
             continue
         original = Path(found).resolve()
@@ -106,6 +120,7 @@ def _copy_libraries(root: Path, programs: list[Path]) -> None:
         if found is not None:
             needed.add(found)
     needed |= shared_libraries(sorted(needed))
+    copy_system_data(root, libc)
     for library in needed:
         # The loader looks only in the system's own places: what comes from elsewhere goes beside the C library.
         own = str(library).startswith(("/lib", "/usr/lib"))

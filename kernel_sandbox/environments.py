@@ -29,14 +29,14 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
-from kernel_sandbox import environment_files, wheels
+from kernel_sandbox import environment_etc, environment_files, wheels
 from kernel_sandbox.errors import EngineError, ImageNotFound
-from kernel_sandbox.images import ARCHIVER, folder, image_names, label_words, lock_digest, pip_lock
+from kernel_sandbox.images import ARCHIVER, common, folder, image_names, label_words, lock_digest, pip_lock
 from kernel_sandbox.progress import Progress, Report
 from kernel_sandbox.run_directory import Owner
 
 PREFIX_VARIABLE = "KERNEL_SANDBOX_PREFIX"
-LAYOUT = 2
+LAYOUT = 3
 """Raised when what is made from the same packages changes; older directories are then made anew."""
 ROOM = 1536 * 1024**2
 """Bytes that the largest environment takes while it is made, its downloads included."""
@@ -212,9 +212,15 @@ def _make(root: Path, name: str, report: Report) -> None:
     report(Progress("copy the interpreter", sys.base_prefix))
     version = f"python{sys.version_info.major}.{sys.version_info.minor}"
     environment_files.make_root(root)
+    if missing := environment_files.missing_commands():
+        report(Progress("copy the interpreter", f"cells will lack what this machine has not: {' '.join(missing)}"))
     site = root / "opt/venv/lib" / version / "site-packages"
     _install(site, packages, folder(name) / "requirements.txt", report)
     _drop_tests(site, folder(name) / "drop-tests.txt")
+    if not (site / "pkg_resources").exists():
+        shutil.copyfile(common() / "pkg_resources.py", site / "pkg_resources.py")
+    environment_etc.link_time_zones(root, site)
+    environment_etc.add_certificates(root, next(packages.glob("pip-*.whl")))
     _compile(root, report)
     _make_readable(root)
     _import_once(root, name, report)

@@ -216,15 +216,16 @@ class SessionClosed(SandboxError):
     kept = "nothing"
 
 
-def kernel_death(exit_code: int | None, *, out_of_memory: bool, memory: str) -> KernelDied:
+def kernel_death(exit_code: int | None, *, out_of_memory: bool, memory: str, remedy: str) -> KernelDied:
     """Name the death of a kernel from its exit status.
 
-    `exit_code` follows subprocess: a negative number is a signal. `memory` is the limit, as text.
+    `exit_code` follows subprocess: a negative number is a signal. `memory` is the limit, as text; `remedy` a sentence
+    about the limit that was reached, if one was.
     """
-    advice = f"{what_is_kept('files')} Call restart() to go on."
+    advice = f"{what_is_kept('files')} Call restart() to go on. {remedy}".rstrip()
     if out_of_memory:
         text = f"The kernel used more than its {memory} of memory and was killed."
-        return OutOfMemory(text, exit_code=exit_code, advice=f"{advice} Limits(memory=…) helps.")
+        return OutOfMemory(text, exit_code=exit_code, advice=advice)
     return KernelDied(f"The kernel {_cause(exit_code)}.", exit_code=exit_code, advice=advice)
 
 
@@ -237,5 +238,5 @@ def _cause(exit_code: int | None) -> str:
         name = signal.Signals(-exit_code).name
     except ValueError:
         name = f"signal {-exit_code}"
-    meaning = {"SIGSEGV": " (segmentation fault)", "SIGKILL": " (killed)", "SIGABRT": " (aborted)"}
-    return f"was ended by {name}{meaning.get(name, '')}"
+    meanings = {"SIGSEGV": "segmentation fault", "SIGKILL": "killed", "SIGABRT": "aborted", "SIGBUS": "bus error"}
+    return f"was ended by {name} ({meanings[name]})" if name in meanings else f"was ended by {name}"

@@ -19,8 +19,9 @@ from typing import Any, BinaryIO, Literal
 from kernel_sandbox.errors import FileError, FileNameRefused, SandboxFileNotFound, SandboxFull
 from kernel_sandbox.guest_link import LINE_LIMIT, GuestLink, GuestRefused, parse
 from kernel_sandbox.mux import Channel
-from kernel_sandbox.policy import DATA_DIRECTORY, format_size
+from kernel_sandbox.policy import DATA_DIRECTORY, SandboxSpec, format_size
 from kernel_sandbox.reactor import on_reactor
+from kernel_sandbox.remedies import full_of_bytes, full_of_files, too_large
 
 CHUNK = 1024 * 1024
 READ_LIMIT = 256 * 1024 * 1024
@@ -44,15 +45,15 @@ Pieces = list[bytes]
 
 
 @contextlib.contextmanager
-def _explained(name: str) -> Iterator[None]:
+def _explained(name: str, spec: SandboxSpec) -> Iterator[None]:
     """Turn the guest's refusals into FileError and its kin."""
     try:
         yield
     except GuestRefused as exc:
-        raise _error(name, exc) from exc
+        raise _error(name, exc, spec) from exc
 
 
-def _error(name: str, refusal: GuestRefused) -> FileError:
+def _error(name: str, refusal: GuestRefused, spec: SandboxSpec) -> FileError:
     code = refusal.code.removeprefix("errno-")
     number = int(code) if code.isdigit() else 0
     shown = repr(name)
@@ -62,11 +63,12 @@ def _error(name: str, refusal: GuestRefused) -> FileError:
         )
     if number == errno.ENOENT:
         return SandboxFileNotFound(f"There is no {shown} under {DATA_DIRECTORY}. files.list() shows what is there.")
-    if number in (errno.ENOSPC, errno.EDQUOT, errno.EFBIG):
-        return SandboxFull(
-            f"{shown} does not fit: {DATA_DIRECTORY} is full. Delete files, or open the session with "
-            "Limits(data_size=…) larger."
-        )
+    if number == errno.EFBIG:
+        return SandboxFull(f"{shown} does not fit. {too_large(spec)}")
+    if number in (errno.ENOSPC, errno.EDQUOT):
+        return SandboxFull(f"{shown} does not fit. {full_of_bytes(DATA_DIRECTORY, spec)}")
+    if refusal.code == "no-more-files":
+        return SandboxFull(f"{shown} does not fit. {full_of_files(DATA_DIRECTORY, spec)}")
     if number == errno.ENOTEMPTY:
         return FileError(f"{shown} is a directory that is not empty: delete what it holds first.")
     return FileError(f"{shown}: {refusal.reason}.")
@@ -88,8 +90,8 @@ class AsyncSandboxFiles:
     Every method raises FileError or a kind of it, and SandboxLost when the sandbox is gone.
     """
 
-    def __init__(self, link: Callable[[], GuestLink]) -> None:
-        self._link = link
+    def __init__(self, link: Callable[[], GuestLink], spec: SandboxSpec) -> None:
+        self._link, self._spec = link, spec
 
     async def list(self, directory: str = "") -> tuple[FileInfo, ...]:
         """List the whole tree below a directory, sorted by name; symbolic links and devices are left out.
@@ -149,7 +151,7 @@ class AsyncSandboxFiles:
     async def delete(self, name: str) -> None:
         """Delete a file, a symbolic link or an empty directory."""
         _check_name(name)
-        with _explained(name):
+        with _explained(name, self._spec):
             await on_reactor(self._ask, "delete", name)
 
     async def _ask(self, op: str, name: str) -> dict[str, Any]:
@@ -160,7 +162,7 @@ class AsyncSandboxFiles:
             _check_name(directory)
         found: Listing = []
         link = self._link()
-        with _explained(directory):
+        with _explained(directory, self._spec):
             async with link.operation("list", name=directory) as channel:
                 await link.answer(channel)
                 async for entry in _lines(channel):
@@ -174,7 +176,7 @@ class AsyncSandboxFiles:
         """Open a file for reading: its size, and its bytes in pieces, no more than the size in total."""
         _check_name(name)
         link = self._link()
-        with _explained(name):
+        with _explained(name, self._spec):
             async with link.operation("read", name=name) as channel:
                 size = (await link.answer(channel)).get("size")
                 if not isinstance(size, int) or size < 0:
@@ -211,7 +213,7 @@ class AsyncSandboxFiles:
     async def _write(self, name: str, pieces: Iterator[bytes], size: int) -> FileInfo:
         _check_name(name)
         link = self._link()
-        with _explained(name):
+        with _explained(name, self._spec):
             async with link.operation("write", name=name, size=size) as channel:
                 await _send_all(channel, pieces)
                 answer = await link.answer(channel)

@@ -22,9 +22,11 @@ PATIENCE = 30.0
 """Seconds without progress after which an operation is given up: PID 1 always answers, unless it was frozen."""
 SOURCES = (
     "mux",
+    "accounts",
     "guest.boot",
     "guest.main",
     "guest.archive",
+    "guest.command_line",
     "guest.inspection",
     "guest.zygote",
     "guest.kernels",
@@ -32,6 +34,7 @@ SOURCES = (
     "guest.shell",
     "guest.tables",
     "guest.files",
+    "guest.full_places",
 )
 
 

@@ -13,7 +13,7 @@ import tarfile
 import tempfile
 import traceback
 from collections import deque
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import IO, TYPE_CHECKING, Any
 
@@ -49,13 +49,21 @@ def build_context(files: Mapping[str, Path | bytes]) -> Iterator[IO[bytes]]:
 
 
 def run_build(
-    client: docker.DockerClient, context: IO[bytes], *, tag: str, base: str, labels: Mapping[str, str], report: Report
+    client: docker.DockerClient,
+    context: IO[bytes],
+    *,
+    tag: str,
+    base: str,
+    tools: Sequence[str] = (),
+    labels: Mapping[str, str],
+    report: Report,
 ) -> str:
     """Build the context's Dockerfile on the image `base`, tag the result, and return its id.
 
-    No step has a network. Raises EngineError with the last lines of a step that fails. Whatever the end, Ctrl-C
-    included, the engine keeps no container of the build and no untagged image, with one exception: an engine does
-    not break a COPY off, and keeps its image when Ctrl-C came during one (the next `docker_images.build` removes it).
+    No step has a network, unless `tools` names packages of Debian to install. Raises EngineError with the last lines
+    of a step that fails. Whatever the end, Ctrl-C included, the engine keeps no container of the build and no untagged
+    image, with one exception: an engine does not break a COPY off, and keeps its image when Ctrl-C came during one
+    (the next `docker_images.build` removes it).
     """
     log = BuildLog(report)
     try:
@@ -63,10 +71,10 @@ def run_build(
             events = client.api.build(
                 fileobj=context,
                 custom_context=True,
-                buildargs={"BASE": base},
+                buildargs={"BASE": base} | ({"TOOLS": " ".join(tools)} if tools else {}),
                 labels=dict(labels),
                 tag=tag,
-                network_mode="none",
+                network_mode=None if tools else "none",
                 rm=True,
                 forcerm=True,
                 decode=True,

@@ -1,7 +1,7 @@
 """The images that this package knows how to make: their names, their folders, their locks.
 
 Each is a folder with a Dockerfile and a lock. docker_images.py builds it as a container image, environments.py as a
-directory for bubblewrap; both from the same packages.
+directory for bubblewrap; both from the same packages, with what lies in `common`: files of /etc, and pkg_resources.
 """
 
 from __future__ import annotations
@@ -36,11 +36,22 @@ def reference(name: str) -> str:
 def lock_digest(name: str) -> str:
     """Return the SHA-256 of all that an image is made from, apart from its base. Raises ImageNotFound."""
     digest = hashlib.sha256()
-    for path in [*sorted(folder(name).iterdir()), pip_lock(), ARCHIVER]:
+    for path in [*sorted(folder(name).iterdir()), pip_lock(), ARCHIVER, *common_files().values()]:
         if path.is_file():
             content = path.read_bytes()
             digest.update(f"{path.name} {len(content)}\n".encode() + content)
     return digest.hexdigest()
+
+
+def common() -> Path:
+    """Return the folder of what all images hold besides packages."""
+    return images_folder() / "common"
+
+
+def common_files() -> dict[str, Path]:
+    """Return its files by their names in it."""
+    found = sorted(path for path in common().rglob("*") if path.is_file() and path.suffix != ".pyc")
+    return {str(path.relative_to(common())): path for path in found}
 
 
 def pip_lock() -> Path:

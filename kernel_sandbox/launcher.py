@@ -161,7 +161,8 @@ def main(arguments: list[str] | None = None) -> int:
     try:
         config: dict[str, Any] = dict(options.config)
         engine = config.pop("engine", None)
-        return asyncio.run(serve(read_connection_file(options.file), engine, SandboxSpec.from_config(config)))
+        spec = SandboxSpec.from_config({"door": "command line", **config})  # where a kernelspec is made
+        return asyncio.run(serve(read_connection_file(options.file), engine, spec))
     except SandboxError as exc:
         print(exc, file=sys.stderr)
         return 2

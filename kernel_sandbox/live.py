@@ -30,6 +30,7 @@ from kernel_sandbox.gate import Gate
 from kernel_sandbox.guest_link import GuestLink, boot_bytes, guest_command, kernel_name
 from kernel_sandbox.mux import MuxError
 from kernel_sandbox.policy import HOME_DIRECTORY, Limits, SandboxSpec, format_size, parse_size
+from kernel_sandbox.remedies import after_death, notices
 from kernel_sandbox.run_directory import InsideSockets, RunDirectory, remove_stale_directories
 from kernel_sandbox.self_check import Promise, judge
 from kernel_sandbox.transports import ForwardTransport, IpcTransport, Transport
@@ -133,6 +134,7 @@ class LiveSandbox:
             "own_session": own_session,
             "table_rows": self.spec.limits.table_rows,
             "largest_output": _bounds(self.spec.limits).frame - OVERHEAD,
+            "full_places": notices(self.spec),
             "preload": self.sandbox.preload,
             "load_first": self.spec.preload,
         }
@@ -258,7 +260,8 @@ class LiveSandbox:
             async for told in self.link.exits():
                 if told.kernel == kernel_name(self.generation):
                     memory = format_size(self.spec.limits.memory_bytes)
-                    death = kernel_death(told.exit_code, out_of_memory=told.out_of_memory, memory=memory)
+                    remedy = after_death(told.exit_code, self.spec, out_of_memory=told.out_of_memory)
+                    death = kernel_death(told.exit_code, out_of_memory=told.out_of_memory, memory=memory, remedy=remedy)
                     self._end(death, told.exit_code)
 
     def _end(self, reason: SandboxError, exit_code: int) -> None:
@@ -287,8 +290,9 @@ def kernel_environment(spec: SandboxSpec) -> dict[str, str]:
     threads = str(max(1, math.ceil(spec.limits.cpus)))
     return {
         "HOME": HOME_DIRECTORY,
-        "USER": "sandbox",  # its user id has no name in the image, which getpass.getuser() would trip over
+        "USER": "sandbox",  # its user id has no name in every image, which getpass.getuser() would trip over
         "LOGNAME": "sandbox",
+        "HOSTNAME": "sandbox",
         "LANG": "C.UTF-8",
         "TERM": "xterm-256color",
         "TZ": "UTC",

@@ -24,7 +24,9 @@ HOME_DIRECTORY = "/home/sandbox"
 
 SMALLEST_MEMORY = 128 * 1024**2
 """A kernel and PID 1 take half of this before the first cell."""
-_SHARES = {"data_size": 4, "tmp_size": 8, "home_size": 32, "shm_size": 32}
+PLACES = {DATA_DIRECTORY: "data_size", "/tmp": "tmp_size", HOME_DIRECTORY: "home_size", "/dev/shm": "shm_size"}
+"""The writable places of a sandbox, and the limit of each."""
+SHARES = {"data_size": 4, "tmp_size": 8, "home_size": 32, "shm_size": 32}
 """What part of the memory each file system gets: together less than half, so that a kernel has room beside them."""
 _UNITS = {"": 1, "k": 1024, "m": 1024**2, "g": 1024**3, "t": 1024**4}
 
@@ -93,8 +95,8 @@ class Limits:
     def __post_init__(self) -> None:
         for name in (f.name for f in dataclasses.fields(self)):
             value = getattr(self, name)
-            if value is None and name in _SHARES:
-                value = self.memory_bytes // _SHARES[name]
+            if value is None and name in SHARES:
+                value = self.memory_bytes // SHARES[name]
             if name == "memory" or name.endswith(("_size", "_bytes")):
                 object.__setattr__(self, name, parse_size(value))
             elif name != "on_output_limit" and value is not None:
@@ -112,13 +114,7 @@ class Limits:
     @property
     def tmpfs_sizes(self) -> dict[str, int]:
         """The writable places of a sandbox and their sizes in bytes."""
-        sizes = {
-            DATA_DIRECTORY: self.data_size,
-            "/tmp": self.tmp_size,
-            HOME_DIRECTORY: self.home_size,
-            "/dev/shm": self.shm_size,
-        }
-        return {place: parse_size(size or 0) for place, size in sizes.items()}
+        return {place: parse_size(getattr(self, name) or 0) for place, name in PLACES.items()}
 
 
 def _require_positive(name: str, value: Any) -> None:
@@ -192,6 +188,9 @@ class SandboxSpec:
     """None: the image's libraries are loaded beside the first cells. Modules, or none of them: both are loaded before
     the first kernel is ready, which takes seconds longer, and less memory: all kernels share what was loaded."""
 
+    door: Literal["python", "command line", "service"] = field(default="python", compare=False)
+    """Whose words say what raises a limit: arguments, options or settings."""
+
     def __post_init__(self) -> None:
         object.__setattr__(self, "mounts", tuple(self.mounts))
         object.__setattr__(self, "env", {str(k): str(v) for k, v in dict(self.env).items()})
@@ -212,8 +211,8 @@ class SandboxSpec:
             raise PolicyError("Two mounts have the same name under /mnt/input: give one of them another name.")
 
     def to_config(self) -> dict[str, Any]:
-        """Write the spec as JSON values, for a kernelspec; only what differs from the defaults."""
-        config: dict[str, Any] = _differences(self, SandboxSpec(), skip=("limits", "mounts"))
+        """Write the spec as JSON values, for a kernelspec; only what differs from the defaults. Its door is another."""
+        config: dict[str, Any] = _differences(self, SandboxSpec(), skip=("limits", "mounts", "door"))
         limits = _differences(self.limits, Limits(memory=self.limits.memory))
         if self.limits.memory != Limits().memory:
             limits = {"memory": self.limits.memory, **limits}

@@ -35,7 +35,7 @@ _default = SandboxSpec()
 
 def kernelspec_in_memory(engine: str | None, session_id: str, spec: SandboxSpec) -> KernelSpec:
     """Make the kernelspec of one session: it names the provisioner below, and all that is to be in its traits."""
-    config = {"engine": engine, "session_id": session_id, "own_session": True, **spec.to_config()}
+    config = {"engine": engine, "session_id": session_id, "own_session": True, "door": spec.door, **spec.to_config()}
     return KernelSpec(
         argv=[],
         display_name="Python (sandbox)",
@@ -66,6 +66,7 @@ class SandboxProvisioner(KernelProvisionerBase):
     preload: List[Any] = List(
         default_value=None, allow_none=True, config=True, help="Modules to load before a kernel is ready, or None."
     )
+    door = Unicode("command line", help="Whose words messages use; a kernelspec is made on the command line.")
     strict = Bool(None, allow_none=True, config=True, help="What a look from inside refuses: see SandboxSpec.")
 
     live: LiveSandbox | None = None
@@ -75,7 +76,7 @@ class SandboxProvisioner(KernelProvisionerBase):
     def spec(self) -> SandboxSpec:
         """Read the traits as a SandboxSpec. Raises PolicyError."""
         names = ("image", "kernel", "limits", "mounts", "env", "workdir", "runtime", "transport", "listen", "strict")
-        return SandboxSpec.from_config({name: getattr(self, name) for name in (*names, "preload")})
+        return SandboxSpec.from_config({name: getattr(self, name) for name in (*names, "preload", "door")})
 
     @property
     def has_process(self) -> bool:

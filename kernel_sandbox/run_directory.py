@@ -4,6 +4,7 @@
         owner.json             who made it, so that a later process can tell whether it is stale
         connection.json        for any Jupyter client, 0600
         h-1 … h-5              the sockets that clients connect to (the gate listens)
+        etc/                   passwd, group and hosts of the sandbox, where it sees them (Docker, transport ipc)
         k/                     seen by the sandbox as /opt/kernel-sandbox/run (transport ipc only)
             1/ s-1 … s-5       one directory per kernel: open while the kernel binds, then locked
 

@@ -78,7 +78,7 @@ class AsyncSession:
         self._kernel = SessionKernel(engine, self.id, self.spec)
         self._kernel.on_connected, self._kernel.on_death = self._connected, self._died
         self._runner = CellRunner(self._kernel, self._recorder, Prompts(input_handler))
-        self.files = AsyncSandboxFiles(self._kernel.link)
+        self.files = AsyncSandboxFiles(self._kernel.link, self.spec)
 
     async def __aenter__(self) -> Self:
         await self.open()

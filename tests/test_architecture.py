@@ -17,9 +17,22 @@ MODULES = sorted(path for path in PACKAGE.rglob("*.py") if "_images" not in path
 FIRST_PARTY = "kernel_sandbox"
 
 LAYERS = [
-    ["errors", "policy", "outputs", "transcript", "mux", "zmtp", "validate", "self_check", "markdown"],
+    [
+        "errors",
+        "policy",
+        "remedies",
+        "remedies",
+        "outputs",
+        "transcript",
+        "mux",
+        "accounts",
+        "zmtp",
+        "validate",
+        "self_check",
+        "markdown",
+    ],
     ["run_directory", "reactor", "progress"],
-    ["wheels", "images", "environment_files", "environments"],
+    ["wheels", "images", "environment_etc", "environment_files", "environments"],
     ["engines", "docker_images", "image_builder", "debian_root", "kernelspec", "system_packages"],
     ["engine_images", "survey"],
     ["guest_link", "gate"],

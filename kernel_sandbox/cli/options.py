@@ -110,4 +110,5 @@ def _spec(
         transport=transport,
         runtime=runtime,
         strict=strict,
+        door="command line",
     )

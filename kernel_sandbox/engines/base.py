@@ -28,6 +28,10 @@ SOCKETS_INSIDE = "/opt/kernel-sandbox/run"
 """Where a kernel's socket directories are inside: the run directory's k/ (ipc), or a tmpfs (forward)."""
 
 
+NAMES_INSIDE = "/opt/kernel-sandbox/names"
+"""Where our images' /etc/passwd and /etc/group lead to, for engines that cannot show the host's files there."""
+
+
 _threads = anyio.CapacityLimiter(40)
 """Of the engines' own: in the pool that all callers of anyio share, a prompt may keep a thread for hours."""
 

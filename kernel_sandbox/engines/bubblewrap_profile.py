@@ -13,6 +13,7 @@ from importlib import resources
 from pathlib import Path
 from typing import Any
 
+from kernel_sandbox.accounts import account_files
 from kernel_sandbox.engines.base import SOCKETS_INSIDE
 from kernel_sandbox.engines.control_groups import ControlGroup
 from kernel_sandbox.engines.masked_paths import PROC_DIRECTORIES, PROC_FILES
@@ -21,6 +22,10 @@ from kernel_sandbox.policy import HOME_DIRECTORY, INPUT_DIRECTORY, SandboxSpec
 
 USER_RANGE = (1_000_000_000, 2_000_000_000)
 """As in the Docker engine; the two draw from the same range."""
+PATH = "/opt/venv/bin:/usr/local/bin:/usr/bin:/bin"
+"""As in the container images."""
+PROCESSORS = "/sys/devices/system/cpu"
+"""By which libraries choose how many threads they start."""
 DEVICES = ("null", "zero", "full", "random", "urandom", "tty")
 
 
@@ -49,7 +54,7 @@ class Profile:
         command += ["--unshare-cgroup-try", *(["--unshare-user", "--uid", "0", "--gid", "0"] if self.nested else [])]
         # prepare.py needs the capabilities for its mounts, and gives them up before the sandbox's command runs.
         command += ["--cap-add", "ALL", "--hostname", "sandbox", "--die-with-parent", "--new-session", "--as-pid-1"]
-        command += ["--clearenv", "--setenv", "PATH", "/opt/venv/bin:/usr/bin:/bin", "--setenv", "LANG", "C.UTF-8"]
+        command += ["--clearenv", "--setenv", "PATH", PATH, "--setenv", "LANG", "C.UTF-8"]
         command += ["--setenv", "HOME", HOME_DIRECTORY, "--ro-bind", str(self.root), "/", "--proc", "/proc"]
         command += [*_masks(), *_devices(), *self._control_group_view(), *self._mounts(), "--chdir", "/"]
         command += ["--info-fd", str(info), "--", "/opt/venv/bin/python3", "-c"]
@@ -63,8 +68,9 @@ class Profile:
         return ["/bin/sh", "-c", f'{entering} && exec "$@"', "sh"]
 
     def _control_group_view(self) -> list[str]:
-        """Show the sandbox its own memory's group, where PID 1 reads what was killed for want of it."""
-        view = ["--tmpfs", "/sys", "--dir", "/sys/fs/cgroup"]
+        """Show the processors, and the group of the sandbox's own memory, where PID 1 reads what was killed for it."""
+        view = ["--tmpfs", "/sys", "--dir", "/sys/fs/cgroup", "--dir", "/sys/devices/system"]
+        view += ["--ro-bind-try", PROCESSORS, PROCESSORS]
         if self.group.memory is not None:
             inside = "/sys/fs/cgroup" if self.group.unified else "/sys/fs/cgroup/memory"
             view += ["--ro-bind", str(self.group.memory), inside]
@@ -91,7 +97,8 @@ class Profile:
         sockets = (0, "0755") if self.shares_sockets else (owner, "0700")
         tmpfs.append((SOCKETS_INSIDE, options(1024 * 1024, 100, *sockets)))
         program = base64.b64encode(filter_program()).decode()
-        return {"tmpfs": tmpfs, "user": user, "nested": self.nested, "rlimits": self._rlimits(), "seccomp": program}
+        held = {"rlimits": self._rlimits(), "seccomp": program}
+        return {"tmpfs": tmpfs, "etc": account_files(user), "user": user, "nested": self.nested, **held}
 
     def _rlimits(self) -> dict[str, int]:
         limits = self.spec.limits

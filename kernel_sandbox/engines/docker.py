@@ -21,14 +21,25 @@ from typing import TYPE_CHECKING, Any, TypeVar
 
 import anyio
 
+from kernel_sandbox.accounts import account_files
 from kernel_sandbox.engines.attached import plain_socket
-from kernel_sandbox.engines.base import SOCKETS_INSIDE, Engine, Finding, Sandbox, SandboxInfo, in_thread, write
+from kernel_sandbox.engines.base import (
+    NAMES_INSIDE,
+    SOCKETS_INSIDE,
+    Engine,
+    Finding,
+    Sandbox,
+    SandboxInfo,
+    in_thread,
+    write,
+)
 from kernel_sandbox.engines.docker_client import connect, is_gone, translated_errors
+from kernel_sandbox.engines.docker_findings import findings
 from kernel_sandbox.engines.masked_paths import CONTAINER_MASKED, CONTAINER_READ_ONLY
 from kernel_sandbox.engines.seccomp import docker_profile
 from kernel_sandbox.errors import EngineError, EngineUnavailable, ImageNotFound, SandboxLost
 from kernel_sandbox.images import image_names, reference
-from kernel_sandbox.policy import HOME_DIRECTORY, Limits, SandboxSpec, format_size
+from kernel_sandbox.policy import HOME_DIRECTORY, Limits, SandboxSpec
 from kernel_sandbox.run_directory import Owner
 
 if TYPE_CHECKING:
@@ -260,7 +271,7 @@ class DockerEngine(Engine):
             facts = await self.facts()
         except EngineError as exc:
             return [Finding("Docker engine", "problem", str(exc), "systemctl start docker")]
-        return _findings(facts)
+        return findings(facts)
 
 
 def _profile(
@@ -280,9 +291,10 @@ def _profile(
     tmpfs_options = _podman_tmpfs if facts.get("IsPodman") else _tmpfs
     tmpfs = {place: tmpfs_options(size, limits.inodes, user) for place, size in limits.tmpfs_sizes.items()}
     if shared is not None:
-        mounts.append({"Type": "bind", "Source": str(shared), "Target": SOCKETS_INSIDE})
+        mounts += _shared_mounts(shared, user)
     else:
         tmpfs[SOCKETS_INSIDE] = tmpfs_options(1024 * 1024, 100, user)
+        tmpfs[NAMES_INSIDE] = tmpfs_options(64 * 1024, 10, user)
     config = host_config(
         network_mode="none",
         cap_drop=["ALL"],
@@ -295,6 +307,7 @@ def _profile(
         runtime=spec.runtime,
         mounts=mounts,
         tmpfs=tmpfs,
+        extra_hosts={"sandbox": "127.0.0.1"},  # where the engine's own /etc/hosts stays
         mem_limit=limits.memory_bytes,
         memswap_limit=limits.memory_bytes,
         nano_cpus=int(min(limits.cpus, facts.get("NCPU") or limits.cpus) * 1e9),
@@ -305,6 +318,20 @@ def _profile(
     config["MaskedPaths"], config["ReadonlyPaths"] = list(CONTAINER_MASKED), list(CONTAINER_READ_ONLY)
     config["CgroupnsMode"] = "private"  # with control groups version 1 the default is the host's, whose paths it tells
     return {"host_config": config, "user": f"{user}:{user}", "environment": {"HOME": HOME_DIRECTORY}}
+
+
+def _shared_mounts(shared: Path, user: int) -> list[dict[str, Any]]:
+    """Show the directory for sockets, and names for the sandbox's user and host, which it cannot change."""
+    mounts: list[dict[str, Any]] = [{"Type": "bind", "Source": str(shared), "Target": SOCKETS_INSIDE}]
+    names = shared.with_name("etc")
+    names.mkdir(exist_ok=True)
+    names.chmod(0o755)
+    for name, text in account_files(user).items():
+        file = names / name
+        file.write_text(text)
+        file.chmod(0o644)
+        mounts.append({"Type": "bind", "Source": str(file), "Target": f"/etc/{name}", "ReadOnly": True})
+    return mounts
 
 
 def _tmpfs(size: int, inodes: int, user: int) -> str:
@@ -367,27 +394,3 @@ def _start_errors(spec: SandboxSpec) -> Iterator[None]:
         if "bind source path does not exist" in text:
             raise EngineError(f"A mount's source is not on the engine's machine. ({text})") from exc
         raise
-
-
-def _findings(facts: dict[str, Any]) -> list[Finding]:
-    security = ", ".join(facts.get("SecurityOptions") or []) or "none"
-    cgroup = facts.get("CgroupVersion", "1")
-    memory = facts.get("MemoryLimit", False)
-    found = [
-        Finding("Docker engine", "ok", f"{facts.get('ServerVersion')} on {facts.get('OperatingSystem')}"),
-        Finding("Runtimes", "ok", f"{', '.join(facts.get('Runtimes') or {})} (default {facts.get('DefaultRuntime')})"),
-        Finding("Machine", "ok", f"{facts.get('NCPU')} processors, {format_size(facts.get('MemTotal') or 0)} memory"),
-    ]
-    if memory and facts.get("PidsLimit", False):
-        found.append(Finding("Control groups", "ok", f"version {cgroup}: memory, cpu and process limits hold"))
-    else:
-        remedy = "enable the memory and pids controllers (kernel command line: cgroup_enable=memory)"
-        found.append(Finding("Control groups", "problem", f"version {cgroup}: limits do not hold", remedy))
-    if "seccomp" in security:
-        found.append(Finding("Security options", "ok", security))
-    else:
-        remedy = "use an engine that was built with seccomp"
-        found.append(Finding("Security options", "problem", f"{security}: no seccomp filter", remedy))
-    if "apparmor" not in security and "selinux" not in security:
-        found.append(Finding("LSM", "note", "no AppArmor or SELinux on this host: one layer less"))
-    return found

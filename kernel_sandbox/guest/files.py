@@ -60,6 +60,13 @@ def open_parent(parts: list[str], create: bool = False) -> int:
     return directory
 
 
+def code(exc: OSError) -> str:
+    """Return the word of the guest protocol for an error of the system."""
+    if exc.errno == errno.ENOSPC and os.statvfs(ROOT).f_favail == 0:
+        return "no-more-files"
+    return f"errno-{exc.errno}"
+
+
 async def answer(channel: mux.Channel, **fields: Any) -> None:
     await channel.send(json.dumps(fields).encode() + b"\n")
 

@@ -15,7 +15,7 @@ import sys
 import threading
 from typing import Any
 
-from kernel_sandbox.guest import shell
+from kernel_sandbox.guest import command_line, full_places, shell
 from kernel_sandbox.guest.tables import send_tables
 
 PR_SET_DUMPABLE = 4
@@ -64,6 +64,7 @@ def run(request: dict[str, Any]) -> int:
     app.initialize(arguments)
     os.umask(mask)
     _wake_on_signals()
+    full_places.explain(app.shell, request["full_places"])
     if request["own_session"]:
         _behave_as_a_session(app, int(request["table_rows"]))
     _mend_texts(app.session)
@@ -144,6 +145,7 @@ def _become_ordinary(request: dict[str, Any]) -> None:
         pass
     signal.signal(signal.SIGINT, signal.default_int_handler)
     os.setsid()  # ipykernel interrupts its children with it when it leads its own group
+    command_line.show_as("python3", "-m", "ipykernel_launcher")
     os.environ.clear()
     os.environ.update(request["env"])
     os.chdir(request["workdir"])

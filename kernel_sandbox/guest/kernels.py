@@ -16,10 +16,13 @@ import sys
 from typing import Any
 
 from kernel_sandbox import mux
+from kernel_sandbox.accounts import account_files
 from kernel_sandbox.guest import files, zygote
 
 HOME = "/home/sandbox"
 SOCKETS = "/opt/kernel-sandbox/run"
+NAMES = "/opt/kernel-sandbox/names"
+"""Where an image's files of users lead to; a small file system where the host does not show them."""
 FRESH_PLACES = (HOME, "/tmp", "/dev/shm")
 """What a restart empties."""
 HOME_SKELETON = "/opt/kernel-sandbox/home"
@@ -36,6 +39,18 @@ def copy_skeleton() -> None:
             shutil.copytree(HOME_SKELETON, HOME, dirs_exist_ok=True)
     except (OSError, shutil.Error):
         pass  # some engines give the home to another owner, whose times and modes cannot be set; the files are there
+
+
+def write_names() -> None:
+    """Write the user's name where the image's files of users lead to, unless the host shows them there."""
+    for name, text in account_files(os.getuid()).items():
+        place = os.path.realpath(f"/etc/{name}")
+        if place.startswith(f"{NAMES}/"):
+            try:
+                with open(place, "x") as file:
+                    file.write(text)
+            except OSError:
+                pass  # the host's, which cannot be changed here
 
 
 def _empty(place: str) -> None:
@@ -195,6 +210,8 @@ class Kernels:
             copy_skeleton()
             # Where the host made the socket directories, they are its own to remove; nothing here can write there.
             _empty(SOCKETS)
+            _empty(NAMES)
+            write_names()
             try:
                 os.chmod(files.ROOT, 0o700)  # a cell may have shut it, and the next kernel begins there
             except OSError:

@@ -18,7 +18,7 @@ import signal
 import traceback
 from typing import Any
 
-from kernel_sandbox.guest import zygote
+from kernel_sandbox.guest import command_line, zygote
 
 PR_SET_DUMPABLE = 4
 LINK_IN, LINK_OUT = 3, 4
@@ -27,6 +27,7 @@ PIPE_SIZE = 1024 * 1024
 
 def run() -> None:
     """Serve the host until its stream ends. Never returns to the boot code."""
+    command_line.show_as("kernel-sandbox")
     ctypes.CDLL(None).prctl(PR_SET_DUMPABLE, 0, 0, 0, 0)
     os.umask(0o022)
     signal.signal(signal.SIGINT, signal.SIG_DFL)  # which an init process ignores; Python's own handler would end it
@@ -38,6 +39,7 @@ def run() -> None:
     from kernel_sandbox.guest import kernels
 
     kernels.copy_skeleton()
+    kernels.write_names()
     status = 1
     try:
         asyncio.run(Guest(kernels.Kernels(*zygote_process)).serve())
@@ -130,7 +132,7 @@ class Guest:
             except OSError as exc:
                 if isinstance(exc, mux.MuxError):
                     raise
-                await files.answer(channel, ok=False, error=f"errno-{exc.errno}", message=exc.strerror or str(exc))
+                await files.answer(channel, ok=False, error=files.code(exc), message=exc.strerror or str(exc))
             except (RuntimeError, LookupError, ValueError) as exc:
                 await files.answer(channel, ok=False, error="failed", message=f"{type(exc).__name__}: {exc}")
             await channel.send_eof()

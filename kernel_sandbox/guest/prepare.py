@@ -4,6 +4,7 @@ bubblewrap cannot limit a tmpfs's inodes, forbid programs on it, or drop to anot
 to this program, which runs before anything hostile is there. `python3 -c SOURCE CONFIG COMMAND…`; CONFIG is JSON:
 
     tmpfs       [place, mount options], in order
+    etc         files of /etc: name to text
     rlimits     name of resource.RLIMIT_… to value
     user        the user id of the command
     nested      whether this is a user namespace of an unprivileged user, where id 0 alone is mapped
@@ -46,25 +47,43 @@ def mount(kind: str, place: str, flags: int, options: str = "") -> None:
     check(libc.mount(source, place.encode(), source, ctypes.c_ulong(flags), options.encode()), f"mount {place}")
 
 
-def make_read_only(place: str) -> None:
-    """Cover a directory with a read-only view of itself."""
+def show_read_only(source: str, place: str) -> None:
+    """Cover a directory or a file with a read-only view of another, or of itself."""
     path = place.encode()
-    check(libc.mount(path, path, None, ctypes.c_ulong(MS_BIND), None), f"bind {place}")
+    check(libc.mount(source.encode(), path, None, ctypes.c_ulong(MS_BIND), None), f"bind {place}")
     flags = ctypes.c_ulong(MS_BIND | MS_REMOUNT | MS_RDONLY | MS_NOSUID | MS_NODEV | MS_NOEXEC)
     check(libc.mount(None, path, None, flags, None), f"make {place} read-only")
 
 
-def allow_one_more_user_namespace() -> None:
-    """Let the nested user namespace be the last one (user_namespaces(7)); /proc/sys is read-only here."""
+def write_names(files: dict[str, str]) -> None:
+    """Put files into /etc, on a file system that stays when the scratch place has lost its name."""
+    mount("tmpfs", SCRATCH, MS_NOSUID | MS_NODEV | MS_NOEXEC, "size=64k,mode=0755")
+    for name, text in files.items():
+        with open(f"{SCRATCH}/{name}", "w") as file:
+            file.write(text)
+        os.chmod(f"{SCRATCH}/{name}", 0o644)
+        show_read_only(f"{SCRATCH}/{name}", f"/etc/{name}")
+    check(libc.umount2(SCRATCH.encode(), 0), "umount")
+
+
+def set_kernel_values(*, nested: bool) -> None:
+    """Let anybody listen on any port, as in a container; and the nested user namespace be the last one
+    (user_namespaces(7)). /proc/sys is read-only here.
+    """
     mount("proc", SCRATCH, MS_NOSUID | MS_NODEV | MS_NOEXEC)
-    with open(f"{SCRATCH}/sys/user/max_user_namespaces", "w") as file:
-        file.write("1")
+    try:
+        with open(f"{SCRATCH}/sys/net/ipv4/ip_unprivileged_port_start", "w") as file:
+            file.write("0")
+    except OSError:
+        pass  # a kernel before 4.11 has none
+    if nested:
+        with open(f"{SCRATCH}/sys/user/max_user_namespaces", "w") as file:
+            file.write("1")
     check(libc.umount2(SCRATCH.encode(), 0), "umount")
 
 
 def enter_nested_namespace(user: int) -> None:
     """Become `user` in a user namespace below the one that owns the mounts, which then cannot be changed."""
-    allow_one_more_user_namespace()
     check(libc.unshare(CLONE_NEWUSER), "unshare")
     for name, text in (("setgroups", "deny"), ("uid_map", f"{user} 0 1"), ("gid_map", f"{user} 0 1")):
         with open(f"/proc/self/{name}", "w") as file:
@@ -99,10 +118,13 @@ def filter_system_calls(program: bytes) -> None:
 def main() -> None:
     config = json.loads(sys.argv[1])
     os.close(config["info"])
+    os.environ.pop("PWD", None)  # bubblewrap's, and no kernel's
+    set_kernel_values(nested=config["nested"])
+    write_names(config["etc"])
     for place, options in config["tmpfs"]:
         mount("tmpfs", place, MS_NOSUID | MS_NODEV | MS_NOEXEC, options)
     mount("devpts", "/dev/pts", MS_NOSUID | MS_NOEXEC, "newinstance,ptmxmode=0666,mode=0620")
-    make_read_only("/proc/sys")
+    show_read_only("/proc/sys", "/proc/sys")
     user = config["user"]
     if config["nested"]:
         enter_nested_namespace(user)

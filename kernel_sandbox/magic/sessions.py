@@ -36,7 +36,8 @@ class Wanted:
         limits = {name: getattr(self, name) for name in ("memory", "cpus") if getattr(self, name) is not None}
         mounts = tuple(Mount(source, name) for source, _, name in (text.partition(":") for text in self.mounts))
         image = {"image": self.image} if self.image else {}
-        return SandboxSpec(limits=Limits(**limits), mounts=mounts, **image)  # type: ignore[arg-type]
+        described: Any = {"limits": Limits(**limits), "mounts": mounts, **image}
+        return SandboxSpec(door="command line", **described)
 
 
 @dataclass(slots=True)

@@ -102,7 +102,12 @@ class ServerSettings:
     def spec(self) -> SandboxSpec:
         """The sandbox of every session."""
         return SandboxSpec(
-            image=self.image, limits=self.limits, runtime=self.runtime, transport=self.transport, strict=self.strict
+            image=self.image,
+            limits=self.limits,
+            runtime=self.runtime,
+            transport=self.transport,
+            strict=self.strict,
+            door="service",
         )
 
     @property
