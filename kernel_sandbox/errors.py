@@ -222,11 +222,12 @@ def kernel_death(exit_code: int | None, *, out_of_memory: bool, memory: str, rem
     `exit_code` follows subprocess: a negative number is a signal. `memory` is the limit, as text; `remedy` a sentence
     about the limit that was reached, if one was.
     """
-    advice = f"{what_is_kept('files')} Call restart() to go on. {remedy}".rstrip()
+    advice = f"{what_is_kept('files')} Call restart() to go on."
     if out_of_memory:
-        text = f"The kernel used more than its {memory} of memory and was killed."
-        return OutOfMemory(text, exit_code=exit_code, advice=advice)
-    return KernelDied(f"The kernel {_cause(exit_code)}.", exit_code=exit_code, advice=advice)
+        text = f"The kernel used more than its {memory} of memory and was killed. {remedy}"
+        return OutOfMemory(text.rstrip(), exit_code=exit_code, advice=advice)
+    text = f"The kernel {_cause(exit_code)}. {remedy}"
+    return KernelDied(text.rstrip(), exit_code=exit_code, advice=advice)
 
 
 def _cause(exit_code: int | None) -> str:
