@@ -8,7 +8,8 @@ import re
 import subprocess
 import sys
 import threading
-from collections.abc import Iterator
+import time
+from collections.abc import Callable, Iterator
 from concurrent.futures import Future
 from dataclasses import dataclass
 from pathlib import Path
@@ -74,6 +75,14 @@ def running(directory: Path, **given: Any) -> Iterator[Running]:
         loop.call_soon_threadsafe(told.set)
         thread.join(60)
         assert not thread.is_alive(), "the server did not end"
+
+
+def until(condition: Callable[[], bool], seconds: float = 30) -> None:
+    """Wait until something holds."""
+    deadline = time.monotonic() + seconds
+    while not condition():
+        assert time.monotonic() < deadline, "it did not come to that"
+        time.sleep(0.05)
 
 
 class ServerProcess:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import socket
 import time
-from collections.abc import Callable
 from pathlib import Path
 from urllib.parse import urlsplit
 
@@ -13,14 +12,7 @@ import pytest
 
 from kernel_sandbox.pool import PoolSettings
 from kernel_sandbox.server.settings import ServerSettings
-from tests.server.running import Running, running
-
-
-def until(condition: Callable[[], bool], seconds: float = 30) -> None:
-    deadline = time.monotonic() + seconds
-    while not condition():
-        assert time.monotonic() < deadline, "it did not come to that"
-        time.sleep(0.05)
+from tests.server.running import Running, running, until
 
 
 @pytest.mark.parametrize("ready", [0, 1])

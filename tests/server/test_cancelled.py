@@ -17,8 +17,8 @@ import httpx
 import pytest
 
 from kernel_sandbox.pool import PoolSettings
-from tests.server.running import GEN1, GEN2, Running, running
-from tests.server.test_native import events, receive, run, socket_of, until
+from tests.server.running import GEN1, GEN2, Running, running, until
+from tests.server.test_native import events, receive, run, socket_of
 
 NAME = "cancelled"
 SESSION = f"/v1/sessions/{NAME}"
