@@ -316,6 +316,9 @@ class _Unpacker:
             return pandas.RangeIndex(start, stop, step, name=names[0])
         series = [self.column(level, None) for level in node["levels"]]
         levels = [pandas.Index(level, dtype=level.dtype) for level in series]
+        for level in levels:
+            if level.dtype == object:
+                hashable(level)
         if node.get("multiple"):
             return pandas.MultiIndex.from_arrays(levels, names=names)
         index = levels[0].rename(names[0])

@@ -131,11 +131,17 @@ def decode(value: Any, other: Other | None = None, depth: int = 0) -> Any:
 
 
 def hashable(items: Iterable[Any]) -> list[Any]:
-    """Return the items. Raises Refused where too many have one hash."""
+    """Return the items. Raises Refused where too many different ones have one hash: a table of them takes for ever."""
     found = list(items)
-    alike = collections.Counter(map(hash, found)).most_common(1)
-    if alike and alike[0][1] > MOST_ALIKE and len(found) > MOST_ALIKE:
-        raise Refused("too many keys are alike")
+    hashes = list(map(hash, found))
+    different: dict[int, list[Any]] = {
+        shared: [] for shared, n in collections.Counter(hashes).items() if n > MOST_ALIKE
+    }
+    for shared, item in zip(hashes, found, strict=True):
+        if shared in different and item not in different[shared]:
+            different[shared].append(item)
+            if len(different[shared]) > MOST_ALIKE:
+                raise Refused("too many of its keys are alike")
     return found
 
 
