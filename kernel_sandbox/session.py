@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Any, Literal, Self
 from kernel_sandbox.cell import CellStream
 from kernel_sandbox.cell_runner import CellRunner
 from kernel_sandbox.engines.base import new_session_id
-from kernel_sandbox.errors import PolicyError, SandboxError
+from kernel_sandbox.errors import Kept, PolicyError, SandboxError
 from kernel_sandbox.files import AsyncSandboxFiles
 from kernel_sandbox.outputs import Execution
 from kernel_sandbox.policy import Limits, Mount, SandboxSpec, parse_size
@@ -125,6 +125,11 @@ class AsyncSession:
     def restarted_because(self) -> str | None:
         """Why the current kernel was started, where it is not the first."""
         return self._kernel.restarted_because
+
+    @property
+    def kept_by_restart(self) -> Kept:
+        """What the last restart left: "files", or "nothing" where the sandbox had gone too."""
+        return self._kernel.kept_by_restart
 
     @property
     def transcript(self) -> Transcript:

@@ -19,7 +19,7 @@ from kernel_sandbox.session import NOTHING, AsyncSession, Timeout
 from kernel_sandbox.transcript import Transcript
 
 if TYPE_CHECKING:
-    from kernel_sandbox.errors import SandboxError
+    from kernel_sandbox.errors import Kept, SandboxError
     from kernel_sandbox.guest_link import Usage
     from kernel_sandbox.policy import SandboxSpec
 
@@ -192,6 +192,10 @@ class Session:
     @property
     def restarted_because(self) -> str | None:
         return self._session.restarted_because
+
+    @property
+    def kept_by_restart(self) -> Kept:
+        return self._session.kept_by_restart
 
     @property
     def transcript(self) -> Transcript:

@@ -412,6 +412,20 @@ def test_repl_runs_what_is_piped_in(cli: Cli, tmp_path: Path) -> None:
 
 
 @pytest.mark.usefixtures("docker")
+def test_repl_names_its_own_way_out_of_a_dead_kernel(cli: Cli) -> None:
+    stubborn = "import signal; signal.signal(signal.SIGINT, signal.SIG_IGN); exec('while True: pass')"
+    lines = ["import os; os._exit(3)", "1", ":restart", "'on ' + 'again'", stubborn, "'signal' in dir()", "2"]
+    done = cli("repl", "--image", "python", "--timeout", "1", stdin="\n".join(lines) + "\n")
+    said = done.stdout + done.stderr
+    assert said.count(":restart starts a fresh kernel.") == 2
+    assert said.count("The cell did not run.") == 1
+    assert "restart()" not in said
+    after = said.partition("'on again'")[2]
+    assert said.count("This cell ran in a fresh kernel") == after.count("This cell ran in a fresh kernel") == 1
+    assert "\nFalse\n" in after
+
+
+@pytest.mark.usefixtures("docker")
 def test_repl_says_what_is_wrong_and_goes_on(cli: Cli) -> None:
     lines = [":nope", ":save", ":download absent.txt", "1 / 0", "print('still', 'here')", "exit", "print('never')"]
     done = cli("repl", "--image", "python", stdin="\n".join(lines))

@@ -211,6 +211,39 @@ async def test_cancelled_call_interrupts_its_cell_and_nothing_else(engine: str, 
         assert await asyncio.wait_for(output(client, "kept"), 30) == "5"
 
 
+@pytest.mark.parametrize("mode", MODES)
+async def test_waiting_call_that_is_cancelled_never_runs(quick: str, mode: str) -> None:
+    async with connected(quick, mode=mode) as client:
+        await output(client, "import time; ran = []")
+        running = asyncio.ensure_future(run(client, "time.sleep(0.8); ran.append('A')"))
+        await asyncio.sleep(0.2)
+        waiting = [
+            asyncio.ensure_future(run(client, "ran.append('B')")),
+            asyncio.ensure_future(client.call_tool("execute_shell", {"command": "touch /mnt/data/C"})),
+        ]
+        await asyncio.sleep(0.2)
+        for call in waiting:
+            call.cancel()
+        assert (await running).structured_content["ran"] == "whole"
+        assert await output(client, "ran, __import__('os').listdir()") == "(['A'], [])"
+
+
+async def test_reset_during_a_cell_tells_that_it_ran_and_what_is_lost(quick: str) -> None:
+    async with connected(quick) as client:
+        endless = "open('/mnt/data/begun', 'w').close(); kept = 1\nimport time; time.sleep(60)"
+        for fresh, fate in ((False, ("aborted", "began", "files")), (True, ("dead", "began", "nothing"))):
+            running = asyncio.ensure_future(run(client, endless))
+            while "begun" not in str((await client.call_tool("list_files", {})).structured_content):
+                await asyncio.sleep(0.05)
+            await client.call_tool("reset_session", {"fresh": fresh})
+            told = (await running).structured_content
+            assert (told["status"], told["ran"], told["kept"]) == fate
+            after = (await run(client, "'kept' in dir(), __import__('os').listdir()")).structured_content
+            assert after["output"] == str((False, [] if fresh else ["begun"]))
+            assert "restarted_because" not in after  # who asked for it knows
+            await output(client, "import os; [os.unlink(name) for name in os.listdir()]")
+
+
 async def test_calls_wait_for_each_other_in_order(quick: str) -> None:
     async with connected(quick) as client:
         await output(client, "import time; seen = []")

@@ -20,9 +20,10 @@ from kernel_sandbox.agents.reading import DEFAULT_LIMITS, ReadingLimits, read_ex
 from kernel_sandbox.agents.tools import ToolInterface
 from kernel_sandbox.agents.vision import takes_pictures
 from kernel_sandbox.artifacts import Artifacts, PictureFolder, Saved
-from kernel_sandbox.errors import FileError, ProtocolViolation, SandboxError, SandboxLost, SessionClosed
+from kernel_sandbox.errors import FileError, ProtocolViolation, SandboxError, SandboxLost, SessionClosed, what_is_kept
 from kernel_sandbox.files import FileInfo
-from kernel_sandbox.outputs import Execution
+from kernel_sandbox.known_kernel import KnownKernel
+from kernel_sandbox.outputs import Execution, fresh_kernel
 from kernel_sandbox.policy import DATA_DIRECTORY
 from kernel_sandbox.reactor import call_reactor
 from kernel_sandbox.session import AsyncSession
@@ -100,6 +101,9 @@ class PythonExecTool(ToolInterface):
         self._on_event = on_event
         self._failures = 0
         self._stopped: Execution | None = None
+        self._known: KnownKernel | None = None
+        self._news: str | None = None
+        """Why the kernel of the last cell was started, where the model did not know of it."""
 
     def get_definition(self) -> dict[str, Any]:
         """Return the definition: one text, python_code."""
@@ -138,12 +142,16 @@ class PythonExecTool(ToolInterface):
         return await with_session(self._session, work)
 
     async def _run_cell(self, session: AsyncSession, code: str) -> ToolAnswer:
+        self._known = self._known or KnownKernel(session.generation)
         notes = [self._note_on_stopped()]
         pictures = CellPictures(self._pictures, self._cells)
         before = await _list(session)
         execution = await self._stream(session, code, pictures)
+        if self._news is not None:
+            notes.insert(0, f"[{fresh_kernel(self._news)}]")
         if execution.status == "dead":
-            notes.append(await _revive(session, execution))
+            notes.append(await _revive(session))
+            self._known.generation = session.generation
         after = await _list(session)
         changes = None if before is None or after is None else compare_listings(before, after)
         told = await pictures.tell(execution.outputs, images=self._images)
@@ -165,6 +173,7 @@ class PythonExecTool(ToolInterface):
         return await self._artifacts.save(session.files, (*changes.new, *changes.changed))
 
     async def _stream(self, session: AsyncSession, code: str, pictures: CellPictures) -> Execution:
+        assert self._known is not None
         stream = session.stream(code)
         try:
             async for output in stream:
@@ -178,18 +187,16 @@ class PythonExecTool(ToolInterface):
                 self._stopped = stream.execution
             raise
         assert stream.execution is not None
+        self._news = self._known.news(stream)
         return stream.execution
 
     def _note_on_stopped(self) -> str:
         """Tell what became of the cell that the user stopped: its own result said only that it was stopped."""
         stopped, self._stopped = self._stopped, None
-        if stopped is None or stopped.error is None:
-            return ""
-        return f"[The user had stopped the cell before this one. {stopped.error.evalue}]"
+        return "" if stopped is None else f"[The user had stopped the cell before this one. {stopped.fate}]"
 
     def _note_on_failure(self, execution: Execution) -> str:
-        remains = "[The cell failed. Variables that were set before the error remain.]"
-        return self._note_on_limit() or (remains if execution.status == "error" else "")
+        return self._note_on_limit() or ("" if execution.status == "dead" else f"[{execution.fate}]")
 
     def _note_on_limit(self) -> str:
         return f"[{self._no_more()}]" if self._failures >= self._max_retries else ""
@@ -234,20 +241,16 @@ async def _list(session: AsyncSession) -> tuple[FileInfo, ...] | None:
         return None
 
 
-async def _revive(session: AsyncSession, execution: Execution) -> str:
-    """Restart a kernel that has died, and say what is lost."""
+async def _revive(session: AsyncSession) -> str:
+    """Restart a kernel that has died, and return what is still there."""
     try:
         await session.restart()
     except SessionClosed:
         return "[The session is closed: no more cells can be run.]"
     except SandboxError as exc:
-        return f"[The kernel could not be restarted: {exc}]"
-    if isinstance(execution.cause, SANDBOX_GONE):
-        return f"[A new sandbox has been started: all variables and all files under {DATA_DIRECTORY} are lost.]"
-    return (
-        f"[The kernel has been restarted already: all variables and imports are lost; files under {DATA_DIRECTORY} "
-        "remain. Load what you need again, and use less memory if that was the cause.]"
-    )
+        return f"[The kernel could not be restarted: {exc.happened}]"
+    told = f"[A fresh kernel runs already. {what_is_kept(session.kept_by_restart)}"
+    return f"{told} Load what you need again, and use less memory if that was the cause.]"
 
 
 class PythonExecAgent(BaseAgent):

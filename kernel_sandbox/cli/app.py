@@ -119,7 +119,7 @@ def _run() -> int:
     except click.ClickException as exc:
         return _show_usage_error(exc)
     except SandboxError as exc:
-        _show_error(str(exc))
+        _show_error(exc.happened if isinstance(exc, SandboxError) else str(exc))
         return USAGE
     except (click.Abort, KeyboardInterrupt):
         return INTERRUPTED

@@ -201,5 +201,5 @@ def _try(asking: Asking, question: str) -> bool:
     except ModelNotConfigured:
         raise
     except ModelError as exc:
-        show_error(str(exc))
+        show_error(exc.happened)
         return False

@@ -23,8 +23,9 @@ from kernel_sandbox.cli.opening import check_uploads, opened_session, start_opti
 from kernel_sandbox.cli.options import sandbox_options
 from kernel_sandbox.cli.prompt import Prompt
 from kernel_sandbox.cli.terminal import one_line, plain
-from kernel_sandbox.errors import SandboxError
-from kernel_sandbox.outputs import Event, Execution
+from kernel_sandbox.errors import SandboxError, what_is_kept
+from kernel_sandbox.known_kernel import KnownKernel
+from kernel_sandbox.outputs import Event, Execution, advice_on, fresh_kernel
 from kernel_sandbox.policy import SandboxSpec, format_size
 from kernel_sandbox.reactor import portal
 from kernel_sandbox.sync import Session, SyncCellStream
@@ -40,6 +41,7 @@ exit, Ctrl-D             end the sandbox
 
 Ctrl-C interrupts a cell that runs (twice: stops it whatever it takes), and at the prompt takes back the line.
 A block (def, for, with) ends with a blank line."""
+RESTART = ":restart starts a fresh kernel."
 SETTLE = 0.05
 """Seconds without output after which a question is asked: what was printed before it comes by another channel."""
 
@@ -135,6 +137,7 @@ class Repl:
         self._session = session
         self._pictures = pictures
         self._number = 1
+        self._known = KnownKernel(session.generation)
         self._commands: dict[str, Callable[..., None]] = {
             ":files": self._files,
             ":upload": self._upload,
@@ -170,12 +173,21 @@ class Repl:
         self._questions.pump(stream)
         self._pictures.start_cell(self._number)
         with (
-            Interrupts(self._session.interrupt, again=stream.close) as interrupts,
+            Interrupts(lambda: self._interrupt(stream), again=stream.close) as interrupts,
             CellView(self._screen, self._pictures, one_line(source, 60), interrupts) as view,
         ):
             self._show_events(view, interrupts)
+        if (because := self._known.news(stream)) is not None:
+            self._screen.say((fresh_kernel(because), "yellow"))
         if stream.execution is not None:
             self._take_result(stream.execution)
+
+    def _interrupt(self, stream: SyncCellStream) -> None:
+        """Interrupt a cell; one that waits behind another client's is given up."""
+        if stream.is_waiting:
+            stream.close()
+        else:
+            self._session.interrupt()
 
     def _show_events(self, view: CellView, interrupts: Interrupts) -> None:
         question: Question | None = None
@@ -192,7 +204,7 @@ class Repl:
             if isinstance(item, Question):
                 question = item
             elif isinstance(item, SandboxError):
-                show_error(str(item))
+                show_error(item.happened)
             else:
                 view.take(item)
 
@@ -213,8 +225,9 @@ class Repl:
     def _take_result(self, execution: Execution) -> None:
         self.failed = self.failed or execution.status != "ok"
         self._number = (execution.execution_count or self._number) + 1
-        if execution.status == "dead":
-            self._screen.say((":restart starts a fresh kernel.", "yellow"))
+        restart = RESTART if execution.status == "dead" else ""
+        if hints := [hint for hint in (advice_on(execution.ran, execution.kept), restart) if hint]:
+            self._screen.say((" ".join(hints), "yellow"))
 
     def _run_command(self, line: str) -> None:
         try:
@@ -226,7 +239,7 @@ class Repl:
             usage = [row.split("   ")[0] for row in HELP.split("\n") if row.startswith(line.split()[0])]
             show_error(f"Not understood. Usage: {usage[0] if usage else ':help'}")
         except SandboxError as exc:
-            show_error(str(exc))
+            show_error(f"{exc.happened} {RESTART}" if self._session.death is exc else exc.happened)
         except KeyboardInterrupt:
             show_error("interrupted")
 
@@ -257,7 +270,8 @@ class Repl:
     def _restart(self) -> None:
         self._session.restart()
         self._number = 1
-        self._screen.say("A fresh kernel: variables are gone, files under /mnt/data are still there.")
+        self._known.generation = self._session.generation
+        self._screen.say(f"A fresh kernel. {what_is_kept(self._session.kept_by_restart)}")
 
     def _help(self) -> None:
         self._screen.say(HELP)

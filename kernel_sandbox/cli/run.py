@@ -22,7 +22,8 @@ from kernel_sandbox.cli.options import sandbox_options
 from kernel_sandbox.cli.parameters import ParametersCommand, inject, parameter_options
 from kernel_sandbox.cli.source_files import SKIPPED, is_run, may_fail, read_source
 from kernel_sandbox.cli.terminal import one_line, visible_source
-from kernel_sandbox.outputs import Execution
+from kernel_sandbox.known_kernel import KnownKernel
+from kernel_sandbox.outputs import Execution, fresh_kernel
 from kernel_sandbox.policy import SandboxSpec
 from kernel_sandbox.reactor import portal
 from kernel_sandbox.sync import Session
@@ -113,6 +114,9 @@ class Replay:
     interrupted: bool = False
     started: float = field(default_factory=time.monotonic)
 
+    def __post_init__(self) -> None:
+        self.known = KnownKernel(self.session.generation)
+
     def run(self) -> None:
         """Run the cells that the session's transcript begins with, each in its place."""
         cells = self.session.transcript.cells
@@ -149,6 +153,8 @@ class Replay:
                 view.take(event)
         execution = stream.execution
         assert execution is not None
+        if (because := self.known.news(stream)) is not None:
+            self.screen.say((fresh_kernel(because), "yellow"))
         self._say_end(execution, number, first_line, expected=may_fail(cell))
         return execution
 

@@ -7,7 +7,7 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from kernel_sandbox.errors import SandboxError
+from kernel_sandbox.errors import SandboxError, what_is_kept
 from kernel_sandbox.magic.ansi import strip_colours
 from kernel_sandbox.magic.front import Front
 from kernel_sandbox.magic.sessions import Sessions, Slot, Wanted
@@ -79,8 +79,10 @@ class Commands:
         return slot.name, session.spec.image, session.engine, cells, used, format_size(usage.data), str(usage.processes)
 
     def _restart(self, options: argparse.Namespace) -> None:
-        self._slot(options).session.restart()
-        self._front.say(f"A fresh kernel: variables are gone, files under {DATA_DIRECTORY} are still there.")
+        slot = self._slot(options)
+        slot.session.restart()
+        slot.known.generation = slot.session.generation
+        self._front.say(f"A fresh kernel. {what_is_kept(slot.session.kept_by_restart)}")
 
     def _interrupt(self, options: argparse.Namespace) -> None:
         self._slot(options).session.interrupt()

@@ -21,7 +21,7 @@ from kernel_sandbox.magic import carrying
 from kernel_sandbox.magic.bundles import Display
 from kernel_sandbox.magic.commands import Commands, wanted_of
 from kernel_sandbox.magic.completion import complete_cell, complete_line
-from kernel_sandbox.magic.failures import MagicFailed, failure
+from kernel_sandbox.magic.failures import MagicFailed, failed_use, failure
 from kernel_sandbox.magic.front import Front
 from kernel_sandbox.magic.options import BadOptions, HelpAsked, cell_parser, flat, line_parser, parse, parse_ask
 from kernel_sandbox.magic.running import run_cell
@@ -45,7 +45,7 @@ def told_in_a_line(magic: Magic) -> Magic:
         except MagicFailed:
             raise
         except SandboxError as exc:
-            raise failure(type(exc).__name__, str(exc)) from None
+            raise failed_use(exc) from None
         except KeyboardInterrupt:
             raise failure("KeyboardInterrupt", "Interrupted.") from None
 
@@ -111,7 +111,7 @@ class KernelSandboxMagics(Magics):
             carrying.send(slot.session, name, value, limit)
             carrying.keep_note(slot.session, name, value)
         seconds = self.timeout if options.timeout is None else options.timeout
-        run_cell(self.front, slot.session, cell.rstrip("\n"), seconds or None, cast(Display, self.html))
+        run_cell(self.front, slot, cell.rstrip("\n"), seconds or None, cast(Display, self.html))
         fetched = {name: carrying.fetch(slot.session, name, limit) for name in flat(options.outputs)}
         self.shell.push(fetched)
 

@@ -9,15 +9,21 @@ from __future__ import annotations
 import re
 from collections.abc import Sequence
 
+from kernel_sandbox.errors import (
+    KernelDied,
+    ProtocolViolation,
+    SandboxError,
+    SandboxLost,
+    what_is_kept,
+)
 from kernel_sandbox.magic.ansi import clean_terminal_text
-from kernel_sandbox.outputs import ErrorOutput, Execution
+from kernel_sandbox.outputs import ErrorOutput, Execution, advice_on
 
 RED, RESET = "\x1b[31m", "\x1b[0m"
 _NAME = re.compile(r"[A-Za-z_][A-Za-z0-9_]{0,99}")
-_HINTS = {
-    "dead": "`%sandbox restart` starts a fresh kernel.",
-    "aborted": "The cell did not run: run it again.",
-}
+RESTART = "`%sandbox restart` starts a fresh kernel."
+DEATHS = (KernelDied, SandboxLost, ProtocolViolation)
+"""Errors after which a session has no kernel."""
 
 
 class MagicFailed(Exception):
@@ -37,12 +43,19 @@ def failure(name: str, message: str, lines: Sequence[str] = ()) -> MagicFailed:
     return made
 
 
+def failed_use(exc: SandboxError) -> MagicFailed:
+    """Make the exception of what could not be done with a session."""
+    gone = f" {what_is_kept(exc.kept)} {RESTART}" if isinstance(exc, DEATHS) else ""
+    return failure(type(exc).__name__, f"{exc.happened}{gone}")
+
+
 def failed_cell(execution: Execution, error: ErrorOutput | None) -> MagicFailed:
     """Make the exception of a cell that did not end well, with the sandbox's own traceback."""
     if error is None:
         error = execution.error or ErrorOutput("Error", execution.status, ())
     lines = [clean_terminal_text(part) for part in error.traceback]
-    hint = _HINTS.get(execution.status)
-    if hint is not None:
-        lines = [*(lines or [f"{RED}{error.ename}{RESET}: {error.evalue}"]), hint]
+    dead = execution.status == "dead"
+    hints = [hint for hint in (advice_on(execution.ran, execution.kept), RESTART if dead else "") if hint]
+    if hints:
+        lines = [*(lines or [f"{RED}{error.ename}{RESET}: {error.evalue}"]), " ".join(hints)]
     return failure(error.ename, clean_terminal_text(error.evalue), lines)

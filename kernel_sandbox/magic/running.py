@@ -9,9 +9,9 @@ from kernel_sandbox.magic.bundles import Display, safe_bundle
 from kernel_sandbox.magic.failures import failed_cell, failure
 from kernel_sandbox.magic.front import Bundle, Front
 from kernel_sandbox.magic.interrupts import StopButton
-from kernel_sandbox.outputs import ClearOutput, DisplayUpdate, ErrorOutput, Event, Execution, StreamOutput
+from kernel_sandbox.magic.sessions import Slot
+from kernel_sandbox.outputs import ClearOutput, DisplayUpdate, ErrorOutput, Event, Execution, StreamOutput, fresh_kernel
 from kernel_sandbox.session import Timeout
-from kernel_sandbox.sync import Session
 
 
 class CellShow:
@@ -63,18 +63,32 @@ class CellShow:
         self._show_error()
 
 
-def run_cell(front: Front, session: Session, source: str, timeout: Timeout, display: Display) -> Execution:
+def run_cell(front: Front, slot: Slot, source: str, timeout: Timeout, display: Display) -> Execution:
     """Run a cell and show it live. Raises MagicFailed where it fails.
 
-    The stop button interrupts the sandbox's cell; pressed again it gives up waiting, and the cell may run on.
+    The stop button interrupts the sandbox's cell, or gives it up where it has not begun; pressed again it gives up
+    waiting, and the cell may run on.
     """
-    show = CellShow(front, session.id, display)
+    session, show = slot.session, CellShow(front, slot.session.id, display)
     stream: Any = None
+
+    def stop() -> None:
+        if stream is not None and stream.is_waiting:
+            stream.close()
+        else:
+            session.interrupt()
+
+    def tell_news() -> None:
+        if (because := slot.known.news(stream)) is not None:
+            front.write(f"{fresh_kernel(because)}\n", "stderr")
+
     try:
-        with StopButton(session.interrupt):
+        with StopButton(stop):
             stream = session.stream(source, timeout=timeout)
             for event in stream:
+                tell_news()
                 show.show(event)
+            tell_news()
     except KeyboardInterrupt:
         raise failure(
             "KeyboardInterrupt",

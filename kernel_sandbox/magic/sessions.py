@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from kernel_sandbox.errors import SandboxError
+from kernel_sandbox.known_kernel import KnownKernel
 from kernel_sandbox.policy import Limits, Mount, SandboxSpec
 from kernel_sandbox.sync import Session
 
@@ -46,6 +47,8 @@ class Slot:
 
     name: str
     session: Session
+    known: KnownKernel
+    """What the user has been told of."""
     new: bool = True
     """True until somebody has told the user about it."""
     agents: dict[str, Any] = field(default_factory=dict)
@@ -70,7 +73,7 @@ class Sessions:
             filled = wanted.over(settings)
             session = Session(engine=filled.engine, spec=filled.spec(), transcript=filled.save)
             session.open()
-            slot = self._slots[name] = Slot(name, session)
+            slot = self._slots[name] = Slot(name, session, KnownKernel(session.generation))
         else:
             _check_same(slot, wanted)
         return slot

@@ -182,7 +182,7 @@ class HostedWorkspace:
             await self._service.restart(self._address, client=self._caller.client)
         except SessionMissing:
             return "There was nothing to reset: the session has not begun yet, or has ended."
-        return f"A fresh kernel runs. {what_is_kept('files')}"
+        return f"A fresh kernel runs. {what_is_kept(self._service.kept_by_restart(self._address))}"
 
     async def notebook(self) -> bytes:
         try:

@@ -110,7 +110,7 @@ class LocalSession:
             return f"{what_is_kept('nothing')} A new sandbox begins with the next call{again}."
         await session.restart()
         self._known.generation = session.generation
-        return f"A fresh kernel runs. {what_is_kept('files')}"
+        return f"A fresh kernel runs. {what_is_kept(session.kept_by_restart)}"
 
     async def notebook(self) -> bytes:
         return (self._transcript if self._session is None else self._session.transcript).to_bytes()

@@ -17,7 +17,7 @@ from __future__ import annotations
 from kernel_sandbox.outputs.collector import CellOutputs, SessionOutputs
 from kernel_sandbox.outputs.content import bundle_text, clean_json, clean_text, clip_text, remove_ansi
 from kernel_sandbox.outputs.execution import Execution, Status
-from kernel_sandbox.outputs.fate import Ran, fate, fresh_kernel, what_ran
+from kernel_sandbox.outputs.fate import Ran, advice_on, fate, fresh_kernel, what_ran
 from kernel_sandbox.outputs.pictures import PICTURE_SUFFIXES, Picture, has_picture, picture_of
 from kernel_sandbox.outputs.values import (
     ClearOutput,
@@ -46,6 +46,7 @@ __all__ = [
     "SessionOutputs",
     "Status",
     "StreamOutput",
+    "advice_on",
     "bundle_text",
     "clean_json",
     "clean_text",

@@ -32,6 +32,13 @@ def fresh_kernel(because: str) -> str:
     return f"This cell ran in a fresh kernel, without earlier variables. {because}"
 
 
+def advice_on(ran: Ran, kept: Kept) -> str:
+    """Return what to do with a cell that never ran, in every door's words; empty for any other."""
+    if ran != "no":
+        return ""
+    return f"{what_ran(ran)} Run it again." if kept == "all" else what_ran(ran)
+
+
 def fate(ran: Ran, kept: Kept, *, failed: bool = False) -> str:
     """Return both in one sentence."""
     return f"{_ran(ran, failed)}; {KEPT_WORDS[kept]}."

@@ -9,9 +9,10 @@ from __future__ import annotations
 import base64
 from collections.abc import Mapping
 from datetime import datetime
-from typing import Any
+from typing import Any, cast, get_args
 
-from kernel_sandbox.outputs import clip_text, picture_of, remove_ansi
+from kernel_sandbox.errors import Kept
+from kernel_sandbox.outputs import Ran, clip_text, fate, picture_of, remove_ansi
 from kernel_sandbox.outputs.tables import TABLE_TYPE, table_to_dataframe, total_rows
 
 MAX_SOURCE = 20_000
@@ -36,10 +37,18 @@ def view_cell(cell: Mapping[str, Any]) -> dict[str, Any]:
         "kind": cell["cell_type"],
         "count": cell.get("execution_count"),
         "source": clip_text(_text(cell["source"]), MAX_SOURCE),
-        "status": metadata.get("kernel_sandbox", {}).get("status", "ok"),
+        **_outcome(metadata.get("kernel_sandbox", {})),
         "seconds": _seconds(metadata.get("execution", {})),
         "outputs": shown,
     }
+
+
+def _outcome(stored: Mapping[str, str]) -> dict[str, str]:
+    """Read how a cell ended, as the transcript stores it; what became of it, where that is not plain."""
+    told = {"status": "ok", "ran": "whole", "kept": "all"} | dict(stored)
+    cut_off = told["ran"] != "whole" or told["kept"] != "all"
+    known = told["ran"] in get_args(Ran) and told["kept"] in get_args(Kept)
+    return told | {"fate": fate(cast(Ran, told["ran"]), cast(Kept, told["kept"])) if cut_off and known else ""}
 
 
 def _view_output(output: Mapping[str, Any]) -> dict[str, Any] | None:

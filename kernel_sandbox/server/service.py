@@ -14,7 +14,7 @@ from datetime import datetime
 from typing import TYPE_CHECKING, Any, BinaryIO
 
 from kernel_sandbox.cell import CellStream
-from kernel_sandbox.errors import SandboxError, SandboxFileNotFound, TranscriptError
+from kernel_sandbox.errors import Kept, SandboxError, SandboxFileNotFound, TranscriptError
 from kernel_sandbox.files import FileInfo
 from kernel_sandbox.known_kernel import KnownKernel
 from kernel_sandbox.outputs import Execution
@@ -165,6 +165,10 @@ class SessionService:
                 await pooled.session.restart()
             self._clients.meet(pooled, client).generation = pooled.session.generation
             return _view(address, pooled)
+
+    def kept_by_restart(self, address: Address) -> Kept:
+        """Return what the last restart of a session left. Raises SessionMissing."""
+        return self._found(address).session.kept_by_restart
 
     def meet(self, address: Address, client: str) -> None:
         """Note that a client knows the session as it is now: it is to be told of restarts from here on."""

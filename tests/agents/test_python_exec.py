@@ -47,7 +47,7 @@ def test_failing_cell_is_mended_on_the_second_try(session: Session) -> None:
     assert agent.task("6 * 7?") == "It is 42."
     failed, mended = results(agent)
     assert "NameError: name 'totol' is not defined" in failed
-    assert "[The cell failed. Variables that were set before the error remain.]" in failed
+    assert "[The cell ran until its error; variables and files are kept.]" in failed
     assert "\x1b" not in failed
     assert mended == "42"
     assert (model.requests[0].model, model.requests[0].reasoning_effort) == ("o3-mini", None)
@@ -114,8 +114,18 @@ def test_dead_kernel_is_restarted_and_the_model_is_told(session: Session) -> Non
     run(session, "kept = 1\nw = open('kept.txt', 'w').write('here')")
     told = run(session, "import os\nos.kill(os.getpid(), 9)")
     assert "SIGKILL" in told
-    assert "[The kernel has been restarted already: all variables and imports are lost; files under /mnt/data" in told
+    assert "[A fresh kernel runs already. Variables are lost, files under /mnt/data are kept." in told
     assert run(session, "'kept' in dir(), open('kept.txt').read()") == "(False, 'here')"
+
+
+def test_restart_between_two_cells_is_told_once(session: Session) -> None:
+    tool = PythonExecTool(session)
+    tool.run({"python_code": "kept = 1"})
+    session.restart()
+    assert "[This cell ran in a fresh kernel, without earlier variables." in tool.run(
+        {"python_code": "'kept' in dir()"}
+    )
+    assert tool.run({"python_code": "1"}) == "1"
 
 
 def test_closed_session_is_said(engine: str) -> None:

@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import base64
+import threading
 import time
 from typing import Any
 
 import pytest
+from jupyter_client.blocking.client import BlockingKernelClient
 
 from .host import SETUP, Host, host_kernel
 
@@ -141,10 +143,49 @@ def test_death_names_the_way_out(host: Host) -> None:
     ran = host.run("%%sandbox -s brief\nimport os\nos._exit(3)")
     assert "status 3" in ran.failure
     assert "`%sandbox restart` starts a fresh kernel." in ran.failure
-    assert "%sandbox restart" in host.run("%%sandbox -s brief\n1").failure
+    assert "restart()" not in ran.failure
+    again = host.run("%%sandbox -s brief\n1").failure
+    assert "The cell did not run." in again
+    assert "%sandbox restart" in again
     host.run("%sandbox restart --session brief")
-    assert host.run("%%sandbox -s brief\n1").status == "ok"
+    asked = host.run("%%sandbox -s brief\n1")
+    assert (asked.status, asked.stream("stderr")) == ("ok", "")
     host.run("%sandbox stop -s brief")
+
+
+def test_restart_that_nobody_asked_for_is_told_with_the_next_cell(host: Host) -> None:
+    stubborn = STUBBORN.replace("%%sandbox", "%%sandbox --timeout 0.5")
+    assert host.run(stubborn).status == "error"
+    told = host.run("%%sandbox -s stubborn\n'signal' in dir()")
+    assert told.bundle == {"text/plain": "False"}
+    assert "fresh kernel" in told.stream("stderr")
+    assert host.run("%%sandbox -s stubborn\n1").stream("stderr") == ""
+    host.run("%sandbox stop -s stubborn")
+
+
+FILE = "get_ipython().magics_manager.registry['KernelSandboxMagics'].sessions.find('two').session.connection_file"
+
+
+def test_another_client_of_the_session_keeps_its_output_and_is_not_interrupted(host: Host) -> None:
+    host.run("%%sandbox -s two\nimport time; ran = []")
+    client = BlockingKernelClient(connection_file=host.run(f"print({FILE})").stream().strip())
+    client.load_connection_file()
+    client.start_channels()
+    try:
+        client.wait_for_ready(timeout=20)
+        client.execute("for n in range(20): print('theirs', flush=True); time.sleep(0.1)\nran.append('theirs')")
+        while client.get_iopub_msg(timeout=20)["msg_type"] != "stream":
+            pass
+        stopping = threading.Timer(0.7, host.interrupt)
+        stopping.start()
+        given_up = host.run("%%sandbox -s two\nran.append('mine')")
+        assert "did not run. Run it again." in given_up.failure
+        assert given_up.stream() == ""
+        assert client.get_shell_msg(timeout=20)["content"]["status"] == "ok"
+        assert host.run("%%sandbox -s two\nprint(ran)").stream() == "['theirs']\n"
+    finally:
+        client.stop_channels()
+        host.run("%sandbox stop -s two")
 
 
 def test_run_all_stops_at_a_failing_cell() -> None:

@@ -166,7 +166,7 @@ function cellOf(cell) {
   const body = make("div", {}, make("pre", { className: "source", textContent: cell.source }));
   body.append(...cell.outputs.map(outputOf));
   if (cell.status !== "ok" || cell.seconds >= 1) {
-    const parts = [cell.status === "ok" ? "" : cell.status, cell.seconds === null ? "" : `${cell.seconds.toFixed(1)} s`];
+    const parts = [cell.status === "ok" ? "" : cell.status, cell.fate, cell.seconds === null ? "" : `${cell.seconds.toFixed(1)} s`];
     body.append(make("div", { className: "after", textContent: parts.filter(Boolean).join(" · ") }));
   }
   const count = cell.kind === "code" ? `[${cell.count ?? " "}]` : "";
