@@ -355,14 +355,13 @@ def test_command_takes_a_database_from_flag_and_environment(tmp_path: Path) -> N
 def test_key_opens_the_service_of_the_same_configuration(server_engine: str, tmp_path: Path) -> None:
     file = tmp_path / "server.toml"
     file.write_text(f"database = '{tmp_path}/of-the-file.db'\ntranscripts = '{tmp_path}/kept'\nkeys = 'on'\n")
-    for arguments, variables in (("--config", str(file)), {}), ((), {"KERNEL_SANDBOX_SERVER_CONFIG": str(file)}):
-        made = command(tmp_path, "create", "alice", *arguments, **variables)
-        assert made.returncode == 0, made.stderr
-        assert "alice" in command(tmp_path, "list", *arguments, **variables).stdout
-        settings = load(file, {}, {})
-        serving = running(tmp_path, engine=server_engine, keys="on", database=settings.database)
-        with serving as server, server.client(made.stdout.strip()) as client:
-            assert client.get("/v1/sessions").status_code == 200
+    by_option = command(tmp_path, "create", "alice", "--config", str(file))
+    by_variable = command(tmp_path, "create", "bob", KERNEL_SANDBOX_SERVER_CONFIG=str(file))
+    settings = load(file, {}, {})
+    with running(tmp_path, engine=server_engine, keys="on", database=settings.database) as server:
+        for made in (by_option, by_variable):
+            with server.client(made.stdout.strip()) as client:
+                assert client.get("/v1/sessions").status_code == 200
     assert "nonsense" in command(tmp_path, "list", KERNEL_SANDBOX_SERVER_NONSENSE="1").stderr.lower()
 
 

@@ -19,6 +19,8 @@ import httpx
 import pytest
 from websockets.sync.client import connect
 
+from kernel_sandbox.server.settings import ServerSettings, SettingsError
+from kernel_sandbox.server.tls import tls_context
 from tests.server.running import GEN2, Running, ServerProcess, issue_key, running
 
 RECIPE = Path(__file__).parents[2] / "images" / "server" / "nginx.conf"
@@ -199,16 +201,19 @@ def test_certificate_that_cannot_be_used_is_told(tmp_path: Path, certificate: tu
     other = tmp_path / "other.pem"
     command = ["openssl", "ecparam", "-genkey", "-noout", "-name", "prime256v1", "-out", str(other)]
     subprocess.run(command, check=True, capture_output=True)
-    for flags, said in (
-        (["--tls-certificate", good], "belong together"),
-        (["--tls-certificate", f"{good}.none", "--tls-key", key], "cannot be read"),
-        (["--tls-certificate", good, "--tls-key", f"{key}.none"], "cannot be read"),
-        (["--tls-certificate", str(wrong), "--tls-key", key], "not a certificate and its key"),
-        (["--tls-certificate", good, "--tls-key", str(other)], "not a certificate and its key"),
-        (["--tls-certificate", good, "--tls-key", str(locked)], "without a password"),
+    none = Path(f"{good}.none")
+    for pair, said in (
+        ((certificate[0], None), "belong together"),
+        ((none, certificate[1]), "cannot be read"),
+        ((certificate[0], none), "cannot be read"),
+        ((wrong, certificate[1]), "not a certificate and its key"),
+        ((certificate[0], locked), "without a password"),
     ):
-        program = "from kernel_sandbox.cli import main; main()"
-        command = [sys.executable, "-c", program, "serve", "--port=0", f"--database={tmp_path}/server.db", *flags]
-        done = subprocess.run(command, capture_output=True, text=True, timeout=60, stdin=subprocess.DEVNULL)
-        assert (done.returncode, "Traceback" in done.stderr) == (2, False)
-        assert said in " ".join(done.stderr.split())
+        with pytest.raises(SettingsError, match=said):
+            tls_context(ServerSettings(tls_certificate=pair[0], tls_key=pair[1]))
+    program = "from kernel_sandbox.cli import main; main()"
+    command = [sys.executable, "-c", program, "serve", "--port=0", f"--database={tmp_path}/server.db"]
+    command += ["--tls-certificate", good, "--tls-key", str(other)]
+    done = subprocess.run(command, capture_output=True, text=True, timeout=60, stdin=subprocess.DEVNULL)
+    assert (done.returncode, "Traceback" in done.stderr) == (2, False)
+    assert "not a certificate and its key" in " ".join(done.stderr.split())
