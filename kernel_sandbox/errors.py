@@ -65,7 +65,8 @@ class SandboxError(Exception):
 
     def __init__(self, message: str = "", *, advice: str = "") -> None:
         """`advice` is for who calls from Python, and ends the message."""
-        super().__init__(f"{message} {advice}" if advice else message)
+        between = "\n" if "\n" in message else " "  # what a sandbox wrote has lines of its own
+        super().__init__(f"{message}{between}{advice}" if advice else message)
         self.happened = message
         """What happened, without the advice."""
 
@@ -216,18 +217,37 @@ class SessionClosed(SandboxError):
     kept = "nothing"
 
 
-def kernel_death(exit_code: int | None, *, out_of_memory: bool, memory: str, remedy: str) -> KernelDied:
+def kernel_death(exit_code: int | None, *, out_of_memory: bool, memory: str, remedy: str, said: str = "") -> KernelDied:
     """Name the death of a kernel from its exit status.
 
     `exit_code` follows subprocess: a negative number is a signal. `memory` is the limit, as text; `remedy` a sentence
-    about the limit that was reached, if one was.
+    about the limit that was reached, if one was; `said` is what the kernel wrote to standard error last.
     """
     advice = f"{what_is_kept('files')} Call restart() to go on."
     if out_of_memory:
         text = f"The kernel used more than its {memory} of memory and was killed. {remedy}"
-        return OutOfMemory(text.rstrip(), exit_code=exit_code, advice=advice)
+        return OutOfMemory(text.rstrip() + last_words(said), exit_code=exit_code, advice=advice)
     text = f"The kernel {_cause(exit_code)}. {remedy}"
-    return KernelDied(text.rstrip(), exit_code=exit_code, advice=advice)
+    return KernelDied(text.rstrip() + last_words(said), exit_code=exit_code, advice=advice)
+
+
+def last_words(said: str) -> str:
+    """Return what a kernel wrote to standard error last as an appendix to a message, or an empty text.
+
+    Each line is marked as the sandbox's, and shows what it holds beside printable characters as escapes.
+    """
+    lines = said.replace("\r\n", "\n").strip("\n").split("\n")
+    marked = [f"  | {''.join(map(_shown, line))}" for line in lines]
+    return (
+        "\nThe last that it wrote to standard error (text of the sandbox):\n" + "\n".join(marked)
+        if said.strip()
+        else ""
+    )
+
+
+def _shown(character: str) -> str:
+    printable = character.isprintable() or character == "\t"
+    return character if printable else character.encode("unicode_escape").decode()
 
 
 def _cause(exit_code: int | None) -> str:

@@ -6,6 +6,7 @@ What comes back is hostile once a cell has run: every line is bounded, parsed as
 from __future__ import annotations
 
 import asyncio
+import base64
 import contextlib
 import json
 from collections.abc import AsyncIterator, Callable, Sequence
@@ -14,12 +15,14 @@ from importlib import resources
 from typing import Any
 
 from kernel_sandbox.engines.base import SOCKETS_INSIDE, Sandbox
-from kernel_sandbox.errors import KernelNotReady, SandboxLost
+from kernel_sandbox.errors import KernelNotReady, SandboxLost, last_words
 from kernel_sandbox.mux import Channel, Mux, MuxError
 
 LINE_LIMIT = 16 * 1024
 PATIENCE = 30.0
 """Seconds without progress after which an operation is given up: PID 1 always answers, unless it was frozen."""
+SAID_PATIENCE = 2.0
+"""The same, for what only adds to a message."""
 SOURCES = (
     "mux",
     "accounts",
@@ -30,6 +33,9 @@ SOURCES = (
     "guest.inspection",
     "guest.zygote",
     "guest.kernels",
+    "guest.application",
+    "guest.leaving",
+    "guest.last_words",
     "guest.kernel",
     "guest.shell",
     "guest.tables",
@@ -41,10 +47,12 @@ SOURCES = (
 class GuestRefused(Exception):
     """PID 1 answered an operation with an error. `code` is a word of the guest protocol, `reason` its text."""
 
-    def __init__(self, code: str, reason: str) -> None:
+    def __init__(self, code: str, reason: str, said: str = "") -> None:
         super().__init__(reason)
         self.code = code
         self.reason = reason
+        self.said = said
+        """What a kernel that failed wrote to standard error last."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -54,6 +62,8 @@ class KernelExit:
     kernel: str
     exit_code: int
     out_of_memory: bool
+    said: str = ""
+    """The last that it wrote to standard error: the sandbox's text."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -99,6 +109,15 @@ def parse(line: bytes) -> dict[str, Any]:
     return answer
 
 
+def read_said(answer: dict[str, Any]) -> str:
+    """Return what a kernel wrote to standard error last, as the guest tells it."""
+    told = answer.get("said")
+    try:
+        return base64.b64decode(told if isinstance(told, str) else "").decode("utf-8", "replace")
+    except ValueError:
+        return ""
+
+
 class GuestLink:
     """The link to one sandbox's PID 1. `run` reads the stream until the sandbox ends."""
 
@@ -140,7 +159,7 @@ class GuestLink:
         """Read the line that answers an operation. Raises GuestRefused when it says no."""
         answer = parse(await channel.receive_line(LINE_LIMIT))
         if answer.get("ok") is not True:
-            raise GuestRefused(str(answer.get("error"))[:100], str(answer.get("message"))[:2000])
+            raise GuestRefused(str(answer.get("error"))[:100], str(answer.get("message"))[:2000], read_said(answer))
         return answer
 
     async def ask(self, op: str, *, patience: float | None = PATIENCE, **fields: Any) -> dict[str, Any]:
@@ -163,8 +182,10 @@ class GuestLink:
             async with asyncio.timeout(timeout):
                 await self.ask("start", patience=None, kernel=name, sockets=sockets, **request)
         except GuestRefused as exc:
-            raise KernelNotReady(f"The kernel did not start: {exc.reason}.") from exc
+            raise KernelNotReady(f"The kernel did not start: {exc.reason}.{last_words(exc.said)}") from exc
         except TimeoutError as exc:
+            with contextlib.suppress(GuestRefused, SandboxLost):
+                late += last_words(read_said(await self.ask("said", patience=SAID_PATIENCE, kernel=name)))
             raise KernelNotReady(late) from exc
 
     async def stop_kernel(self, name: str) -> None:
@@ -192,7 +213,7 @@ class GuestLink:
                 told = parse(await channel.receive_line(LINE_LIMIT))
                 code = told.get("exit_code")
                 if isinstance(code, int):
-                    yield KernelExit(str(told.get("kernel")), code, told.get("out_of_memory") is True)
+                    yield KernelExit(str(told.get("kernel")), code, told.get("out_of_memory") is True, read_said(told))
 
     async def connect(self, name: str, port: int) -> Channel:
         """Open a byte channel to one of a kernel's sockets (port 1 to 5). Raises MuxError."""

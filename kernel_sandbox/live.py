@@ -63,6 +63,8 @@ class LiveSandbox:
         self.death: Future[SandboxError] = Future()
         """Why the current kernel is no longer alive, as soon as that is known. A new one for every kernel."""
         self.exit_code: int | None = None
+        self._kernel_stands = False
+        """Whether there may be processes and files of a kernel."""
         self.lost: SandboxError | None = None
         """Why the sandbox is no longer there, if it is not."""
         self.promises: list[Promise] = []
@@ -121,7 +123,10 @@ class LiveSandbox:
             self._give_up(SandboxLost(f"{removed}, and no kernel can start without it.", advice=ADVICE))
         if self.lost is not None:
             raise self.lost
+        if self._kernel_stands:
+            await self.stop_kernel()  # it ended by itself, as Jupyter asks kernels to; what it started did not
         self.generation += 1
+        self._kernel_stands = True
         self.death, self.exit_code = Future(), None
         self.transport.prepare(self.generation)
         connection: dict[str, Any] = {f"{channel}_port": port for port, channel in enumerate(CHANNELS, 1)}
@@ -182,6 +187,7 @@ class LiveSandbox:
 
     async def stop_kernel(self) -> None:
         """End the current kernel and everything that it started. Files under /mnt/data stay."""
+        self._kernel_stands = False
         if self.lost is None:
             await self._obeyed(self.link.stop_kernel(kernel_name(self.generation)), STOPPED_WITHIN)
         await self.gate.aclose()
@@ -261,7 +267,9 @@ class LiveSandbox:
                 if told.kernel == kernel_name(self.generation):
                     memory = format_size(self.spec.limits.memory_bytes)
                     remedy = after_death(told.exit_code, self.spec, out_of_memory=told.out_of_memory)
-                    death = kernel_death(told.exit_code, out_of_memory=told.out_of_memory, memory=memory, remedy=remedy)
+                    death = kernel_death(
+                        told.exit_code, out_of_memory=told.out_of_memory, memory=memory, remedy=remedy, said=told.said
+                    )
                     self._end(death, told.exit_code)
 
     def _end(self, reason: SandboxError, exit_code: int) -> None:

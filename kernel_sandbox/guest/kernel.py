@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import asyncio
 import ctypes
-import importlib
 import os
 import re
 import signal
@@ -15,50 +14,26 @@ import sys
 import threading
 from typing import Any
 
-from kernel_sandbox.guest import command_line, full_places, shell
+from kernel_sandbox.guest import application, command_line, full_places, leaving, shell
 from kernel_sandbox.guest.tables import send_tables
 
 PR_SET_DUMPABLE = 4
-AHEAD_AFTER = 0.03
-"""Seconds after the start: the host's first requests come before."""
 BASE64_KINDS = ("image/png", "image/jpeg", "image/gif", "image/webp", "application/pdf", "audio/", "video/")
 STREAM_PIECE = 1024 * 1024
 """Characters of one stream message: what is printed at once goes to the host in pieces."""
-QUEUE = 16
-"""Messages that wait for the host in libzmq; then the thread that sends them waits."""
 ROOM = 4 * 1024 * 1024
 """Bytes that code may show before it waits until they are in that queue."""
-PATIENCE = 5.0
-"""Seconds: where a client has stopped reading, outputs are kept in the kernel's own memory from then on."""
 OUR_FINDERS = ("SourceFinder", "ArchiveFinder")
 """In a kernel the user's own files come before the image's modules, as everywhere."""
 LONE_SURROGATE = re.compile("[\ud800-\udfff]")
 
 
-def run(request: dict[str, Any]) -> int:
-    """Run an ipykernel for the connection file that the request names, until it is told to stop."""
+def run(request: dict[str, Any]) -> None:
+    """Run an ipykernel for the connection file that the request names, until it is told to stop; then end."""
     _become_ordinary(request)
     asyncio.set_event_loop(asyncio.new_event_loop())  # never one that was inherited in a fork
-    from ipykernel.kernelapp import IPKernelApp
-
-    class App(IPKernelApp):
-        """Waits where the host takes outputs slowly: at its mark, a socket that publishes drops, `idle` too."""
-
-        def init_iopub(self, context: Any) -> None:
-            import zmq
-
-            for option, value in ((zmq.SNDHWM, QUEUE), (zmq.XPUB_NODROP, 1), (zmq.SNDTIMEO, int(PATIENCE * 1000))):
-                context.setsockopt(option, value)
-            super().init_iopub(context)  # type: ignore[no-untyped-call]
-
-    app: Any = App.instance()
-    arguments = [
-        f"--IPKernelApp.connection_file={request['connection_file']}",
-        "--HistoryManager.hist_file=:memory:",
-        "--Kernel._execute_sleep=0",
-        "--IPCompleter.use_jedi=False",  # its first answer takes 1.2 s, and JupyterLab waits for one; live objects do
-        "--IPKernelApp.parent_handle=1",  # no parent poller, and no banner about Ctrl-C in the first output
-    ]
+    app: Any = application.IPKernelApp.instance()
+    arguments = [f"--IPKernelApp.connection_file={request['connection_file']}", *application.ARGUMENTS]
     # The sockets must be connectable for the host's user, who is another one; their directory is private.
     mask = os.umask(0)
     app.initialize(arguments)
@@ -74,65 +49,19 @@ def run(request: dict[str, Any]) -> int:
     # Told from the loop's first round: by then the kernel has announced that it starts, and a client that connects
     # now gets iopub's welcome before anything else.
     asyncio.get_event_loop().call_soon(_tell_ready, request["sockets"])
-    asyncio.get_event_loop().call_later(AHEAD_AFTER, _import_ahead, request["preload"])
+    leaving.end_when_asked(app)
+    asyncio.get_event_loop().call_soon(leaving.end_copies, app)
     app.start()
-    return 0
+    leaving.finish(app)
 
 
 def _tell_ready(sockets: str) -> None:
     try:
-        with open(os.path.join(sockets, "ready"), "w"):
-            pass
+        with open(os.path.join(sockets, "ready.new"), "w") as sign:
+            sign.write(str(getattr(sys.stderr, "_fid", "")))  # for PID 1, see last_words.py
+        os.rename(sign.name, os.path.join(sockets, "ready"))
     except OSError:
         os._exit(1)  # the event loop would only log it, and the host would wait for its patience's end
-
-
-def _import_ahead(names: list[str]) -> None:
-    """Import modules in a thread, while the kernel waits for its first cell; a cell that wants one waits for it only.
-
-    A fork waits too: a child that inherits an import half done would wait for it for ever. Meanwhile no module gets its
-    handlers of forks registered: those that run before a fork are chosen by then, and one that runs after it would
-    release a lock that the fork has not taken (concurrent.futures.thread).
-    """
-    held: list[dict[str, Any]] = []
-    register, forks = os.register_at_fork, 0
-
-    def work() -> None:
-        for name in names:
-            try:
-                importlib.import_module(name)
-            except Exception:  # noqa: BLE001 - an image's module may raise anything; a cell that imports it is told
-                break
-        loop.call_soon_threadsafe(settle)
-
-    def hold(**handlers: Any) -> None:
-        if threading.current_thread() is thread:
-            held.append(handlers)
-        else:
-            register(**handlers)
-
-    def before() -> None:
-        nonlocal forks
-        forks += 1
-        thread.join()
-
-    def after() -> None:
-        nonlocal forks
-        forks -= 1
-        settle()
-
-    def settle() -> None:
-        if not forks:
-            os.register_at_fork = register
-            while held:
-                register(**held.pop(0))
-
-    if any(name not in sys.modules for name in names):
-        loop = asyncio.get_event_loop()
-        thread = threading.Thread(target=work, name="import-ahead", daemon=True)
-        register(before=before, after_in_parent=after, after_in_child=after)
-        os.register_at_fork = hold
-        thread.start()
 
 
 def _become_ordinary(request: dict[str, Any]) -> None:
@@ -149,7 +78,6 @@ def _become_ordinary(request: dict[str, Any]) -> None:
     os.environ.clear()
     os.environ.update(request["env"])
     os.chdir(request["workdir"])
-    sys.path.insert(0, "")
     sys.argv = ["ipykernel_launcher"]
     for name in [name for name in sys.modules if name.partition(".")[0] == "kernel_sandbox"]:
         del sys.modules[name]
@@ -280,7 +208,7 @@ def _hold_up_floods(app: Any) -> None:
             stream.flush()
         taken = threading.Event()
         thread.schedule(taken.set)
-        taken.wait(PATIENCE)
+        taken.wait(application.PATIENCE)
 
     def send_patiently(*args: Any, **kwargs: Any) -> None:
         try:

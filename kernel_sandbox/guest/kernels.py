@@ -6,6 +6,7 @@ Part of PID 1. There may be several kernels at a time: each has a name, a proces
 from __future__ import annotations
 
 import asyncio
+import base64
 import json
 import os
 import secrets
@@ -17,7 +18,8 @@ from typing import Any
 
 from kernel_sandbox import mux
 from kernel_sandbox.accounts import account_files
-from kernel_sandbox.guest import files, zygote
+from kernel_sandbox.guest import files, leaving, zygote
+from kernel_sandbox.guest.last_words import LastWords
 
 HOME = "/home/sandbox"
 SOCKETS = "/opt/kernel-sandbox/run"
@@ -30,6 +32,8 @@ ZYGOTE_PATIENCE = 10.0
 """Seconds in which a zygote must have forked: 20 times what a first import takes, then another is started."""
 LOADING_PATIENCE = 30.0
 """The same, where it loads libraries before."""
+AT_REST, AT_WORK = 0.05, 0.25
+"""Seconds in which a kernel ends that does nothing, and those that one gets beyond, whose cell is interrupted."""
 
 
 def copy_skeleton() -> None:
@@ -101,6 +105,14 @@ def oom_kills() -> int:
     return 0
 
 
+class KernelFailed(RuntimeError):
+    """A kernel ended before it was ready; `said` is its last words."""
+
+    def __init__(self, message: str, said: bytes) -> None:
+        super().__init__(message)
+        self.said = said
+
+
 class Kernel:
     """One kernel: its process group, its sockets, and how it ended."""
 
@@ -112,6 +124,10 @@ class Kernel:
         """The files in `sockets` that say it is ready."""
         self.oom_kills = oom_kills()
         self.exit_code: int | None = None
+        self.ended = asyncio.Event()
+        self.end_signal: int = signal.SIGTERM
+        """What asks it to end."""
+        self.words = LastWords()
 
 
 class Kernels:
@@ -122,6 +138,8 @@ class Kernels:
         self.exits: dict[int, int] = {}
         """Exit codes of children that no kernel is known for yet; a kernel may die before its id is told."""
         self.watchers: list[Any] = []
+        self.ending: list[Kernel] = []
+        """Kernels that were told to end; nobody is told when they do."""
         self._set_zygote(zygote_pid, zygote_socket)
 
     def _set_zygote(self, pid: int, control: socket.socket) -> None:
@@ -139,7 +157,11 @@ class Kernels:
         self.exits.clear()  # process ids come round again: only what ends from here on can be this kernel
         # The image's own environment, as PID 1 got it, and what the host says on top.
         environment = {**os.environ, **request["env"]}
-        self.launch(kernel, {**request, "env": environment, "connection_file": connection_file})
+        try:
+            self.launch(kernel, {**request, "env": environment, "connection_file": connection_file})
+        except BaseException:
+            kernel.words.close()
+            raise
         self.kernels[kernel.name] = kernel
         if kernel.pid in self.exits:
             self.record_exit(kernel, self.exits.pop(kernel.pid))
@@ -153,16 +175,22 @@ class Kernels:
             if answer.get("pid"):
                 kernel.pid = int(answer["pid"])
                 kernel.signs.add("ready")  # kernel.py's own sign, later than the sockets
+                kernel.end_signal = leaving.END
                 return
             if answer.get("refused"):
                 raise RuntimeError(answer["refused"])
         argv = _kernelspec_command(request["kernelspec"], request["connection_file"])
-        null = [(os.POSIX_SPAWN_OPEN, descriptor, "/dev/null", os.O_RDWR, 0) for descriptor in (0, 1, 2)]
+        actions: list[Any] = [(os.POSIX_SPAWN_OPEN, number, "/dev/null", os.O_RDWR, 0) for number in (0, 1)]
+        errors = kernel.words.listen()
+        actions.append((os.POSIX_SPAWN_DUP2, errors, 2))
         os.chdir(request["workdir"])
         mask = os.umask(0)  # its sockets must be connectable for the host's user, who is another one
         try:
-            kernel.pid = os.posix_spawnp(argv[0], argv, request["env"], file_actions=null, setsid=True)
+            kernel.pid = os.posix_spawnp(argv[0], argv, request["env"], file_actions=actions, setsid=True)
+        except OSError as exc:
+            raise RuntimeError(f"its command {argv[0]!r} cannot be run ({exc.strerror})") from exc
         finally:
+            os.close(errors)
             os.umask(mask)
             os.chdir("/")
 
@@ -193,13 +221,19 @@ class Kernels:
         """Wait until all signs of the kernel are in its directory. Raises RuntimeError when it exits before."""
         while kernel.exit_code is None:
             if kernel.signs <= set(os.listdir(kernel.sockets)):
+                if "ready" in kernel.signs:
+                    with open(os.path.join(kernel.sockets, "ready")) as sign:
+                        kernel.words.also(kernel.pid, sign.read(16))
                 return
             await asyncio.sleep(0.002)
-        raise RuntimeError(f"the kernel exited with status {kernel.exit_code} before it was ready")
+        raise KernelFailed(f"it exited with status {kernel.exit_code} before it was ready", kernel.words.said())
 
     async def do_stop(self, channel: mux.Channel, request: dict[str, Any]) -> None:
         """End a kernel. When it is the only one, leave no other process alive and nothing in the fresh places."""
         kernel = self.kernels.pop(request["kernel"], None)
+        if kernel is not None:
+            await self.end(kernel)
+            kernel.words.close()
         if self.kernels:
             if kernel is not None:
                 _signal_group(kernel.pid, signal.SIGKILL)
@@ -217,6 +251,26 @@ class Kernels:
             except OSError:
                 pass
         await files.answer(channel, ok=True)
+
+    async def end(self, kernel: Kernel) -> None:
+        """Let a kernel end by itself, as it would anywhere, but only for a moment; who calls kills what is left."""
+        self.ending.append(kernel)
+        try:
+            for send, number, patience in (
+                (os.kill, kernel.end_signal, AT_REST),
+                (os.killpg, signal.SIGINT, AT_WORK),  # a cell runs: Jupyter interrupts it before it ends its kernel
+            ):
+                if kernel.exit_code is not None:
+                    return
+                send(kernel.pid, number)
+                try:
+                    await asyncio.wait_for(kernel.ended.wait(), patience)
+                except asyncio.TimeoutError:  # another than the builtin before Python 3.11
+                    pass
+        except ProcessLookupError:
+            pass
+        finally:
+            self.ending.remove(kernel)
 
     async def sweep(self) -> None:
         """Kill every process but this one and the zygote, however fast they fork."""
@@ -249,7 +303,8 @@ class Kernels:
             if pid == 0:
                 return
             code = os.waitstatus_to_exitcode(status)
-            kernel = next((kernel for kernel in self.kernels.values() if kernel.pid == pid), None)
+            known = (*self.kernels.values(), *self.ending)
+            kernel = next((kernel for kernel in known if kernel.pid == pid), None)
             if kernel is not None:
                 self.record_exit(kernel, code)
             elif len(self.exits) < 1000:
@@ -257,9 +312,20 @@ class Kernels:
 
     def record_exit(self, kernel: Kernel, code: int) -> None:
         kernel.exit_code = code
+        kernel.ended.set()
+        said = kernel.words.said()
+        kernel.words.close()
+        if kernel in self.ending:
+            return
         out_of_memory = code == -signal.SIGKILL and oom_kills() > kernel.oom_kills
         for queue in self.watchers:
-            queue.put_nowait({"kernel": kernel.name, "exit_code": code, "out_of_memory": out_of_memory})
+            queue.put_nowait(
+                {"kernel": kernel.name, "exit_code": code, "out_of_memory": out_of_memory, "said": as_text(said)}
+            )
+
+    async def do_said(self, channel: mux.Channel, request: dict[str, Any]) -> None:
+        """Answer with the last that a kernel wrote to standard error, in base64."""
+        await files.answer(channel, ok=True, said=as_text(self.kernels[request["kernel"]].words.said()))
 
     async def do_watch(self, channel: mux.Channel, request: dict[str, Any]) -> None:
         """Send a line whenever a kernel ends, for as long as the host listens."""
@@ -270,6 +336,10 @@ class Kernels:
                 await files.answer(channel, **await queue.get())
         finally:
             self.watchers.remove(queue)
+
+
+def as_text(said: bytes) -> str:
+    return base64.b64encode(said).decode()
 
 
 def kill_everything() -> None:

@@ -1,8 +1,9 @@
 """PID 1 of a sandbox: starts and reaps kernels, answers the host's operations, and ends with its input.
 
 Its standard input and output are the one stream to the host (`kernel_sandbox.mux`): a channel is one operation, a
-JSON line that asks, then the operation's own bytes. The operations are inspect, start, stop, signal, watch, usage,
-connect and those of files.py. When the stream ends, the host is gone or has closed the session, and the sandbox ends.
+JSON line that asks, then the operation's own bytes. The operations are inspect, start, stop, signal, said, watch,
+usage, connect and those of files.py. When the stream ends, the host is gone or has closed the session, and the sandbox
+ends.
 
 Code in the sandbox runs as the same user. It can send no signal to PID 1 that PID 1 does not handle (it is the init
 of its pid namespace), cannot trace it or open its descriptors (it is not dumpable), and finds no socket of it.
@@ -119,7 +120,7 @@ class Guest:
     async def answer(self, channel: Any, payload: bytes) -> None:
         """Run one operation, and answer with what went wrong if it fails before its answer."""
         from kernel_sandbox import mux
-        from kernel_sandbox.guest import files
+        from kernel_sandbox.guest import files, kernels
 
         request = json.loads(payload)
         name = "do_" + request["op"]
@@ -133,6 +134,8 @@ class Guest:
                 if isinstance(exc, mux.MuxError):
                     raise
                 await files.answer(channel, ok=False, error=files.code(exc), message=exc.strerror or str(exc))
+            except kernels.KernelFailed as exc:
+                await files.answer(channel, ok=False, error="failed", message=str(exc), said=kernels.as_text(exc.said))
             except (RuntimeError, LookupError, ValueError) as exc:
                 await files.answer(channel, ok=False, error="failed", message=f"{type(exc).__name__}: {exc}")
             await channel.send_eof()

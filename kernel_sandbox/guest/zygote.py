@@ -2,21 +2,24 @@
 
 The fork saves the import (200 ms) at the first start, and at every restart what the image declares as preload modules
 too; these come before the first fork where the host asks for it (a pool does, where nobody waits for a start). PID 1
-forks this process before it does anything else, so it holds no thread, no zmq context and no event loop: a fork from it
-is safe. It is not dumpable: code of the same user in the sandbox cannot trace it or write to its memory (prctl(2),
-PR_SET_DUMPABLE), only kill it, and then PID 1 starts another.
+forks this process before it does anything else, so it holds no thread, no zmq context and no event loop (application.py
+keeps to that): a fork from it is safe. It is not dumpable: code of the same user in the sandbox cannot trace it or
+write to its memory (prctl(2), PR_SET_DUMPABLE), only kill it, and then PID 1 starts another.
 """
 
 from __future__ import annotations
 
+import contextlib
 import gc
 import importlib
 import json
+import mmap
 import os
 import select
 import signal
 import socket
 import sys
+import traceback
 from typing import Any
 
 from kernel_sandbox.guest import archive
@@ -24,6 +27,15 @@ from kernel_sandbox.guest import archive
 MESSAGE_LIMIT = 256 * 1024
 PATIENCE = 2.0
 """Seconds without a request before the next module is imported ahead of its need."""
+KEPT, READ = 4096, 16 * 1024
+WORDS = mmap.mmap(-1, KEPT + READ)
+"""Memory that PID 1 and its kernels have in common: the last that a kernel read of what came to its standard error, and
+what it has read just now. A kernel holds no descriptor whose other end is PID 1's."""
+
+
+def keep_words(said: bytes) -> None:
+    """Add to the last words of a kernel."""
+    WORDS[:KEPT] = (WORDS[:KEPT].rstrip(b"\0") + said)[-KEPT:].ljust(KEPT, b"\0")
 
 
 def start() -> tuple[int, socket.socket]:
@@ -60,7 +72,7 @@ def close_descriptors(keep: int) -> None:
 def _serve(control: socket.socket) -> None:
     _use_archive()
     gc.disable()  # imports make many objects and free few: collecting between them takes a sixth of their time
-    missing = _import("ipykernel.kernelapp")
+    missing = _import("kernel_sandbox.guest.application")
     waiting: list[str] = []
     forked = False
     while True:
@@ -79,7 +91,9 @@ def _serve(control: socket.socket) -> None:
             # Libraries read their settings when they are imported: matplotlib its backend, OpenBLAS its threads.
             os.environ.clear()
             os.environ.update(request["env"])
-            # The first kernel does not wait for these (it imports them itself when it is idle); a restart finds them.
+            application = sys.modules["kernel_sandbox.guest.application"]
+            application.prepare(request["workdir"])
+            # The first kernel does not wait for these: it imports what a cell asks for. A restart finds them.
             forked, waiting = True, request["preload"]
             if request["load_first"] is not None and (refused := _load(waiting, request["load_first"])):
                 control.send(json.dumps({"refused": refused}).encode())
@@ -108,8 +122,10 @@ def _load(waiting: list[str], asked: list[str]) -> str | None:
 
 def _import(name: str) -> str | None:
     """Import a module of the image; return why it failed, or None."""
+    application = sys.modules.get("kernel_sandbox.guest.application")
     try:
-        importlib.import_module(name)
+        with application.as_in_a_cell() if application else contextlib.nullcontext():
+            importlib.import_module(name)
     except Exception as exc:  # noqa: BLE001 - an image's module may raise anything, and must not end the zygote
         return f"{type(exc).__name__}: {exc}"
     return None
@@ -133,13 +149,14 @@ def _fork_kernel(request: dict[str, Any], control: socket.socket) -> int:
         os.close(reader)
         os.close(writer)
         control.close()
-        gc.enable()
         from kernel_sandbox.guest import kernel
 
-        sys.exit(kernel.run(request))
-    except SystemExit as exc:
-        _flush()
-        os._exit(exc.code if isinstance(exc.code, int) else 1)
+        gc.enable()
+        kernel.run(request)
+    except SystemExit:
+        pass
+    except Exception:  # noqa: BLE001 - where the kernel cannot even start, PID 1 tells why
+        keep_words(traceback.format_exc().encode("utf-8", "replace"))
     finally:
         _flush()
         os._exit(1)

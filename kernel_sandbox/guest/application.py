@@ -1,0 +1,151 @@
+"""The kernel application as far as it can stand before there is a kernel: without sockets, threads and event loop.
+
+The zygote makes it before it imports anything of the image, and each kernel that is forked gives it its sockets. So
+what a library asks when it is imported (IPython for its shell, the streams for their encoding) has the answers that it
+gets in any Jupyter kernel, and what it hangs on them (hooks, log handlers) is there in the kernel.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import ctypes
+import os
+import select
+import sys
+import threading
+from collections.abc import Iterator
+from typing import Any
+
+import zmq
+from ipykernel import iostream, ipkernel, kernelapp
+from jupyter_client.session import Session
+
+from kernel_sandbox.guest import zygote
+
+QUEUE = 16
+"""Messages that wait for the host in libzmq; then the thread that sends them waits."""
+PATIENCE = 5.0
+"""Seconds: where a client has stopped reading, outputs are kept in the kernel's own memory from then on."""
+END = zygote.KEPT + zygote.READ
+ARGUMENTS = [
+    "--HistoryManager.hist_file=:memory:",
+    "--Kernel._execute_sleep=0",
+    "--IPCompleter.use_jedi=False",  # its first answer takes 1.2 s, and JupyterLab waits for one; live objects do
+    "--IPKernelApp.parent_handle=1",  # no parent poller, and no banner about Ctrl-C in the first output
+]
+
+
+class IPythonKernel(ipkernel.IPythonKernel):
+    """A kernel whose sockets and threads come later than its shell."""
+
+    @classmethod
+    def instance(cls, *args: Any, **given: Any) -> Any:
+        """Return the one kernel; what is given when it is there already replaces what it had."""
+        there = cls.initialized()
+        kernel = super().instance(*args, **given)
+        if there:
+            for name, value in given.items():
+                if value is not None:
+                    setattr(kernel, name, value)
+            kernel._become_connected()
+        return kernel
+
+    def _become_connected(self) -> None:
+        shell: Any = self.shell
+        shell.profile_dir, shell.config, shell.starting_dir = self.profile_dir, self.config, os.getcwd()
+        shell.save_sys_module_state()
+        shell.init_environment()  # of its own: the zygote's was not this kernel's
+        for publisher in (shell.displayhook, shell.display_pub):
+            publisher.session, publisher.pub_socket = self.session, self.iopub_socket
+
+
+class IPKernelApp(kernelapp.IPKernelApp):
+    """Waits where the host takes outputs slowly: at its mark, a socket that publishes drops, `idle` too."""
+
+    kernel_class = IPythonKernel
+
+    def init_iopub(self, context: Any) -> None:
+        for option, value in ((zmq.SNDHWM, QUEUE), (zmq.XPUB_NODROP, 1), (zmq.SNDTIMEO, int(PATIENCE * 1000))):
+            context.setsockopt(option, value)
+        super().init_iopub(context)  # type: ignore[no-untyped-call]
+
+    def init_io(self) -> None:
+        """Make the streams of `prepare` the kernel's own, where libraries may have kept them."""
+        made = dict(_streams)
+        stream_class = iostream.OutStream
+
+        def make(session: Any, thread: Any, name: str, **given: Any) -> Any:
+            stream = made.get(name) or stream_class.__new__(stream_class)
+            stream_class.__init__(stream, session, thread, name, **given)  # type: ignore[no-untyped-call]
+            return stream
+
+        iostream.OutStream = make  # type: ignore[misc, assignment]
+        try:
+            super().init_io()  # type: ignore[no-untyped-call]
+        finally:
+            iostream.OutStream = stream_class  # type: ignore[misc]
+
+
+def _watch(stream: Any) -> None:
+    """Publish what is written to the descriptor of a stream. (In place of OutStream's own method.)
+
+    What a process says at the moment of its death is then still in the pipe, or in the memory that it shares with
+    PID 1, which finds it in either place.
+    """
+    errors = stream.name == "stderr"
+    piece: Any = (ctypes.c_char * zygote.READ).from_buffer(zygote.WORDS if errors else bytearray(END), zygote.KEPT)
+    read = ctypes.PyDLL(None).read  # which keeps the interpreter's lock
+    waiting: Any = select.poll()
+    waiting.register(stream._fid, select.POLLIN)
+    while waiting.poll() and (count := read(stream._fid, piece, zygote.READ)) > 0 and stream._should_watch:
+        said = piece[:count]
+        if errors:
+            zygote.keep_words(said)
+        ctypes.memset(piece, 0, count)
+        stream.write(said.decode(errors="replace"))
+
+
+class _Nowhere(iostream.IOPubThread):
+    """Publishes nothing: what a module prints when it is imported before there is a kernel."""
+
+    def __init__(self) -> None:
+        self.thread: Any = None
+        self.io_loop: Any = None
+
+    def schedule(self, f: Any) -> None:
+        pass
+
+
+_streams: dict[str, Any] = {}
+
+
+def prepare(workdir: str) -> None:
+    """Make the application, its kernel and its shell. Nothing that would not survive a fork."""
+    with contextlib.suppress(OSError):  # the kernel itself will say so
+        os.chdir(workdir)
+    app: Any = IPKernelApp.instance()
+    app.parse_command_line(ARGUMENTS)
+    iostream.OutStream._watch_pipe_fd = _watch  # type: ignore[method-assign]
+    threads = threading.active_count()
+    for name in ("stdout", "stderr"):
+        stream_class: Any = iostream.OutStream
+        _streams[name] = stream_class(Session(key=b""), _Nowhere(), name, watchfd=False)
+    IPythonKernel.instance(parent=app, log=app.log, user_ns=None)
+    assert threading.active_count() == threads, "a fork would lose a thread"
+    os.chdir("/")
+
+
+@contextlib.contextmanager
+def as_in_a_cell() -> Iterator[None]:
+    """Give what is imported in the block the names and streams that a cell has."""
+    shell: Any = IPythonKernel.instance().shell if IPythonKernel.initialized() else None
+    if shell is None:
+        yield
+        return
+    kept = sys.stdout, sys.stderr
+    sys.stdout, sys.stderr = _streams["stdout"], _streams["stderr"]
+    try:
+        with shell.builtin_trap, shell.display_trap:
+            yield
+    finally:
+        sys.stdout, sys.stderr = kept

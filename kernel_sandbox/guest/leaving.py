@@ -1,0 +1,93 @@
+"""How a kernel ends: as any Python program does, when PID 1 asks; and what becomes of its copies that a cell forked.
+
+Runs in the kernel. ipykernel's own exit is not used: it can wait for ever for its control thread, and takes seconds
+where a client has gone. Nothing here is a promise to the host: PID 1 kills what has not ended in time.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import atexit
+import ctypes
+import os
+import selectors
+import signal
+import sys
+import threading
+from typing import Any
+
+END = signal.SIGRTMAX - 3
+"""PID 1 asks with it: one that no library uses for itself."""
+AGAIN = 0.002
+"""Seconds between two looks whether the cell that was running has ended."""
+
+
+def end_when_asked(app: Any) -> None:
+    """Leave the event loop on PID 1's signal, once no cell runs."""
+    loop = asyncio.get_event_loop()
+
+    def end() -> None:
+        if app.kernel._main_asyncio_lock.locked():
+            loop.call_later(AGAIN, end)
+        else:
+            loop.stop()
+
+    loop.add_signal_handler(END, end)
+
+
+def finish(app: Any) -> None:
+    """End this process as an interpreter ends: what was registered for the exit runs, open files are written out."""
+    for own in (app.close, app.iopub_thread.stop):
+        atexit.unregister(own)
+    code = 0
+    del app, own
+    ctypes.pythonapi.Py_Exit(code)
+
+
+def end_copies(app: Any) -> None:
+    """End a forked process where its cell has ended: it shares the kernel's sockets, and must not serve them.
+
+    Until then its event loop waits for nothing of the kernel's, whose events would wake both.
+    """
+    process, thread, loop, kernel = os.getpid(), threading.get_ident(), asyncio.get_event_loop(), app.kernel
+    do_execute = kernel.do_execute
+    own = {key.fd for key in _selector(loop).get_map().values()}
+
+    async def execute(*args: Any, **kwargs: Any) -> Any:
+        reply = await do_execute(*args, **kwargs)
+        if os.getpid() != process:
+            _leave()
+        return reply
+
+    def part() -> None:
+        if threading.get_ident() == thread:
+            _wait_for_others(loop, own)
+
+    kernel.do_execute = execute
+    os.register_at_fork(after_in_child=part)
+
+
+def _leave() -> None:
+    """End a copy: what it printed is sent, its own threads end first, and the kernel's files are not written twice."""
+    try:
+        for stream in (sys.stdout, sys.stderr):
+            stream.flush()
+        threading._shutdown()  # type: ignore[attr-defined]
+    finally:
+        os._exit(0)
+
+
+def _selector(loop: Any) -> Any:
+    return loop._selector
+
+
+def _wait_for_others(loop: Any, own: set[int]) -> None:
+    """Give a copy's event loop a selector of its own, without what the kernel waits for."""
+    known = list(_selector(loop).get_map().values())
+    loop._selector = selectors.DefaultSelector()
+    for key in known:
+        if key.fd not in own:
+            loop._selector.register(key.fd, key.events, key.data)
+    loop._ssock, loop._csock = None, None
+    loop._make_self_pipe()
+    signal.set_wakeup_fd(loop._csock.fileno())
