@@ -90,7 +90,7 @@ class Limits:
     on_output_limit: Literal["truncate", "interrupt"] = "truncate"
     """Past a cap: cut the rest and let the code run on, or interrupt the cell."""
     table_rows: int = 200
-    """How many rows of a DataFrame travel as data beside its text and HTML."""
+    """How many rows of a DataFrame travel as data beside its text and HTML; `session.get` brings all."""
 
     def __post_init__(self) -> None:
         for name in (f.name for f in dataclasses.fields(self)):

@@ -89,6 +89,7 @@ IGNORED = {
     "a comm": "say('iopub', 'comm_open', {'comm_id': 'c', 'target_name': 'jupyter.widget', 'data': {'state': {}}})",
     "a comm's message": "say('iopub', 'comm_msg', {'comm_id': 'c', 'data': {'method': 'custom'}})",
     "a debugger's event": "say('iopub', 'debug_event', {'event': 'stopped'})",
+    "a shutdown's announcement": "say('iopub', 'shutdown_reply', {'status': 'ok', 'restart': False})",
     "an unknown state": "say('iopub', 'status', {'execution_state': 'restarting'})",
     "a state that is a list": "say('iopub', 'status', {'execution_state': ['idle']})",
     "a welcome": "say('iopub', 'iopub_welcome', {'subscription': 'x'})",
@@ -114,7 +115,9 @@ IGNORED = {
 @attack("Integrity")
 @pytest.mark.parametrize("form", IGNORED)
 def test_message_that_means_nothing_shows_nothing(target: Session, form: str) -> None:
+    before = refusals(target)
     execution = send(target, f"c.send({IGNORED[form]})")
+    assert refusals(target) == before
     assert execution.text == "the end\n"
     assert len(execution.outputs) == 1
     assert 0 < (execution.execution_count or 0) < 2**31
