@@ -20,6 +20,7 @@ import zmq
 import zmq.asyncio
 
 from kernel_sandbox.errors import KernelNotReady, ProtocolViolation
+from kernel_sandbox.forks import own
 from kernel_sandbox.run_directory import explained
 from kernel_sandbox.validate import InvalidMessage, Message, read_message, refused_reply
 
@@ -95,6 +96,8 @@ class Channels:
         self._sockets["iopub"] = manager.connect_iopub()
         self._sockets["control"] = manager.connect_control(identity=identity)
         self._sockets["stdin"] = manager.connect_stdin(identity=identity)
+        for socket in self._sockets.values():
+            own(socket)  # a child that asked libzmq would take what it says to the parent
         loop = asyncio.get_running_loop()
         self._readers = [loop.create_task(self._read(name, socket)) for name, socket in self._sockets.items()]
         for reader in self._readers:

@@ -16,6 +16,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any, TypeVar, cast
 
+from kernel_sandbox.forks import own
 from kernel_sandbox.zmtp import Bounds, FrameCheck
 
 SHELL = 1
@@ -139,7 +140,7 @@ class Gate:
         for port in range(1, 6):
             path = Path(f"{address}-{port}")
             path.unlink(missing_ok=True)
-            listener = socket.socket(socket.AF_UNIX)
+            listener = own(socket.socket(socket.AF_UNIX))
             listener.bind(str(path))
             self._paths.append(path)
             self._listen(listener, port)
@@ -148,7 +149,7 @@ class Gate:
         """Listen on five free ports of 127.0.0.1 and return them."""
         ports = {}
         for port in range(1, 6):
-            listener = socket.create_server(("127.0.0.1", 0))
+            listener = own(socket.create_server(("127.0.0.1", 0)))
             ports[port] = listener.getsockname()[1]
             self._listen(listener, port)
         return ports
@@ -164,7 +165,7 @@ class Gate:
             client, _ = listener.accept()
         except OSError:
             return  # it went away again, or no descriptor is free: the client's libzmq tries again by itself
-        client.setblocking(False)
+        own(client).setblocking(False)
         self.clients += port == SHELL
         task = asyncio.get_running_loop().create_task(self._join(client, port))
         self._joining[task] = client

@@ -14,6 +14,7 @@ from concurrent.futures import Future
 from dataclasses import replace
 from typing import Any
 
+from kernel_sandbox import forks
 from kernel_sandbox.engines.base import Engine, Sandbox, new_session_id
 from kernel_sandbox.engines.choice import choose_engine
 from kernel_sandbox.engines.masked_paths import CONTAINER_MASKED
@@ -72,6 +73,12 @@ class LiveSandbox:
         self._tasks: list[asyncio.Task[None]] = []
         self._ending: asyncio.Task[None] | None = None
         self._closing = False
+        forks.tell(self)
+
+    def after_fork(self) -> None:
+        """Leave the sandbox, and its directory, to the parent."""
+        self._closing, self.exit_code = True, -9
+        self.lost = SandboxLost("The sandbox is that of the process that this one was forked from. Start another here.")
 
     async def open(self) -> None:
         """Start the sandbox; no kernel yet. Raises EngineError and its kin; then nothing is left."""
@@ -187,6 +194,8 @@ class LiveSandbox:
 
     async def stop_kernel(self) -> None:
         """End the current kernel and everything that it started. Files under /mnt/data stay."""
+        if self._closing:
+            return
         self._kernel_stands = False
         if self.lost is None:
             await self._obeyed(self.link.stop_kernel(kernel_name(self.generation)), STOPPED_WITHIN)

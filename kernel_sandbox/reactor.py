@@ -16,12 +16,24 @@ from typing import Any, TypeVar
 import anyio
 from anyio.from_thread import BlockingPortal
 
+from kernel_sandbox.forks import keep, renew, separate
+
 T = TypeVar("T")
 
 _lock = threading.Lock()
 _portal: BlockingPortal | None = None
 _loop: asyncio.AbstractEventLoop | None = None
 _process = 0
+
+
+def _renew() -> None:
+    """Leave the reactor to the parent, in a forked child; the lock anew, as another thread may have held it."""
+    global _lock
+    _lock = threading.Lock()
+    keep((_portal, _loop))
+
+
+renew(_renew)
 
 
 def portal() -> BlockingPortal:
@@ -39,6 +51,7 @@ def portal() -> BlockingPortal:
 async def _serve(started: Future[BlockingPortal]) -> None:
     global _loop
     _loop = asyncio.get_running_loop()
+    separate(_loop)
     async with BlockingPortal() as opened:
         started.set_result(opened)
         await opened.sleep_until_stopped()
@@ -64,12 +77,14 @@ async def on_reactor(function: Callable[..., Awaitable[T]], *args: Any) -> T:
     """
     if _loop is asyncio.get_running_loop():
         return await function(*args)
+    process = os.getpid()
     result, ended = _submit(function, *args)
     try:
         return await asyncio.wrap_future(result)
     except asyncio.CancelledError:
-        result.cancel()
-        await asyncio.wrap_future(ended)
+        if process == os.getpid():  # in a child that was forked meanwhile, it never ends
+            result.cancel()
+            await asyncio.wrap_future(ended)
         raise
 
 

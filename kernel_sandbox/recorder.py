@@ -10,6 +10,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
+from kernel_sandbox import forks
 from kernel_sandbox.cell import Cell
 from kernel_sandbox.outputs import CellOutputs, SessionOutputs
 from kernel_sandbox.policy import Limits, parse_size
@@ -27,6 +28,11 @@ class Recorder:
         self._transcript = transcript
         self._finished: dict[CellOutputs, Cell] = {}
         self._changed: set[Cell] = set()
+        forks.tell(self)
+
+    def after_fork(self) -> None:
+        """Leave the file to the parent."""
+        self._transcript.path = None
 
     @property
     def transcript(self) -> Transcript:

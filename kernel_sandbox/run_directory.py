@@ -26,7 +26,9 @@ from collections.abc import Iterator
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
+from kernel_sandbox import forks
 from kernel_sandbox.errors import EngineError, ProtocolViolation
+from kernel_sandbox.forks import Descriptor
 
 PORTS = range(1, 6)
 SOCKET_PATH_LIMIT = 107
@@ -175,6 +177,7 @@ def _require_descriptors() -> None:
 
 
 _doomed: set[Path] = set()
+forks.renew(_doomed.clear)  # the parent's
 
 
 class RunDirectory:
@@ -211,7 +214,7 @@ class RunDirectory:
         directory.mkdir()
         directory.chmod(0o777)  # another user binds there; the 0700 parent keeps everybody else out
 
-    def lock(self, generation: int) -> dict[int, int]:
+    def lock(self, generation: int) -> dict[int, Descriptor]:
         """Make a kernel's directory unwritable and pin its sockets: a descriptor (O_PATH) for each port.
 
         Must run before the first cell. Raises ProtocolViolation when an entry is not what a kernel binds.
@@ -251,31 +254,29 @@ class InsideSockets:
     """
 
     def __init__(self, path: Path) -> None:
-        self._directory = os.open(path, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+        self._directory = Descriptor(os.open(path, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC))
 
     def open_for_kernel(self, generation: int) -> None:
         """Make the directory for the next kernel, and remove the last one's: the file system there is small."""
-        last = str(generation - 1)
-        with contextlib.suppress(OSError), _opened(last, self._directory) as directory:
+        last, place = str(generation - 1), self._directory.fileno()
+        with contextlib.suppress(OSError), _opened(last, place) as directory:
             for name in (*(f"s-{port}" for port in PORTS), "ready"):
                 with contextlib.suppress(FileNotFoundError):
                     os.unlink(name, dir_fd=directory)
-            os.rmdir(last, dir_fd=self._directory)
-        os.mkdir(str(generation), dir_fd=self._directory)
-        with _opened(str(generation), self._directory) as directory:
+            os.rmdir(last, dir_fd=place)
+        os.mkdir(str(generation), dir_fd=place)
+        with _opened(str(generation), place) as directory:
             os.fchmod(directory, 0o777)
 
-    def lock(self, generation: int) -> dict[int, int]:
+    def lock(self, generation: int) -> dict[int, Descriptor]:
         """Make a kernel's directory unwritable and pin its sockets. See RunDirectory."""
-        with _opened(str(generation), self._directory) as directory:
+        with _opened(str(generation), self._directory.fileno()) as directory:
             os.fchmod(directory, 0o755)
             return _pin_all(directory)
 
     def close(self) -> None:
         """Let go of the directory, which would keep the sandbox's file system alive."""
-        directory, self._directory = self._directory, -1
-        if directory >= 0:
-            os.close(directory)
+        self._directory.close()
 
 
 @contextlib.contextmanager
@@ -287,24 +288,24 @@ def _opened(path: Path | str, parent: int | None = None) -> Iterator[int]:
         os.close(directory)
 
 
-def _pin_all(directory: int) -> dict[int, int]:
+def _pin_all(directory: int) -> dict[int, Descriptor]:
     """Pin the socket of each port, or none."""
-    pinned: dict[int, int] = {}
+    pinned: dict[int, Descriptor] = {}
     try:
         for port in PORTS:
             pinned[port] = _pin(directory, f"s-{port}")
     except BaseException:
         for descriptor in pinned.values():
-            os.close(descriptor)
+            descriptor.close()
         raise
     return pinned
 
 
-def _pin(directory: int, name: str) -> int:
-    descriptor = os.open(name, os.O_PATH | os.O_NOFOLLOW | os.O_CLOEXEC, dir_fd=directory)
-    status = os.fstat(descriptor)
+def _pin(directory: int, name: str) -> Descriptor:
+    descriptor = Descriptor(os.open(name, os.O_PATH | os.O_NOFOLLOW | os.O_CLOEXEC, dir_fd=directory))
+    status = os.fstat(descriptor.fileno())
     if not stat.S_ISSOCK(status.st_mode) or status.st_nlink != 1:
-        os.close(descriptor)
+        descriptor.close()
         raise ProtocolViolation(f"The kernel's {name} is not a socket of its own; the sandbox was ended.")
     return descriptor
 

@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING, Any
 import anyio
 from jupyter_client.manager import AsyncKernelManager
 
+from kernel_sandbox import forks
 from kernel_sandbox.channels import Channels, Handler, refusals_named, shared_context
 from kernel_sandbox.errors import Kept, ProtocolViolation, SandboxError, SandboxLost, SessionClosed
 from kernel_sandbox.other_clients import OtherClients
@@ -27,6 +28,7 @@ if TYPE_CHECKING:
     from kernel_sandbox.guest_link import GuestLink
     from kernel_sandbox.live import LiveSandbox
 
+FORKED = "The session was opened before this process was forked, and is the parent's: open another one here."
 CLOSING = 1.0
 """Seconds in which cells end when their session is closed; they need no more than their turn."""
 
@@ -64,6 +66,12 @@ class SessionKernel:
         self._ending = asyncio.Lock()
         self._closed = False
         self._background: set[asyncio.Task[Any]] = set()
+        forks.tell(self)
+
+    def after_fork(self) -> None:
+        """Leave the kernel to the parent. What is not open yet can be opened here."""
+        if self._manager is not None:
+            self.why_no_cell, self._closed = SessionClosed(FORKED), True
 
     # Opening and closing
 
@@ -71,6 +79,7 @@ class SessionKernel:
         """Start the sandbox and its kernel. `tasks` are those of cells, which a close waits for."""
         if self._manager is not None or self._closed:
             raise SessionClosed("A session opens once: make a new one.")
+        forks.separate(asyncio.get_running_loop())
         self._manager = AsyncKernelManager(context=shared_context(), log=LOG)
         # The property would look for files; this spec lives in memory.
         self._manager._kernel_spec = kernelspec_in_memory(self._engine, self._session_id, self.spec)
@@ -169,6 +178,7 @@ class SessionKernel:
     @property
     def connection_file(self) -> Path:
         """The kernel's connection file on this host."""
+        self.check_open()
         if self._manager is None or not self._manager.connection_file:
             raise self.why_no_cell or SessionClosed("The session is not open.")
         return Path(self._manager.connection_file)

@@ -9,10 +9,10 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-import os
 import socket
 from abc import ABC, abstractmethod
 
+from kernel_sandbox.forks import Descriptor, own
 from kernel_sandbox.guest_link import GuestLink, kernel_name
 from kernel_sandbox.mux import Channel, MuxError
 from kernel_sandbox.run_directory import InsideSockets, RunDirectory
@@ -47,7 +47,7 @@ class IpcTransport(Transport):
 
     def __init__(self, directory: RunDirectory | InsideSockets) -> None:
         self._directory = directory
-        self._pinned: dict[int, int] = {}
+        self._pinned: dict[int, Descriptor] = {}
 
     def prepare(self, generation: int) -> None:
         self._directory.open_for_kernel(generation)
@@ -59,11 +59,11 @@ class IpcTransport(Transport):
     async def dial(self, port: int) -> socket.socket:
         if port not in self._pinned:
             raise ConnectionRefusedError("no kernel")
-        inside = socket.socket(socket.AF_UNIX)
+        inside = own(socket.socket(socket.AF_UNIX))
         inside.setblocking(False)
         try:
             # The name behind the descriptor may be anybody's by now; the descriptor still is the kernel's socket.
-            await asyncio.get_running_loop().sock_connect(inside, f"/proc/self/fd/{self._pinned[port]}")
+            await asyncio.get_running_loop().sock_connect(inside, f"/proc/self/fd/{self._pinned[port].fileno()}")
         except OSError:
             inside.close()
             raise
@@ -71,7 +71,7 @@ class IpcTransport(Transport):
 
     def _release(self) -> None:
         for descriptor in self._pinned.values():
-            os.close(descriptor)
+            descriptor.close()
         self._pinned = {}
 
     def close(self) -> None:
@@ -96,7 +96,7 @@ class ForwardTransport(Transport):
 
     async def dial(self, port: int) -> socket.socket:
         channel = await self._link.connect(self._kernel, port)
-        ours, theirs = socket.socketpair()
+        ours, theirs = map(own, socket.socketpair())
         theirs.setblocking(False)
         task = asyncio.get_running_loop().create_task(_carry(channel, theirs))
         self._carriers.add(task)

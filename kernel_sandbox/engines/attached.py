@@ -11,27 +11,47 @@ import select
 import socket
 import ssl
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from typing import Any
 
+from kernel_sandbox.forks import making, own
+
 CHUNK = 256 * 1024
+
+
+def attach(api: Any, container: str) -> socket.socket:
+    """Attach to a container's standard streams; a child that is forked meanwhile gets nothing of it."""
+    with making():
+        return plain_socket(api.attach_socket(container, {"stdin": 1, "stdout": 1, "stderr": 1, "stream": 1}))
 
 
 def plain_socket(attached: Any) -> socket.socket:
     """Return a plain socket that carries what `attached` does; `attached` is used up."""
     inner = getattr(attached, "_sock", attached)
     if type(inner) is socket.socket:
-        plain = inner.dup()
+        plain = own(inner.dup())
         attached.close()
         inner.close()
         return plain
-    ours, theirs = socket.socketpair()
+    ours, theirs = map(own, socket.socketpair())
+    for carrier in _carriers(inner):
+        own(carrier)
     if isinstance(inner, ssl.SSLSocket):
         _in_thread(_carry_tls, inner, theirs)
     else:
         _in_thread(_carry, inner.recv, theirs.sendall, theirs)
         _in_thread(_carry, theirs.recv, inner.sendall, inner)
     return ours
+
+
+def _carriers(inner: Any) -> Iterator[Any]:
+    """Yield what has the descriptors below a TLS socket or an SSH channel: docker-py's own client's, or paramiko's."""
+    if isinstance(inner, ssl.SSLSocket):
+        yield inner
+    process = getattr(inner, "proc", None)
+    yield from (stream for stream in (getattr(process, "stdin", None), getattr(process, "stdout", None)) if stream)
+    if (carried := getattr(getattr(inner, "transport", None), "sock", None)) is not None:
+        yield carried
 
 
 def _in_thread(function: Callable[..., None], *args: Any) -> None:

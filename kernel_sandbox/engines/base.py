@@ -20,6 +20,7 @@ from typing import Any, Literal, TypeVar
 import anyio
 import anyio.to_thread
 
+from kernel_sandbox.forks import renew
 from kernel_sandbox.policy import SandboxSpec
 
 T = TypeVar("T")
@@ -34,6 +35,14 @@ NAMES_INSIDE = "/opt/kernel-sandbox/names"
 
 _threads = anyio.CapacityLimiter(40)
 """Of the engines' own: in the pool that all callers of anyio share, a prompt may keep a thread for hours."""
+
+
+def _renew_threads() -> None:
+    global _threads
+    _threads = anyio.CapacityLimiter(40)
+
+
+renew(_renew_threads)
 
 
 def new_session_id() -> str:

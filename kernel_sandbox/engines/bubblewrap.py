@@ -15,6 +15,7 @@ import re
 import secrets
 import shutil
 import signal
+import socket
 import sys
 from dataclasses import asdict
 from datetime import UTC, datetime
@@ -31,6 +32,7 @@ from kernel_sandbox.engines.bubblewrap_profile import Profile
 from kernel_sandbox.engines.control_groups import ControlGroup
 from kernel_sandbox.environments import Environment
 from kernel_sandbox.errors import EngineUnavailable, SandboxLost
+from kernel_sandbox.forks import making, own, passing, pipe
 from kernel_sandbox.policy import SandboxSpec
 from kernel_sandbox.run_directory import Owner
 
@@ -51,9 +53,16 @@ class BubblewrapSandbox(Sandbox):
         self.first_pid = 0
         """PID 1 of the sandbox, as this process counts."""
         self.sockets: Path | None = None
+        self._stream: asyncio.StreamWriter | None = None
+        """To PID 1's standard input: its end is the sandbox's."""
         self._stderr = bytearray()
         self._listening: asyncio.Task[None] | None = None
         self._closed = False
+
+    async def hold(self, stream: socket.socket) -> None:
+        """Take over the socket that is PID 1's standard input."""
+        stream.setblocking(False)
+        _, self._stream = await asyncio.open_unix_connection(sock=stream)
 
     async def adopt(self, spawning: asyncio.Task[asyncio.subprocess.Process]) -> None:
         """Take the process over once it is there, also where this is cancelled meanwhile.
@@ -89,9 +98,8 @@ class BubblewrapSandbox(Sandbox):
         return await self.process.stdout.read(CHUNK)
 
     async def send(self, data: bytes) -> None:
-        assert self.process is not None
-        assert self.process.stdin is not None
-        await write(self.process.stdin, data)
+        assert self._stream is not None
+        await write(self._stream, data)
 
     async def epitaph(self) -> str:
         assert self.process is not None
@@ -109,6 +117,8 @@ class BubblewrapSandbox(Sandbox):
         if self._closed:
             return
         self._closed = True
+        if self._stream is not None:
+            self._stream.transport.abort()
         if self.process is not None:
             await self._end(self.process)
         if self._listening is not None:
@@ -118,8 +128,6 @@ class BubblewrapSandbox(Sandbox):
 
     async def _end(self, process: asyncio.subprocess.Process) -> None:
         """Kill PID 1, with which the kernel ends all others, and wait until bubblewrap has reaped it."""
-        if process.stdin is not None:
-            process.stdin.close()
         if process.returncode is None:
             # The id is PID 1's for as long as bubblewrap has not ended: nobody else reaps it.
             with contextlib.suppress(ProcessLookupError):
@@ -180,42 +188,37 @@ class BubblewrapEngine(Engine):
 
     async def _spawn(self, sandbox: BubblewrapSandbox, profile: Profile, argv: list[str]) -> None:
         """Start bubblewrap and wait until the command in it is about to run. Raises EngineUnavailable."""
-        info, info_in = os.pipe()
-        try:
-            ready, ready_in = os.pipe()
-        except OSError:
-            os.close(info)
-            os.close(info_in)
-            raise
-        # With both ends of `info`: had this process just died, bubblewrap would end when it writes there, and its child
-        # would wait for it for ever.
-        config = profile.preparation() | {"info": info, "ready": ready_in, "session": sandbox.id}
         loop = asyncio.get_running_loop()
-        try:
-            try:
+        with contextlib.ExitStack() as ours:
+            with contextlib.ExitStack() as theirs:
+                info, info_in, ready, ready_in = (*pipe(), *pipe())
+                for closes, end in ((ours, info), (theirs, info_in), (ours, ready), (theirs, ready_in)):
+                    closes.callback(end.close)
+                with making():
+                    stream, stdin = map(own, socket.socketpair())
+                theirs.enter_context(stdin)
+                await sandbox.hold(stream)
+                # With both ends of `info`: had this process just died, bubblewrap would end when it writes there, and
+                # its child would wait for it for ever.
+                passed = {"info": info.fileno(), "ready": ready_in.fileno()}
                 spawning = asyncio.create_subprocess_exec(
-                    *profile.command(info_in),
-                    json.dumps(config),
+                    *profile.command(info_in.fileno()),
+                    json.dumps(profile.preparation() | passed | {"session": sandbox.id}),
                     *argv,
-                    stdin=asyncio.subprocess.PIPE,
+                    stdin=stdin.fileno(),
                     stdout=asyncio.subprocess.PIPE,
                     stderr=asyncio.subprocess.PIPE,
                     limit=CHUNK,
                     env={"PATH": os.environ.get("PATH", os.defpath)},
-                    pass_fds=(info, info_in, ready_in),
+                    pass_fds=(info_in.fileno(), *passed.values()),
                     start_new_session=True,  # Ctrl-C in the terminal is not meant for it
                 )
-                await sandbox.adopt(loop.create_task(spawning))
-            finally:
-                os.close(info_in)
-                os.close(ready_in)
-            told = await _read_to_end(loop, info)
+                with passing(info, info_in, ready_in, stdin):
+                    await sandbox.adopt(loop.create_task(spawning))
+            told = await _read_to_end(loop, info.fileno())
             sandbox.first_pid = int(json.loads(told)["child-pid"]) if told else 0
-            if await _read_to_end(loop, ready) != b"ready":
+            if await _read_to_end(loop, ready.fileno()) != b"ready":
                 raise EngineUnavailable(start_failure(await sandbox.said()))
-        finally:
-            os.close(info)
-            os.close(ready)
 
     async def sandboxes(self) -> list[SandboxInfo]:
         return [_info(record) for record in registry.records() if registry.is_running(record)]

@@ -22,7 +22,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 import anyio
 
 from kernel_sandbox.accounts import account_files
-from kernel_sandbox.engines.attached import plain_socket
+from kernel_sandbox.engines.attached import attach
 from kernel_sandbox.engines.base import (
     NAMES_INSIDE,
     SOCKETS_INSIDE,
@@ -38,6 +38,7 @@ from kernel_sandbox.engines.docker_findings import findings
 from kernel_sandbox.engines.masked_paths import CONTAINER_MASKED, CONTAINER_READ_ONLY
 from kernel_sandbox.engines.seccomp import docker_profile
 from kernel_sandbox.errors import EngineError, EngineUnavailable, ImageNotFound, SandboxLost
+from kernel_sandbox.forks import renew
 from kernel_sandbox.images import image_names, reference
 from kernel_sandbox.policy import HOME_DIRECTORY, Limits, SandboxSpec
 from kernel_sandbox.run_directory import Owner
@@ -70,6 +71,7 @@ async def call(function: Callable[..., T], *args: Any, **kwargs: Any) -> T:
 
 _doomed: dict[str, docker.DockerClient] = {}
 """Containers that are still to be removed. They do not run: their streams have ended."""
+renew(_doomed.clear)  # the parent's
 
 
 class DockerSandbox(Sandbox):
@@ -87,9 +89,7 @@ class DockerSandbox(Sandbox):
 
     async def attach(self) -> None:
         """Take over the connection of the attach call; before the start, so that nothing is missed."""
-        params = {"stdin": 1, "stdout": 1, "stderr": 1, "stream": 1}
-        attached = await call(self._client.api.attach_socket, self.id, params)
-        raw = plain_socket(attached)
+        raw = await call(attach, self._client.api, self.id)
         raw.setblocking(False)
         opening = asyncio.open_unix_connection if raw.family == socket.AF_UNIX else asyncio.open_connection
         self._reader, self._writer = await opening(sock=raw, limit=CHUNK)

@@ -12,6 +12,7 @@ from pathlib import Path
 from types import TracebackType
 from typing import Any, Self
 
+from kernel_sandbox import forks
 from kernel_sandbox.errors import PoolClosed, PoolFull, SandboxError, SessionClosed, SessionNotFound
 from kernel_sandbox.policy import SandboxSpec
 from kernel_sandbox.pool.metrics import PoolMetrics
@@ -20,6 +21,7 @@ from kernel_sandbox.pool.settings import PoolSettings
 from kernel_sandbox.pool.stock import Order, Stock
 from kernel_sandbox.session import AsyncSession
 
+FORKED = "The pool was opened before this process was forked, and is the parent's: open another one here."
 GRACE = 10.0
 """Seconds that cells get to end when the pool closes."""
 LEAST_RETRY, MOST_RETRY = 1.0, 60.0
@@ -62,6 +64,13 @@ class SessionPool:
         self._opened = False
         self._stock = Stock(self.settings, self._make, self.metrics, self._changed, self._retry_after, prove=prove)
         self._refusal: SandboxError | None = PoolClosed("The pool is not open: use it in an `async with` block.")
+        self._is_the_parents = False
+        forks.tell(self)
+
+    def after_fork(self) -> None:
+        """Leave the sessions to the parent. What is not open yet can be opened here."""
+        if self._opened:
+            self._is_the_parents, self._refusal = True, PoolClosed(FORKED)
 
     async def __aenter__(self) -> Self:
         await self.open()
@@ -81,6 +90,8 @@ class SessionPool:
 
     async def aclose(self, *, grace: float = GRACE) -> None:
         """Refuse what is new, give the cells that run `grace` seconds to end, then end all sessions."""
+        if self._is_the_parents:
+            return
         self._refusal = PoolClosed("The pool is closed.")
         self._stock.refuse_all()
         for entry in self._entries.values():
@@ -262,6 +273,8 @@ class SessionPool:
         entry = self._entries.get(identifier)
         if entry is None:
             return False
+        if self._is_the_parents and self._refusal is not None:
+            raise self._refusal
         self.metrics.stopped += 1
         self._end(entry)
         await entry.ended.wait()

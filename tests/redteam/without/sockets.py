@@ -12,6 +12,7 @@ import time
 from pathlib import Path
 
 from kernel_sandbox import run_directory as directories
+from kernel_sandbox.forks import Descriptor
 from kernel_sandbox.transports import IpcTransport
 
 from ..cells import strike
@@ -20,12 +21,12 @@ from .removal import BOTH, Ground, Removal
 
 
 def unlocked(ground: Ground) -> None:
-    def lock(self: directories.RunDirectory, generation: int) -> dict[int, int]:
+    def lock(self: directories.RunDirectory, generation: int) -> dict[int, Descriptor]:
         with directories._opened(self.shared / str(generation)) as directory:
             return directories._pin_all(directory)
 
-    def lock_inside(self: directories.InsideSockets, generation: int) -> dict[int, int]:
-        with directories._opened(str(generation), self._directory) as directory:
+    def lock_inside(self: directories.InsideSockets, generation: int) -> dict[int, Descriptor]:
+        with directories._opened(str(generation), self._directory.fileno()) as directory:
             return directories._pin_all(directory)
 
     ground.patch.setattr(directories.RunDirectory, "lock", lock)
@@ -36,7 +37,7 @@ def unpinned(ground: Ground) -> None:
     async def dial(self: IpcTransport, port: int) -> socket.socket:
         place = self._directory
         inside = isinstance(place, directories.InsideSockets)
-        path = Path(f"/proc/self/fd/{place._directory}") if inside else place.shared  # type: ignore[union-attr]
+        path = Path(f"/proc/self/fd/{place._directory.fileno()}") if inside else place.shared  # type: ignore[union-attr]
         last = max(os.listdir(path), key=int)
         made = socket.socket(socket.AF_UNIX)
         made.setblocking(False)
