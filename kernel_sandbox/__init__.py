@@ -44,6 +44,7 @@ if TYPE_CHECKING:
     from kernel_sandbox.errors import VariableError as VariableError
     from kernel_sandbox.errors import VariableNotFound as VariableNotFound
     from kernel_sandbox.errors import VariableTooLarge as VariableTooLarge
+    from kernel_sandbox.errors import WrongEventLoop as WrongEventLoop
     from kernel_sandbox.exports import export_notebook as export_notebook
     from kernel_sandbox.files import AsyncSandboxFiles as AsyncSandboxFiles
     from kernel_sandbox.files import FileInfo as FileInfo
@@ -73,7 +74,8 @@ _ROOMS = {
         "CellError CellTimeout EngineError EngineUnavailable FileError FileNameRefused HostFileRefused ImageNotFound "
         "KernelDied KernelError KernelNotReady ModelError ModelNotConfigured OutOfMemory PolicyError PoolClosed "
         "PoolFull ProtocolViolation SandboxError SandboxFileNotFound SandboxFull SandboxLost SessionClosed "
-        "SessionNotFound TranscriptError TruncatedTable VariableError VariableNotFound VariableTooLarge"
+        "SessionNotFound TranscriptError TruncatedTable VariableError VariableNotFound VariableTooLarge "
+        "WrongEventLoop"
     ),
     "exports": "export_notebook",
     "files": "AsyncSandboxFiles FileInfo",

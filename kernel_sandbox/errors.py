@@ -28,7 +28,8 @@
     ├── PoolFull                      a pool has no room for another session; `retry_after` says when to ask again
     ├── PoolClosed                    a pool that was closed, or never opened
     ├── SessionNotFound (LookupError) a pool has no session of this identifier
-    └── SessionClosed                 the session was closed, or never opened
+    ├── SessionClosed                 the session was closed, or never opened
+    └── WrongEventLoop (RuntimeError) a session or pool was used from an event loop that did not open it
 
 Every message says what happened and what to do next. `happened` is the first half: what to do next is said in the
 words of the door that shows it.
@@ -209,6 +210,10 @@ class PoolClosed(SandboxError):
 
 class SessionNotFound(SandboxError, LookupError):
     """A pool has no session of this identifier, and was not to make one."""
+
+
+class WrongEventLoop(SandboxError, RuntimeError):
+    """A session or pool was used from an event loop that did not open it."""
 
 
 class SessionClosed(SandboxError):

@@ -16,6 +16,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any, BinaryIO, Literal
 
+from kernel_sandbox.affinity import NotCopied
 from kernel_sandbox.errors import FileError, FileNameRefused, SandboxFileNotFound, SandboxFull
 from kernel_sandbox.guest_link import LINE_LIMIT, GuestLink, GuestRefused, parse
 from kernel_sandbox.mux import Channel
@@ -84,7 +85,7 @@ def _check_name(name: str) -> None:
         raise FileNameRefused(f"{name!r:.100} is not valid Unicode: rename the file first.") from exc
 
 
-class AsyncSandboxFiles:
+class AsyncSandboxFiles(NotCopied):
     """List, read, write and delete under /mnt/data. Names are paths below it, with `/`; `..` is refused.
 
     Every method raises FileError or a kind of it, and SandboxLost when the sandbox is gone.

@@ -13,6 +13,7 @@ from pathlib import Path
 from types import MappingProxyType, TracebackType
 from typing import TYPE_CHECKING, Any, Literal, Self
 
+from kernel_sandbox.affinity import NotCopied
 from kernel_sandbox.cell import CellStream
 from kernel_sandbox.cell_runner import CellRunner
 from kernel_sandbox.engines.base import new_session_id
@@ -34,7 +35,7 @@ Timeout = float | None | Literal["default"]
 NOTHING: Mapping[str, Any] = MappingProxyType({})
 
 
-class AsyncSession:
+class AsyncSession(NotCopied):
     """A stateful IPython kernel in a locked-down sandbox. Use it as an async context manager.
 
     `engine` is "docker", "bubblewrap", or None: what KERNEL_SANDBOX_ENGINE names, else Docker where it answers and has

@@ -17,6 +17,7 @@ import anyio
 from jupyter_client.manager import AsyncKernelManager
 
 from kernel_sandbox import forks
+from kernel_sandbox.affinity import Affinity
 from kernel_sandbox.channels import Channels, Handler, refusals_named, shared_context
 from kernel_sandbox.errors import Kept, ProtocolViolation, SandboxError, SandboxLost, SessionClosed
 from kernel_sandbox.other_clients import OtherClients
@@ -66,6 +67,7 @@ class SessionKernel:
         self._ending = asyncio.Lock()
         self._closed = False
         self._background: set[asyncio.Task[Any]] = set()
+        self._affinity = Affinity("session", "open another one here, or a Session, which works from everywhere")
         forks.tell(self)
 
     def after_fork(self) -> None:
@@ -79,6 +81,7 @@ class SessionKernel:
         """Start the sandbox and its kernel. `tasks` are those of cells, which a close waits for."""
         if self._manager is not None or self._closed:
             raise SessionClosed("A session opens once: make a new one.")
+        self._affinity.bind()
         forks.separate(asyncio.get_running_loop())
         self._manager = AsyncKernelManager(context=shared_context(), log=LOG)
         # The property would look for files; this spec lives in memory.
@@ -102,6 +105,7 @@ class SessionKernel:
         """End the kernel and the sandbox, after `tasks`, which have no time but for their end."""
         if self._closed:
             return
+        self._affinity.check()
         self._closed = True
         with anyio.CancelScope(shield=True):
             if self._opening is not None:
@@ -143,7 +147,14 @@ class SessionKernel:
     # What there is
 
     def check_open(self) -> None:
-        """Raise SessionClosed unless the session is open: a caller's mistake is not a cell's failure."""
+        """Raise unless the session is open, and in this event loop: a caller's mistake is not a cell's failure.
+
+        Raises SessionClosed or WrongEventLoop.
+        """
+        self._check_not_closed()
+        self._affinity.check()
+
+    def _check_not_closed(self) -> None:
         if isinstance(self.why_no_cell, SessionClosed):
             raise SessionClosed(str(self.why_no_cell))
 
@@ -161,8 +172,8 @@ class SessionKernel:
         raise self.why_no_cell or SandboxLost("The sandbox is gone.", advice="Call restart() for a new one.")
 
     def link(self) -> GuestLink:
-        """Return the link to PID 1. Raises why there is none."""
-        self.check_open()
+        """Return the link to PID 1, in the reactor. Raises why there is none."""
+        self._check_not_closed()
         live = self.live()
         if live.lost is not None:
             raise live.lost
@@ -178,7 +189,7 @@ class SessionKernel:
     @property
     def connection_file(self) -> Path:
         """The kernel's connection file on this host."""
-        self.check_open()
+        self._check_not_closed()
         if self._manager is None or not self._manager.connection_file:
             raise self.why_no_cell or SessionClosed("The session is not open.")
         return Path(self._manager.connection_file)

@@ -11,6 +11,7 @@ from pathlib import Path
 from types import TracebackType
 from typing import TYPE_CHECKING, Any, BinaryIO, Self
 
+from kernel_sandbox.affinity import NotCopied
 from kernel_sandbox.cell import CellStream
 from kernel_sandbox.files import AsyncSandboxFiles, FileInfo
 from kernel_sandbox.outputs import Event, Execution
@@ -24,7 +25,7 @@ if TYPE_CHECKING:
     from kernel_sandbox.policy import SandboxSpec
 
 
-class SandboxFiles:
+class SandboxFiles(NotCopied):
     """AsyncSandboxFiles, in sync code."""
 
     def __init__(self, files: AsyncSandboxFiles) -> None:
@@ -100,7 +101,7 @@ class SyncCellStream:
         call_reactor(self._stream.aclose)
 
 
-class Session:
+class Session(NotCopied):
     """A stateful IPython kernel in a locked-down sandbox. Takes the arguments of AsyncSession; use it in `with`."""
 
     def __init__(self, **arguments: Any) -> None:

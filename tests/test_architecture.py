@@ -30,7 +30,7 @@ LAYERS = [
         "self_check",
         "markdown",
     ],
-    ["run_directory", "reactor", "progress", "forks"],
+    ["run_directory", "reactor", "progress", "forks", "affinity"],
     ["wheels", "images", "environment_etc", "environment_files", "environments"],
     ["engines", "docker_images", "image_builder", "debian_root", "kernelspec", "system_packages"],
     ["engine_images", "survey"],

@@ -8,6 +8,7 @@ from collections.abc import Callable
 from datetime import UTC, datetime, timedelta
 from typing import Literal
 
+from kernel_sandbox.affinity import NotCopied
 from kernel_sandbox.cell import CellStream
 from kernel_sandbox.errors import SandboxError, SessionClosed
 from kernel_sandbox.outputs import Execution
@@ -17,7 +18,7 @@ from kernel_sandbox.session import AsyncSession, Timeout
 State = Literal["starting", "idle", "busy", "stopping", "dead"]
 
 
-class PooledSession:
+class PooledSession(NotCopied):
     """A session of a pool, with its identifier. Run cells through it, so that it counts as used.
 
     Files, interrupts and the rest are `session`'s. Whoever holds it by `acquire` may use it; others may look.

@@ -13,6 +13,7 @@ from types import TracebackType
 from typing import Any, Self
 
 from kernel_sandbox import forks
+from kernel_sandbox.affinity import Affinity, NotCopied
 from kernel_sandbox.errors import PoolClosed, PoolFull, SandboxError, SessionClosed, SessionNotFound
 from kernel_sandbox.policy import SandboxSpec
 from kernel_sandbox.pool.metrics import PoolMetrics
@@ -28,7 +29,7 @@ LEAST_RETRY, MOST_RETRY = 1.0, 60.0
 """Seconds: what a refusal advises to wait is between these."""
 
 
-class SessionPool:
+class SessionPool(NotCopied):
     """Hands out sessions by identifier, from some that are held ready. Use it as an async context manager.
 
     All sessions are alike: `spec` and `engine` are those of AsyncSession. `transcripts` names the notebook of an
@@ -65,12 +66,13 @@ class SessionPool:
         self._stock = Stock(self.settings, self._make, self.metrics, self._changed, self._retry_after, prove=prove)
         self._refusal: SandboxError | None = PoolClosed("The pool is not open: use it in an `async with` block.")
         self._is_the_parents = False
+        self._affinity = Affinity("pool", "open another one here")
         forks.tell(self)
 
     def after_fork(self) -> None:
         """Leave the sessions to the parent. What is not open yet can be opened here."""
         if self._opened:
-            self._is_the_parents, self._refusal = True, PoolClosed(FORKED)
+            self._is_the_parents, self._refusal, self._affinity = True, PoolClosed(FORKED), Affinity("", "")
 
     async def __aenter__(self) -> Self:
         await self.open()
@@ -85,6 +87,7 @@ class SessionPool:
         """Begin to fill the pool, and return at once."""
         if self._opened:
             raise PoolClosed("A pool opens once: make a new one.")
+        self._affinity.bind()
         self._opened, self._refusal = True, None
         self._stock.open()
 
@@ -92,6 +95,7 @@ class SessionPool:
         """Refuse what is new, give the cells that run `grace` seconds to end, then end all sessions."""
         if self._is_the_parents:
             return
+        self._affinity.check()
         self._refusal = PoolClosed("The pool is closed.")
         self._stock.refuse_all()
         for entry in self._entries.values():
@@ -155,6 +159,7 @@ class SessionPool:
             self._let_go(entry)
 
     async def _hold(self, identifier: str, create: bool) -> PooledSession:
+        self._affinity.check()
         began = time.perf_counter()
         entry = self._entries.get(identifier)
         while entry is not None and entry.refusal is not None and self._refusal is None:
@@ -275,6 +280,7 @@ class SessionPool:
             return False
         if self._is_the_parents and self._refusal is not None:
             raise self._refusal
+        self._affinity.check()
         self.metrics.stopped += 1
         self._end(entry)
         await entry.ended.wait()
