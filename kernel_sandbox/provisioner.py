@@ -20,7 +20,7 @@ from traitlets import Bool, Dict, List, Unicode
 from kernel_sandbox.engines.base import new_session_id
 from kernel_sandbox.live import LiveSandbox
 from kernel_sandbox.policy import SandboxSpec
-from kernel_sandbox.reactor import on_reactor
+from kernel_sandbox.reactor import on_reactor, result_of
 
 PROVISIONER = "kernel-sandbox"
 LOG = logging.getLogger("kernel_sandbox.jupyter_client")
@@ -90,7 +90,7 @@ class SandboxProvisioner(KernelProvisionerBase):
     async def wait(self) -> int | None:
         """Wait for the kernel's end; from then on there is no process."""
         if self.live is not None and self._running and self.live.exit_code is None:
-            await asyncio.wrap_future(self.live.death)
+            await result_of(self.live.death)
         self._running = False
         return self.live.exit_code if self.live is not None else 0
 

@@ -24,12 +24,15 @@ _lock = threading.Lock()
 _portal: BlockingPortal | None = None
 _loop: asyncio.AbstractEventLoop | None = None
 _process = 0
+_forked = False
+WAKES = 0.05
+"""Seconds after which a waiting loop of a forked child looks by itself."""
 
 
 def _renew() -> None:
     """Leave the reactor to the parent, in a forked child; the lock anew, as another thread may have held it."""
-    global _lock
-    _lock = threading.Lock()
+    global _lock, _forked
+    _lock, _forked = threading.Lock(), True
     keep((_portal, _loop))
 
 
@@ -70,6 +73,18 @@ def _submit(function: Callable[..., Awaitable[T]], *args: Any) -> tuple[Future[T
     return portal().start_task_soon(run), ended
 
 
+async def result_of(future: Future[T]) -> T:
+    """Await a future of the reactor's from any event loop, one that was inherited in a fork included.
+
+    Such a loop shares with its parent and siblings what wakes it: whoever reads that byte first leaves the others
+    asleep. jupyter_core keeps a loop for every thread, so that a fork has its parent's.
+    """
+    waiting = asyncio.wrap_future(future)
+    while _forked and not waiting.done():
+        await asyncio.wait([waiting], timeout=WAKES)
+    return await waiting
+
+
 async def on_reactor(function: Callable[..., Awaitable[T]], *args: Any) -> T:
     """Await `function(*args)` in the reactor, from any event loop.
 
@@ -80,11 +95,11 @@ async def on_reactor(function: Callable[..., Awaitable[T]], *args: Any) -> T:
     process = os.getpid()
     result, ended = _submit(function, *args)
     try:
-        return await asyncio.wrap_future(result)
+        return await result_of(result)
     except asyncio.CancelledError:
         if process == os.getpid():  # in a child that was forked meanwhile, it never ends
             result.cancel()
-            await asyncio.wrap_future(ended)
+            await result_of(ended)
         raise
 
 

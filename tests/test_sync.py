@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import inspect
 import os
 import signal
@@ -86,3 +87,34 @@ def test_ctrl_c_interrupts_the_cell_and_keeps_the_session(engine: str) -> None:
         os.kill(script.pid, signal.SIGINT)
         assert script.stdout.readline() == "1 KeyboardInterrupt\n"
         assert script.wait(20) == 0
+
+
+INHERITED = """
+import asyncio, os, anyio
+from kernel_sandbox.reactor import on_reactor
+
+async def ask() -> None:
+    for _ in range(3000):
+        await on_reactor(anyio.sleep, 0)
+
+async def await_end(child: int) -> int:
+    while (ended := os.waitpid(child, os.WNOHANG)) == (0, 0):
+        await asyncio.sleep(0.1)
+    return ended[1]
+
+loop = asyncio.new_event_loop()
+loop.run_until_complete(on_reactor(anyio.sleep, 0))
+if not (child := os.fork()):
+    loop.run_until_complete(ask())
+    os._exit(0)
+print(loop.run_until_complete(await_end(child)))
+"""
+
+
+def test_forked_child_with_its_parents_loop_misses_no_result() -> None:
+    with subprocess.Popen([sys.executable, "-c", INHERITED], stdout=-1, text=True, start_new_session=True) as process:
+        try:
+            assert process.communicate(timeout=30)[0] == "0\n"
+        finally:
+            with contextlib.suppress(ProcessLookupError):
+                os.killpg(process.pid, signal.SIGKILL)
