@@ -16,20 +16,20 @@ LONGEST_CHAIN = 20
 
 def explain(shell: Any, notices: dict[str, dict[str, str]]) -> None:
     """Add a note (PEP 678) to what a shell shows of an error, where one fits."""
-    show = shell.showtraceback
+    get = shell._get_exc_info  # not `showtraceback`, whose frames a traceback can show
 
-    def show_with_note(exc_tuple: Any = None, *args: Any, **kwargs: Any) -> None:
+    def get_with_note(*args: Any, **kwargs: Any) -> Any:
+        found = get(*args, **kwargs)
         try:
-            error = shell._get_exc_info(exc_tuple)[1]
-            note = find(error, notices)
-            noted = list(getattr(error, "__notes__", ()))
+            note = find(found[1], notices)
+            noted = list(getattr(found[1], "__notes__", ()))
             if note is not None and note not in noted:
-                error.__notes__ = [*noted, note]
+                found[1].__notes__ = [*noted, note]
         except Exception:  # noqa: BLE001, S110 - a class of the cell's own may refuse it; the error itself is shown
             pass
-        show(exc_tuple, *args, **kwargs)
+        return found
 
-    shell.showtraceback = show_with_note
+    shell._get_exc_info = get_with_note
 
 
 def find(error: BaseException, notices: dict[str, dict[str, str]]) -> str | None:
