@@ -30,7 +30,7 @@ SOCKETS_INSIDE = "/opt/kernel-sandbox/run"
 
 
 NAMES_INSIDE = "/opt/kernel-sandbox/names"
-"""Where our images' /etc/passwd and /etc/group lead to, for engines that cannot show the host's files there."""
+"""Where our images look for users too (libnss-extrausers), for engines that cannot show the host's files in /etc."""
 
 
 _threads = anyio.CapacityLimiter(40)

@@ -24,7 +24,7 @@ from kernel_sandbox.guest.last_words import LastWords
 HOME = "/home/sandbox"
 SOCKETS = "/opt/kernel-sandbox/run"
 NAMES = "/opt/kernel-sandbox/names"
-"""Where an image's files of users lead to; a small file system where the host does not show them."""
+"""A small file system, where the host cannot show files in /etc."""
 FRESH_PLACES = (HOME, "/tmp", "/dev/shm")
 """What a restart empties."""
 HOME_SKELETON = "/opt/kernel-sandbox/home"
@@ -46,15 +46,13 @@ def copy_skeleton() -> None:
 
 
 def write_names() -> None:
-    """Write the user's name where the image's files of users lead to, unless the host shows them there."""
+    """Write the name of the sandbox's user where our images look for more users than those of /etc."""
     for name, text in account_files(os.getuid()).items():
-        place = os.path.realpath(f"/etc/{name}")
-        if place.startswith(f"{NAMES}/"):
-            try:
-                with open(place, "x") as file:
-                    file.write(text)
-            except OSError:
-                pass  # the host's, which cannot be changed here
+        try:
+            with open(f"{NAMES}/{name}", "x") as file:
+                file.write(text)
+        except OSError:
+            pass  # not to be written where the host shows its files in /etc
 
 
 def _empty(place: str) -> None:
