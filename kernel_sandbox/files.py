@@ -18,6 +18,7 @@ from typing import Any, BinaryIO, Literal
 
 from kernel_sandbox.affinity import NotCopied
 from kernel_sandbox.errors import FileError, FileNameRefused, SandboxFileNotFound, SandboxFull
+from kernel_sandbox.forms import require
 from kernel_sandbox.guest_link import LINE_LIMIT, GuestLink, GuestRefused, parse
 from kernel_sandbox.mux import Channel
 from kernel_sandbox.policy import DATA_DIRECTORY, SandboxSpec, format_size
@@ -108,6 +109,7 @@ class AsyncSandboxFiles(NotCopied):
 
     async def write(self, name: str, data: bytes | str) -> FileInfo:
         """Write a file, replacing one of that name in one step; directories on the way are made. Text is UTF-8."""
+        require("data", data, (str, bytes, bytearray, memoryview), "text or bytes")
         content = data.encode() if isinstance(data, str) else bytes(data)
         pieces = (content[start : start + CHUNK] for start in range(0, len(content), CHUNK))
         return await on_reactor(self._write, name, pieces, len(content))
@@ -119,6 +121,8 @@ class AsyncSandboxFiles(NotCopied):
         `path` is not a regular file that can be read.
         """
         if not isinstance(path, str | Path):
+            if not hasattr(path, "seek") or not hasattr(path, "read"):
+                raise TypeError(f"path={path!r:.100}: give a path, or a file that is open for reading bytes.")
             size = path.seek(0, os.SEEK_END)
             path.seek(0)
             return await on_reactor(self._write, name or "", iter(lambda: path.read(CHUNK), b""), size)
@@ -136,6 +140,8 @@ class AsyncSandboxFiles(NotCopied):
         The host sees the old file or the whole new one, never a part. Raises FileError where it cannot write, and
         for a file of more than `limit` bytes.
         """
+        require("path", path, (str, Path), "a path on the host")
+        require("limit", limit, (int, type(None)), "bytes as a whole number, or None")
         target = Path(path).expanduser()
         if target.is_dir():
             target = target / _own_name(name)

@@ -15,6 +15,7 @@ from pathlib import Path
 from typing import Any, Literal
 
 from kernel_sandbox.errors import PolicyError
+from kernel_sandbox.forms import require_items, require_policy
 
 DATA_DIRECTORY = "/mnt/data"
 """Where a session's files live inside the sandbox, and the kernel's working directory."""
@@ -28,6 +29,7 @@ PLACES = {DATA_DIRECTORY: "data_size", "/tmp": "tmp_size", HOME_DIRECTORY: "home
 """The writable places of a sandbox, and the limit of each."""
 SHARES = {"data_size": 4, "tmp_size": 8, "home_size": 32, "shm_size": 32}
 """What part of the memory each file system gets: together less than half, so that a kernel has room beside them."""
+_COUNTS = ("pids", "inodes", "open_files", "table_rows")
 _UNITS = {"": 1, "k": 1024, "m": 1024**2, "g": 1024**3, "t": 1024**4}
 
 
@@ -99,8 +101,10 @@ class Limits:
                 value = self.memory_bytes // SHARES[name]
             if name == "memory" or name.endswith(("_size", "_bytes")):
                 object.__setattr__(self, name, parse_size(value))
-            elif name != "on_output_limit" and value is not None:
+            elif name != "on_output_limit" and not (value is None and name == "cell_timeout"):
                 _require_positive(name, value)
+                if name in _COUNTS:
+                    require_policy(f"Limits({name})", value, int, "a whole number")
         if self.on_output_limit not in ("truncate", "interrupt"):
             raise PolicyError(f"on_output_limit is 'truncate' or 'interrupt', not {self.on_output_limit!r}.")
         if self.memory_bytes < SMALLEST_MEMORY:
@@ -145,6 +149,8 @@ class Mount:
     """Its name under /mnt/input; the source's own name by default."""
 
     def __post_init__(self) -> None:
+        require_policy("Mount(source)", self.source, (str, Path), "a path on the host, such as '/data'")
+        require_policy("Mount(name)", self.name, str, "a plain name as text")
         source = Path(self.source).expanduser().absolute()
         object.__setattr__(self, "source", source)
         object.__setattr__(self, "name", self.name or source.name)
@@ -192,6 +198,7 @@ class SandboxSpec:
     """Whose words say what raises a limit: arguments, options or settings."""
 
     def __post_init__(self) -> None:
+        _require_forms(self)
         object.__setattr__(self, "mounts", tuple(self.mounts))
         object.__setattr__(self, "env", {str(k): str(v) for k, v in dict(self.env).items()})
         if self.preload is not None:
@@ -229,6 +236,19 @@ class SandboxSpec:
             return cls(**values)
         except TypeError as exc:
             raise PolicyError(f"The sandbox configuration is not understood: {exc}") from exc
+
+
+def _require_forms(spec: SandboxSpec) -> None:
+    """Refuse values of another type than the fields': further inside they would fail without a name."""
+    require_policy("limits", spec.limits, Limits, "Limits, such as Limits(memory='1g')")
+    require_items("mounts", spec.mounts, Mount, "Mounts, such as [Mount('/data')]")
+    require_policy("env", spec.env, Mapping, "variables by their names, such as {'A': '1'}")
+    for name in ("image", "workdir", "kernel", "network", "listen"):
+        require_policy(name, getattr(spec, name), str, "a text")
+    for name in ("runtime", "transport"):
+        require_policy(name, getattr(spec, name), (str, type(None)), "a text, or None")
+    if spec.preload is not None:
+        require_items("preload", spec.preload, str, "names of modules, such as ['numpy']")
 
 
 def _require_modules(names: Iterable[str]) -> None:

@@ -19,6 +19,7 @@ from kernel_sandbox.cell_runner import CellRunner
 from kernel_sandbox.engines.base import new_session_id
 from kernel_sandbox.errors import Kept, PolicyError, SandboxError
 from kernel_sandbox.files import AsyncSandboxFiles
+from kernel_sandbox.forms import require, require_policy, require_seconds
 from kernel_sandbox.outputs import Execution
 from kernel_sandbox.policy import Limits, Mount, SandboxSpec, parse_size
 from kernel_sandbox.prompts import Ask, Prompts
@@ -62,9 +63,10 @@ class AsyncSession(NotCopied):
         transcript: Transcript | str | Path | None = None,
         input_handler: Ask | None = None,
     ) -> None:
-        given = {"image": image, "limits": limits, "mounts": tuple(mounts), "env": env}
+        _require_forms(engine, spec, transcript, input_handler)
+        given = {"image": image, "limits": limits, "mounts": mounts, "env": env}
         given |= {"runtime": runtime, "transport": transport}
-        fields = {name: value for name, value in given.items() if value}
+        fields = {name: value for name, value in given.items() if value not in (None, "", (), [], {})}
         if spec is not None and fields:
             raise PolicyError(f"Give either spec or {', '.join(fields)}, not both.")
         self.spec = spec or SandboxSpec(**fields)  # type: ignore[arg-type]
@@ -165,8 +167,10 @@ class AsyncSession(NotCopied):
         """Run one cell and iterate over its outputs as they come. Cells run in the order of these calls."""
         self._kernel.check_open()
         seconds = self.spec.limits.cell_timeout if timeout == "default" else timeout
-        if seconds is not None and not seconds > 0:
-            raise ValueError(f"timeout={timeout!r}: give seconds above 0, or None.")
+        if seconds is not None:
+            require_seconds("timeout", seconds)
+        require("source", source, str, "the cell's code as text")
+        require("metadata", metadata, Mapping, "the cell's metadata by name, such as {'tags': []}")
         return self._runner.begin(source, seconds, metadata)
 
     async def interrupt(self) -> None:
@@ -187,6 +191,9 @@ class AsyncSession(NotCopied):
 
     async def request(self, kind: str, content: dict[str, Any], timeout: float = 10.0) -> dict[str, Any] | None:
         """Ask the kernel something beside the cells (a completion, say): its reply's content; None where none came."""
+        require("kind", kind, str, "a message type as text, such as 'complete_request'")
+        require("content", content, dict, "the message's content, such as {}")
+        require_seconds("timeout", timeout)
         return await self._kernel.connected().ask("shell", kind, content, timeout)
 
     async def get(self, name: str, *, limit: int | str = "256m") -> Any:
@@ -211,3 +218,13 @@ class AsyncSession(NotCopied):
     async def usage(self) -> Usage:
         """Ask the sandbox what it uses now: memory and data in bytes, and how many processes."""
         return await on_reactor(lambda: self._kernel.link().usage())
+
+
+def _require_forms(engine: Any, spec: Any, transcript: Any, input_handler: Any) -> None:
+    require("engine", engine, (str, type(None)), "'docker', 'bubblewrap' or None")
+    require_policy("spec", spec, (SandboxSpec, type(None)), "a SandboxSpec")
+    require("transcript", transcript, (Transcript, str, Path, type(None)), "a notebook's path, or a Transcript")
+    if transcript and isinstance(transcript, str | Path) and Path(transcript).suffix != ".ipynb":
+        raise PolicyError(f"transcript={str(transcript)!r}: give a notebook's path, which ends in .ipynb.")
+    if input_handler is not None and not callable(input_handler):
+        raise TypeError(f"input_handler={input_handler!r:.100}: give a function of a prompt and a bool, or None.")

@@ -20,6 +20,7 @@ LAYERS = [
     [
         "errors",
         "policy",
+        "forms",
         "remedies",
         "outputs",
         "transcript",

@@ -20,6 +20,7 @@ from typing import Any, Literal, TypeVar
 import anyio
 import anyio.to_thread
 
+from kernel_sandbox.errors import EngineError
 from kernel_sandbox.forks import renew
 from kernel_sandbox.policy import SandboxSpec
 
@@ -60,6 +61,11 @@ async def write(stream: asyncio.StreamWriter, data: bytes) -> None:
         raise BrokenPipeError(errno.EPIPE, os.strerror(errno.EPIPE))
     stream.write(data)
     await stream.drain()
+
+
+def source_missing(source: str) -> EngineError:
+    """Say that a mount's source is not there, in the same words for every engine."""
+    return EngineError(f"The mount's source {source} is not on the engine's machine: correct its path.")
 
 
 @dataclass(frozen=True, slots=True)

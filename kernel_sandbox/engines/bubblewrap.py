@@ -26,7 +26,16 @@ import anyio
 
 from kernel_sandbox import environments
 from kernel_sandbox.engines import control_groups, registry
-from kernel_sandbox.engines.base import SOCKETS_INSIDE, Engine, Finding, Sandbox, SandboxInfo, in_thread, write
+from kernel_sandbox.engines.base import (
+    SOCKETS_INSIDE,
+    Engine,
+    Finding,
+    Sandbox,
+    SandboxInfo,
+    in_thread,
+    source_missing,
+    write,
+)
 from kernel_sandbox.engines.bubblewrap_host import examine_host, start_failure
 from kernel_sandbox.engines.bubblewrap_profile import Profile
 from kernel_sandbox.engines.control_groups import ControlGroup
@@ -158,6 +167,9 @@ class BubblewrapEngine(Engine):
         self, spec: SandboxSpec, argv: list[str], *, session_id: str, shared: Path | None, boot: bytes
     ) -> Sandbox:
         await self.check(spec)
+        for mount in spec.mounts:
+            if not Path(mount.source).exists():
+                raise source_missing(str(mount.source))
         environment = environments.find(spec.image)
         sandbox = BubblewrapSandbox(f"kernel-sandbox-{session_id}-{secrets.token_hex(4)}", environment.digest)
         sandbox.preload = environment.preload

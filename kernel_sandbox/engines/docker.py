@@ -9,6 +9,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import json
+import re
 import secrets
 import socket
 import struct
@@ -31,6 +32,7 @@ from kernel_sandbox.engines.base import (
     Sandbox,
     SandboxInfo,
     in_thread,
+    source_missing,
     write,
 )
 from kernel_sandbox.engines.docker_client import connect, is_gone, translated_errors
@@ -391,6 +393,6 @@ def _start_errors(spec: SandboxSpec) -> Iterator[None]:
             raise EngineError(f"{spec.image!r} has no python3: images/README.md says what an image needs.") from exc
         if "unknown runtime" in text.lower() or "invalid runtime" in text.lower():
             raise EngineError(f"The engine has no runtime {spec.runtime!r}; `docker info` lists what it has.") from exc
-        if "bind source path does not exist" in text:
-            raise EngineError(f"A mount's source is not on the engine's machine. ({text})") from exc
+        if missing := re.search(r"bind source path does not exist: ([^\n\"]+)", text):
+            raise source_missing(missing[1]) from exc
         raise

@@ -15,6 +15,7 @@ from typing import Any, Self
 from kernel_sandbox import forks
 from kernel_sandbox.affinity import Affinity, NotCopied
 from kernel_sandbox.errors import PoolClosed, PoolFull, SandboxError, SessionClosed, SessionNotFound
+from kernel_sandbox.forms import require, require_policy
 from kernel_sandbox.policy import SandboxSpec
 from kernel_sandbox.pool.metrics import PoolMetrics
 from kernel_sandbox.pool.pooled import PooledSession
@@ -48,6 +49,9 @@ class SessionPool(NotCopied):
         transcripts: Callable[[str], Path | None] | None = None,
         prove: bool = False,
     ) -> None:
+        require_policy("settings", settings, (PoolSettings, type(None)), "PoolSettings, such as PoolSettings(ready=1)")
+        require_policy("spec", spec, (SandboxSpec, type(None)), "a SandboxSpec")
+        require("engine", engine, (str, type(None)), "'docker', 'bubblewrap' or None")
         self.settings = settings or PoolSettings()
         spec = spec or SandboxSpec()
         self.spec = replace(spec, preload=(*(spec.preload or ()), *self.settings.preload))
@@ -152,6 +156,7 @@ class SessionPool(NotCopied):
         `session.restarted_because` says why.
         Raises PoolFull, PoolClosed, and what AsyncSession.open raises.
         """
+        require("identifier", identifier, str, "a text")
         entry = await self._hold(identifier, create)
         try:
             yield entry

@@ -6,6 +6,7 @@ import math
 from dataclasses import dataclass
 
 from kernel_sandbox.errors import PolicyError
+from kernel_sandbox.forms import require_items
 from kernel_sandbox.policy import SandboxSpec
 
 
@@ -31,6 +32,7 @@ class PoolSettings:
     """Modules that are loaded before a session counts as ready, beside those of its image: see SandboxSpec.preload."""
 
     def __post_init__(self) -> None:
+        require_items("preload", self.preload, str, "names of modules, such as ['numpy']")
         object.__setattr__(self, "preload", SandboxSpec(preload=tuple(self.preload)).preload)
         for name, least in (("ready", 0), ("sessions", 1), ("queue_length", 0)):
             value = getattr(self, name)

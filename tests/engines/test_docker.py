@@ -69,7 +69,7 @@ def test_garbage_is_what_a_dead_process_of_this_machine_owns(left_behind: list[s
 def test_mount_of_a_missing_source_is_refused_and_makes_nothing(tmp_path: Path) -> None:
     source = tmp_path / "missing"
     spec = SandboxSpec(image="python", mounts=(Mount(source, "data"),))
-    with pytest.raises(EngineError, match="mount's source is not on the engine's machine"), Session(spec=spec):
+    with pytest.raises(EngineError, match=r"mount's source .* is not on the engine's machine"), Session(spec=spec):
         pass
     assert not source.exists()
 
