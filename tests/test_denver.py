@@ -74,7 +74,7 @@ def check_notebook(path: Path) -> None:
     assert kinds[:3] == [["execute_result"], ["stream"], ["execute_result"]]
     assert kinds[3:] == [["display_data", "display_data"], ["error"], ["execute_result"]]
     assert notebook.cells[4].outputs[0].ename == "KeyError"
-    assert notebook.cells[4].metadata["kernel_sandbox"] == {"status": "error"}
+    assert notebook.cells[4].metadata["kernel_sandbox"] == {"status": "error", "ran": "whole", "kept": "all"}
     assert all("iopub.status.idle" in cell.metadata["execution"] for cell in notebook.cells)
     assert not any(cell.metadata.get("trusted") for cell in notebook.cells)
     assert notebook.metadata["language_info"]["name"] == "python"

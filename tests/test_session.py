@@ -131,7 +131,7 @@ def test_kernel_death_is_named_at_once_and_restart_mends_it(engine: str, death: 
         assert died.error is not None
         assert died.error.ename == kind.__name__
         assert words in died.error.evalue
-        assert "files under /mnt/data remain" in died.error.evalue
+        assert "files under /mnt/data are kept" in died.error.evalue
         with pytest.raises(kind):
             died.raise_for_error()
         assert session.execute("1").status == "dead"

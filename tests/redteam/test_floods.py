@@ -137,6 +137,10 @@ SMALLER = {
     ),
     "texts for nobody": (
         "said = stream('y' * 100, parent='nobody') * 1000\nc = Connection('iopub')\nfor _ in range(20): c.send(said)",
+        "",
+    ),
+    "texts without a parent": (
+        "said = stream('y' * 100, parent='') * 1000\nc = Connection('iopub')\nfor _ in range(20): c.send(said)",
         "yyy",
     ),
     "replies to nobody": (
