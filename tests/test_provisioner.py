@@ -11,9 +11,12 @@ import time
 import unittest
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import jupyter_kernel_test
 import pytest
+from jupyter_client.blocking.client import BlockingKernelClient
+from jupyter_client.manager import KernelManager
 
 from kernel_sandbox.engines import get_engine
 from kernel_sandbox.reactor import portal
@@ -144,6 +147,46 @@ def test_exit_leaves_jupyter_console() -> None:
     while kernels_left():  # the console closes nothing: the sandbox ends because its owner has
         assert time.monotonic() < deadline
         time.sleep(0.05)
+
+
+def heard_by_two(kernel: str) -> list[list[tuple[str, str, str]]]:
+    """What each of two clients hears on iopub while both run cells: the type, whose it is, and the text."""
+    manager = KernelManager(kernel_name=kernel)
+    manager.start_kernel(stderr=subprocess.DEVNULL)
+    clients = [BlockingKernelClient(connection_file=manager.connection_file) for _ in range(2)]
+    try:
+        for client in clients:
+            client.load_connection_file()
+            client.start_channels()
+            client.wait_for_ready(timeout=60)
+        sent = {clients[0].execute("import time; print('a1', flush=True); time.sleep(0.5); print('a2')"): "a"}
+        sent[clients[1].execute("print('b'); 1 / 0", stop_on_error=False)] = "b"
+        sent[clients[0].execute("'a' + '3'")] = "c"
+        return [listen(client, sent) for client in clients]
+    finally:
+        for client in clients:
+            client.stop_channels()
+        manager.shutdown_kernel(now=True)
+
+
+def listen(client: Any, sent: dict[str, str]) -> list[tuple[str, str, str]]:
+    heard: list[tuple[str, str, str]] = []
+    while sum(kind == "idle" for kind, _, _ in heard) < len(sent):
+        message = client.get_iopub_msg(timeout=30)
+        whose = sent.get(message["parent_header"].get("msg_id"))
+        if whose is not None:
+            content = message["content"]
+            said = content.get("text") or content.get("ename") or str(content.get("data", ""))
+            heard.append((content.get("execution_state", message["msg_type"]), whose, said))
+    return heard
+
+
+@pytest.mark.filterwarnings("ignore::ResourceWarning", "ignore::pytest.PytestUnraisableExceptionWarning")
+def test_two_clients_hear_what_they_hear_of_a_stock_kernel() -> None:
+    ours, stock = heard_by_two("python-sandbox"), heard_by_two("python3")
+    assert [sorted(heard) for heard in ours] == [sorted(heard) for heard in stock]
+    for whose in "abc":  # each request's messages in their order; another's may come between
+        assert [each for each in ours[1] if each[1] == whose] == [each for each in stock[1] if each[1] == whose]
 
 
 @pytest.mark.anyio

@@ -15,8 +15,10 @@ from typing import Any
 
 import httpx
 import pytest
+from jupyter_client.blocking.client import BlockingKernelClient
 
 from kernel_sandbox.pool import PoolSettings
+from kernel_sandbox.run_directory import base_directory
 from tests.server.running import GEN1, GEN2, Running, running, until
 from tests.server.test_native import events, receive, run, socket_of
 
@@ -221,6 +223,37 @@ def test_operation_id_finds_what_its_client_left(server: Running, client: httpx.
     release(client)
     until(lambda: client.get("/executions/op", params=query).json()["status"] == "Succeeded")
     assert log(client) == "BE"
+
+
+# Beside another client of the session's kernel
+
+
+@contextmanager
+def attached(client: httpx.Client) -> Iterator[BlockingKernelClient]:
+    """Another Jupyter client of the session, through its connection file."""
+    key = run(client, SESSION, "print(get_ipython().kernel.session.key.decode())")["outputs"][0]["text"].strip()
+    files = base_directory().glob("*/connection.json")
+    (file,) = (each for each in files if json.loads(each.read_bytes())["key"] == key)
+    other = BlockingKernelClient(connection_file=str(file))
+    other.load_connection_file()
+    other.start_channels()
+    try:
+        other.wait_for_ready(timeout=20)
+        yield other
+    finally:
+        other.stop_channels()
+
+
+def test_another_client_keeps_its_output_and_its_time(server: Running, client: httpx.Client, session: str) -> None:
+    with attached(client) as other:
+        other.execute("import time\nfor n in range(15): print('theirs', flush=True); time.sleep(0.1)")
+        while other.get_iopub_msg(timeout=20)["msg_type"] != "stream":
+            pass
+        leave(server, "execute", "B", seconds=0.3)
+        told = run(client, session, "print('mine')", timeout=1)
+        assert other.get_shell_msg(timeout=20)["content"]["status"] == "ok"
+    assert (told["status"], [output["text"] for output in told["outputs"]], log(client)) == ("ok", ["mine\n"], "")
+    assert "theirs" not in str([cell["outputs"] for cell in client.get(f"{session}/notebook").json()["cells"]])
 
 
 # The time of a request

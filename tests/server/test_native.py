@@ -9,7 +9,7 @@ import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Any
-from urllib.parse import quote, urlsplit
+from urllib.parse import quote, unquote, urlsplit
 
 import httpx
 import nbformat
@@ -414,3 +414,16 @@ def test_lone_surrogates_break_nothing(client: httpx.Client, session: str) -> No
     answer = client.post("/code/execute", params=query, content=code.encode(), headers=headers)
     assert answer.json()["properties"]["status"] == "Success"
     client.delete("/session", params=query | {"api-version": "2025-10-02-preview"})
+
+
+def test_page_tells_what_became_of_a_cell(client: httpx.Client, session: str) -> None:
+    run(client, session, "1 / 0")
+    run(client, session, "import os; os._exit(3)")
+    query = {"owner": "anonymous", "identifier": unquote(session.rpartition("/")[2])}
+    cells = client.get("/page/cells", params=query).json()["cells"]
+    assert [(cell["status"], cell["ran"], cell["kept"]) for cell in cells] == [
+        ("error", "whole", "all"),
+        ("dead", "began", "files"),
+    ]
+    assert cells[0]["fate"] == ""
+    assert "ran in part" in cells[1]["fate"]
