@@ -49,7 +49,8 @@ class TooManyKeys(SandboxError):
 class _Entry:
     owner: str
     fingerprint: bytes
-    run: Run[Response]
+    run: Run[Response] | None
+    """While it runs: it holds all that its cell has shown."""
     answer: Response | None = None
     ended: float | None = None
     """When it was answered, by the clock that only goes forward."""
@@ -84,7 +85,7 @@ class IdempotentRuns:
             return run, False
         if found.fingerprint != fingerprint:
             raise KeyReused("This Idempotency-Key was used for another request: give each its own.")
-        if found.ended is None:
+        if found.run is not None:
             return found.run, True
         if found.answer is None:
             raise AnswerNotKept("This ran, and its answer is not kept: the session's notebook has it.")
@@ -93,8 +94,9 @@ class IdempotentRuns:
     @staticmethod
     def _is_given_up(entry: _Entry) -> bool:
         """Whether its cell is over and never ran, though its task has not come to that yet."""
-        cell = entry.run.cell
-        return entry.ended is None and cell is not None and not cell.is_waiting and not entry.run.has_begun
+        if entry.run is None or entry.run.cell is None:
+            return False
+        return not entry.run.cell.is_waiting and not entry.run.has_begun
 
     def _take(self, place: tuple[str, str], run: Run[Response]) -> None:
         """Keep what a run was answered; where nothing ran, a retry is to run it."""
@@ -104,7 +106,7 @@ class IdempotentRuns:
         if not run.has_begun:
             self._forget(place)
             return
-        entry.ended = time.monotonic()
+        entry.run, entry.ended = None, time.monotonic()
         if not run.task.cancelled() and run.task.exception() is None and len(run.task.result().body) <= LARGEST:
             entry.answer = run.task.result()
             self._bytes += len(entry.answer.body)

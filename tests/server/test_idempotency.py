@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import asyncio
+import gc
+import weakref
 from typing import Any
 
 import pytest
@@ -21,6 +23,7 @@ class Door:
 
     def __init__(self, size: int = 10) -> None:
         self.idempotent, self._runs, self._size, self._ran = IdempotentRuns(), Runs(), size, 0
+        self.runs: list[weakref.ref[Any]] = []
 
     async def post(self, key: str, owner: str = "ada", session: str = "s") -> int:
         async def work(watched: Watched) -> Response:
@@ -30,6 +33,8 @@ class Door:
 
         address = Address(owner, session)
         found: Any = self.idempotent.run(address, key, b"", lambda: self._runs.begin(work))[0]
+        if not isinstance(found, Response):
+            self.runs.append(weakref.ref(found))
         response: Response = found if isinstance(found, Response) else await found.task
         await asyncio.sleep(0)
         return int(bytes(response.body))
@@ -52,6 +57,13 @@ async def test_answers_that_are_let_go_are_not_run_again(monkeypatch: pytest.Mon
     assert [await door.post(key) for key in ("a", "b", "c", "b", "c")] == [1, 2, 3, 2, 3]
     with pytest.raises(AnswerNotKept):
         await door.post("a")
+
+
+async def test_what_a_cell_showed_is_not_held_beside_its_answer() -> None:
+    door = Door()
+    assert [await door.post("a"), await door.post("a")] == [1, 1]
+    gc.collect()
+    assert [run() for run in door.runs] == [None]
 
 
 async def test_keys_are_forgotten_with_time(monkeypatch: pytest.MonkeyPatch) -> None:
