@@ -42,7 +42,7 @@ def test_session_refuses_a_wrong_argument_by_name(name: str, value: Any) -> None
             kind(**{name: value})
 
 
-@pytest.mark.parametrize("value", [math.nan, math.inf, -1, 0, True, [], {}, "many", object()], ids=repr)
+@pytest.mark.parametrize("value", [math.nan, math.inf, -1, 0, True, [], {}, "many", ...], ids=repr)
 def test_every_limit_is_checked(value: Any) -> None:
     for field in dataclasses.fields(Limits):
         with pytest.raises(PolicyError):
