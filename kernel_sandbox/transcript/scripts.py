@@ -151,8 +151,12 @@ def join_percent_script(cells: Iterable[Cell]) -> str:
     Prose stands in comments, which none of its characters ends. Magics stay as they are, and so does a line "# %%" in
     a string; where it is a comment, it is written "# .%%", and in prose "\\%%". Line ends become "\\n".
     """
-    parts = [_written(cell) for cell in cells if cell.source.strip()]
+    parts = [_written(cell) for cell in cells if not _is_blank(cell)]
     return "\n".join([_OUR_HEADER, *parts])
+
+
+def _is_blank(cell: Cell) -> bool:
+    return not (cell.source if cell.kind == "code" else cell.source.replace("\0", "")).strip()
 
 
 def _written(cell: Cell) -> str:
