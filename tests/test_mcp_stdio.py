@@ -341,7 +341,7 @@ async def test_reset_loses_variables_and_fresh_loses_files_too(engine: str) -> N
     async with connected(engine) as client:
         await output(client, "x = 1; _ = open('kept.txt', 'w').write('here')")
         result = await client.call_tool("reset_session", {})
-        assert "still there" in result.structured_content["message"]
+        assert "files under /mnt/data are kept" in result.structured_content["message"]
         assert await output(client, "'x' in dir(), open('kept.txt').read()") == "(False, 'here')"
         await client.call_tool("reset_session", {"fresh": True})
         again = await run(client, "import os; os.listdir()")
