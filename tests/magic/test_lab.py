@@ -134,7 +134,8 @@ def check_agent(notebook: Notebook, page: Page, pictures: Path) -> None:
     assert output.locator("details[open]").count() == 0
     assert output.locator("details").count() == 1
     assert output.locator("img").evaluate("image => image.naturalWidth") > 200
-    expect(output.locator(".jp-OutputArea-child").first).to_contain_text("✓ o3-mini · 1 cell")
+    expect(output.locator(".jp-OutputArea-child").first).to_contain_text("(OPENAI_BASE_URL in the environment)")
+    expect(output.locator(".jp-OutputArea-child").nth(1)).to_contain_text("✓ o3-mini · 1 cell")
     output.locator("summary").click()
     expect(output.locator("details[open] pre").first).to_contain_text("groupby")
     notebook.cell(7).locator(".jp-InputArea-prompt").first.click()  # the buttons of the cell at hand go there
