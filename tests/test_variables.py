@@ -7,6 +7,7 @@ import contextlib
 import datetime
 import decimal
 import math
+import time
 from collections.abc import Iterator
 from typing import Any
 
@@ -15,6 +16,7 @@ import pytest
 
 from kernel_sandbox import (
     AsyncSession,
+    KernelDied,
     Limits,
     Session,
     SessionClosed,
@@ -154,6 +156,22 @@ def test_get_waits_for_the_cell_that_runs() -> None:
         return found
 
     assert asyncio.run(main()) == "set"
+
+
+def test_kernel_that_is_slow_is_waited_for_and_one_that_dies_is_named() -> None:
+    if reason := missing("bubblewrap"):
+        pytest.skip(reason)
+    with Session(engine="bubblewrap", image="python") as own:
+        own.execute("import asyncio, os, time\nx = 5\nasyncio.get_running_loop().call_later(0.05, time.sleep, 1.5)")
+        own.put("y", 6)
+        assert (own.get("x"), own.get("y")) == (5, 6)
+        last = "def end(): time.sleep(1); os._exit(3)\nasyncio.get_running_loop().call_later(0.05, end)"
+        own.execute(last)
+        began = time.perf_counter()
+        with pytest.raises(KernelDied, match="exited with status 3"):
+            while True:
+                own.get("x")
+        assert time.perf_counter() - began < 10
 
 
 def test_local_value_is_put_as_it_is(session: Session) -> None:

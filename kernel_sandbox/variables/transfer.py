@@ -24,8 +24,6 @@ FOLDER = ".kernel-sandbox"
 """Below /mnt/data, while a transfer lasts."""
 PATIENCE = 120.0
 """Seconds for the kernel to pack or unpack; the million rows of a benchmark take half of one."""
-WATCH = 0.5
-"""Seconds between two looks whether the kernel still lives."""
 SOURCES = ("plain", "packing", "inside")
 _HERE = Path(__file__).parent
 # `request` is JSON text within JSON text, which is a Python literal too: no value is ever part of the source.
@@ -42,6 +40,9 @@ class Reach(Protocol):
 
     @property
     def files(self) -> AsyncSandboxFiles: ...
+
+    @property
+    def death(self) -> SandboxError | None: ...
 
     async def request(self, kind: str, content: dict[str, Any], timeout: float = ...) -> dict[str, Any] | None: ...
 
@@ -127,17 +128,15 @@ class _Exchange:
             raise _error(why, otherwise, reason)
 
     async def _reply(self, content: dict[str, Any]) -> dict[str, Any] | None:
-        """Await the kernel's reply, but not that of a dead one: a request to it raises, with the cause."""
-        task = asyncio.ensure_future(self._session.request("execute_request", content, PATIENCE))
+        """Await the kernel's reply. Raises the cause where the kernel dies before."""
         try:
-            while not (await asyncio.wait({task}, timeout=WATCH))[0]:
-                await self._session.request("kernel_info_request", {}, 0.0)
-            return task.result()
+            reply = await self._session.request("execute_request", content, PATIENCE)
         except asyncio.CancelledError:
             await self._session.interrupt()
             raise
-        finally:
-            task.cancel()
+        if reply is None and self._session.death is not None:
+            raise self._session.death
+        return reply
 
 
 def _read_answer(reply: Mapping[str, Any] | None) -> tuple[str, str]:
