@@ -178,7 +178,7 @@ class CellRunner:
     async def _answers(self) -> bool:
         """Return whether the kernel would run a cell: an interrupt can leave it holding a lock for ever."""
         channels = self._kernel.channels
-        if channels is None:
+        if channels is None or self._kernel.why_no_cell is not None:
             return False
         reply = await channels.ask("shell", "execute_request", self._request("", silent=True), self._grace)
         return reply is not None and self._kernel.why_no_cell is None
