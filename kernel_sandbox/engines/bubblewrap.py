@@ -41,7 +41,7 @@ from kernel_sandbox.engines.bubblewrap_profile import Profile
 from kernel_sandbox.engines.control_groups import ControlGroup
 from kernel_sandbox.environments import Environment
 from kernel_sandbox.errors import EngineUnavailable, SandboxLost
-from kernel_sandbox.forks import making, own, passing, pipe
+from kernel_sandbox.forks import Descriptor, making, own, passing, pipe
 from kernel_sandbox.policy import SandboxSpec
 from kernel_sandbox.run_directory import Owner
 
@@ -203,9 +203,7 @@ class BubblewrapEngine(Engine):
         loop = asyncio.get_running_loop()
         with contextlib.ExitStack() as ours:
             with contextlib.ExitStack() as theirs:
-                info, info_in, ready, ready_in = (*pipe(), *pipe())
-                for closes, end in ((ours, info), (theirs, info_in), (ours, ready), (theirs, ready_in)):
-                    closes.callback(end.close)
+                (info, info_in), (ready, ready_in) = _pipe(ours, theirs), _pipe(ours, theirs)
                 with making():
                     stream, stdin = map(own, socket.socketpair())
                 theirs.enter_context(stdin)
@@ -249,6 +247,14 @@ class BubblewrapEngine(Engine):
 
     async def examine(self) -> list[Finding]:
         return await in_thread(examine_host)
+
+
+def _pipe(reading: contextlib.ExitStack, writing: contextlib.ExitStack) -> tuple[Descriptor, Descriptor]:
+    """Make a pipe whose ends the two stacks close: at once, for the next one may find no descriptors."""
+    reader, writer = pipe()
+    reading.callback(reader.close)
+    writing.callback(writer.close)
+    return reader, writer
 
 
 async def _read_to_end(loop: asyncio.AbstractEventLoop, descriptor: int) -> bytes:

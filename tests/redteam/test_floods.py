@@ -6,7 +6,10 @@ the time.
 
 from __future__ import annotations
 
+import functools
+import json
 import os
+import time
 from collections.abc import Callable
 
 import pytest
@@ -153,14 +156,27 @@ MOST_OF_ONE_MESSAGE = 128.0
 """Megabytes. A message may have 16, which are there a few times over while it is read."""
 
 
+@functools.cache
+def one_message() -> float:
+    """Milliseconds that this machine takes to read the largest JSON that is let through, which nobody can interrupt."""
+    text = "[" + "0.123456789012345," * 390_000 + "1]"
+    taken = []
+    for _ in range(3):
+        started = time.perf_counter()
+        json.loads(text)
+        taken.append(time.perf_counter() - started)
+    return 1000 * min(taken)
+
+
 @attack("HostDoS")
 @pytest.mark.parametrize(("engine", "flood"), alternating(SMALLER), indirect=["engine"])
 def test_flood_of_messages_stays_small(ring: Arena, flood: str, record_property: Callable[[str, object], None]) -> None:
     source, shown = SMALLER[flood]
     verdict = fight(ring, record_property, Bout(source=source))
-    assert (verdict.status, verdict.after) == ("ok", "ok")
+    ended = "error" if flood == "pages of help" else "ok"  # a reply too large to be read, in the place of its own
+    assert (verdict.status, verdict.after) == (ended, "ok")
     assert verdict.growth < MOST_OF_ONE_MESSAGE
-    assert verdict.latency(0.99) < verdict.bearable(MOST_LATENCY)
+    assert verdict.latency(0.99) < verdict.bearable(max(MOST_LATENCY, 1.6 * one_message()))
     assert shown in verdict.text
     assert verdict.left == {}
 
