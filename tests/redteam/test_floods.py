@@ -158,7 +158,7 @@ MOST_OF_ONE_MESSAGE = 128.0
 
 @functools.cache
 def one_message() -> float:
-    """Milliseconds that this machine takes to read the largest JSON that is let through, which nobody can interrupt."""
+    """Milliseconds in which this machine reads the largest JSON that is let through; copying what it holds takes less."""
     text = "[" + "0.123456789012345," * 390_000 + "1]"
     taken = []
     for _ in range(3):
@@ -176,7 +176,7 @@ def test_flood_of_messages_stays_small(ring: Arena, flood: str, record_property:
     ended = "error" if flood == "pages of help" else "ok"  # a reply too large to be read, in the place of its own
     assert (verdict.status, verdict.after) == (ended, "ok")
     assert verdict.growth < MOST_OF_ONE_MESSAGE
-    assert verdict.latency(0.99) < verdict.bearable(max(MOST_LATENCY, 1.6 * one_message()))
+    assert verdict.latency(0.99) < verdict.bearable(max(MOST_LATENCY, 2 * one_message()))
     assert shown in verdict.text
     assert verdict.left == {}
 
