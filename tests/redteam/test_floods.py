@@ -158,7 +158,7 @@ MOST_OF_ONE_MESSAGE = 128.0
 
 @functools.cache
 def one_message() -> float:
-    """Milliseconds in which this machine reads the largest JSON that is let through; copying what it holds takes less."""
+    """Milliseconds in which this machine reads the largest JSON that is let through; copying it takes less."""
     text = "[" + "0.123456789012345," * 390_000 + "1]"
     taken = []
     for _ in range(3):
