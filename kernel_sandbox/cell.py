@@ -1,7 +1,8 @@
 """One cell in flight: gathers what the kernel says about it until it is over.
 
 A cell is over when BOTH its reply (shell) and its idle status (iopub) have come, in whichever order; when its kernel
-dies; or when the session gives it up. What still arrives later (an asyncio task that prints) joins its outputs.
+dies; or when the session gives it up. Where one of the two does not come, the reply alone ends it, and the idle status
+alone asks for attention. What still arrives later (an asyncio task that prints) joins its outputs.
 """
 
 from __future__ import annotations
@@ -21,8 +22,9 @@ from kernel_sandbox.validate import Message
 
 BACKLOG = 2
 """How many times a cell's output limit may wait for a consumer of the live events; what comes then it misses."""
-IDLE_GRACE = 2.0
-"""Seconds that idle may come after the reply. It can be lost under load; the reply alone then ends the cell."""
+GRACE = 2.0
+"""Seconds between the reply and idle, whichever is first. Under load idle can be lost, and an interrupt at the edge of
+a cell costs ipykernel the reply."""
 
 
 @dataclass(eq=False)
@@ -62,6 +64,8 @@ class Cell:
         self.attention = asyncio.Event()
         """Set when the cell is over, or has shown so much that the session must act."""
         self.over = asyncio.Event()
+        self.heard_out = asyncio.Event()
+        """Set when it is over, and when the kernel does nothing for it any more and yet has sent no reply."""
         self.begun = asyncio.Event()
         """Set when the kernel has begun it, by its own busy status."""
         self.kept: Kept = "all"
@@ -119,7 +123,7 @@ class Cell:
             self.reply = content
             for payload in content.get("payload") or () if isinstance(content.get("payload"), list) else ():
                 self._show(self.outputs.feed_payload(payload))
-            self._timer = asyncio.get_running_loop().call_later(IDLE_GRACE, self.finish)
+            self._within_grace(self.finish)
         elif channel == "stdin" and kind == "input_request" and self.on_input is not None and not self.over.is_set():
             self.on_input(str(content.get("prompt", "")), content.get("password") is True)
         self._finish_if_complete()
@@ -130,7 +134,9 @@ class Cell:
             if state in ("busy", "idle"):
                 self._stamp(f"iopub.status.{state}", message)
                 self._begin()
-            self._idle = self._idle or state == "idle"
+            if state == "idle" and not self._idle:
+                self._idle = True
+                self._within_grace(self._lack_reply)
             return
         if kind == "execute_input":
             self._stamp("iopub.execute_input", message)
@@ -164,9 +170,21 @@ class Cell:
         if self.reply is not None and self._idle:
             self.finish()
 
+    def _within_grace(self, otherwise: Callable[[], None]) -> None:
+        """Call `otherwise` unless the cell is over by then."""
+        if self._timer is not None:
+            self._timer.cancel()
+        if not self.over.is_set():
+            self._timer = asyncio.get_running_loop().call_later(GRACE, otherwise)
+
+    def _lack_reply(self) -> None:
+        self.heard_out.set()
+        self.attention.set()
+
     def finish(self) -> None:
         if not self.over.is_set():
             self.over.set()
+            self.heard_out.set()
             self.attention.set()
             if self._timer is not None:
                 self._timer.cancel()

@@ -89,6 +89,8 @@ class CellRunner:
         except TimeoutError:
             late = "ran longer than" if cell.begun.is_set() else "was not begun within"
             await self._stop(cell, "timeout", f"The cell {late} {timeout:g} s", "CellTimeout")
+        if cell.heard_out.is_set() and not cell.over.is_set():
+            await self._do_without_reply(cell)
         if not cell.over.is_set():
             await self._stop(cell, "error", "The cell showed more than its limit", "OutputLimit")
         if cell.interrupted:
@@ -146,24 +148,34 @@ class CellRunner:
         ended_itself = cell.over.is_set()
         why = await self._until_it_may_be_interrupted(cell, why)
         for step in (self._kernel.send_interrupt, self._kernel.send_sigint):
-            if not cell.over.is_set():
+            if not cell.heard_out.is_set():
                 cell.interrupted = True
                 await step()
                 with contextlib.suppress(TimeoutError):
-                    await asyncio.wait_for(cell.over.wait(), self._grace)
-            if cell.over.is_set() and await self._answers():
+                    await asyncio.wait_for(cell.heard_out.wait(), self._grace)
+            if cell.heard_out.is_set() and await self._answers():
                 if not ended_itself:
                     cell.fail(status, SandboxError(f"{why} and was interrupted; variables are kept."), ename)
+                cell.finish()
                 return
             if (death := self._kernel.why_no_cell) is not None:
                 cell.fail("dead", death, type(death).__name__)
                 return
-        stuck = "left a kernel that does not answer" if cell.over.is_set() else "did not stop when interrupted"
+        stuck = "left a kernel that does not answer" if cell.heard_out.is_set() else "did not stop when interrupted"
         with contextlib.suppress(SandboxError):  # the next cell tells of it
             await self._kernel.start_anew(f"{why} and {stuck}")
         lost = SandboxError(f"{why} and {stuck}, so the kernel was restarted.")
         cell.fail(status, lost, ename, kept=self._kernel.kept_by_restart)
         cell.finish()
+
+    async def _do_without_reply(self, cell: Cell) -> None:
+        """End a cell for which the kernel does nothing any more. It answers in order: no reply comes after another."""
+        if not await self._answers():
+            await self._stop(cell, "error", "The kernel sent no reply for the cell", "NoReply")
+        elif cell.interrupted:
+            cell.end("error", SandboxError("The cell was interrupted; variables are kept."), "KeyboardInterrupt")
+        else:
+            cell.end("error", SandboxError("The kernel sent no reply for the cell; variables are kept."), "NoReply")
 
     async def _until_it_may_be_interrupted(self, cell: Cell, why: str) -> str:
         """Wait while the kernel runs another client's request, which got in before the cell."""

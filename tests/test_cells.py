@@ -12,7 +12,7 @@ from typing import Any
 import pytest
 from jupyter_client.blocking.client import BlockingKernelClient
 
-from kernel_sandbox import AsyncSession, CellError, Execution, KernelDied, Limits, SandboxLost, Session
+from kernel_sandbox import AsyncSession, CellError, ErrorOutput, Execution, KernelDied, Limits, SandboxLost, Session
 
 pytestmark = pytest.mark.anyio
 
@@ -282,6 +282,58 @@ def test_kernel_that_does_not_answer_after_an_interrupt_is_not_said_to_keep_vari
         execution = session.execute(f"x = 1\n{stuck}", timeout=1)
         assert (execution.status, execution.ran, execution.kept) == ("timeout", "began", "files")
         assert session.execute("open('kept.txt').read(), 'x' in globals()", timeout=9).text == "('here', False)"
+
+
+def error_names(execution: Execution) -> list[str]:
+    return [output.ename for output in execution.outputs if isinstance(output, ErrorOutput)]
+
+
+def test_interrupt_between_a_cell_and_its_reply_costs_nothing(engine: str) -> None:
+    late = """
+import sys, types
+def flush():
+    sys.stdout = out
+    raise KeyboardInterrupt
+out, sys.stdout, x = sys.stdout, types.SimpleNamespace(flush=flush, write=sys.stdout.write), 1
+"""
+    with Session(engine=engine, image="python") as session:
+        execution = session.execute(late, timeout=30)
+        assert (execution.status, execution.ran, execution.kept) == ("error", "began", "all")
+        assert error_names(execution) == ["KeyboardInterrupt"]
+        assert session.execute("x").text == "1"
+
+
+def test_cell_that_gets_no_reply_ends_once_the_kernel_is_idle(engine: str) -> None:
+    lost = """
+session = get_ipython().kernel.session
+send, x = session.send, 1
+def lose(stream, kind, *rest, **named):
+    if kind != "execute_reply": return send(stream, kind, *rest, **named)
+    session.send = send
+    return {"content": rest[0]}
+session.send = lose
+"""
+    with Session(engine=engine, image="python") as session:
+        started = time.monotonic()
+        execution = session.execute(lost, timeout=60)
+        assert time.monotonic() - started < 30
+        assert (execution.status, execution.ran, execution.kept) == ("error", "began", "all")
+        assert error_names(execution) == ["NoReply"]
+        assert session.execute("x").text == "1"
+
+
+async def test_interrupts_at_any_time_lose_no_cell(engine: str) -> None:
+    """Wherever it strikes, from a cell's sending on, an interrupt ends the cell, and variables are kept."""
+    async with AsyncSession(engine=engine, image="python") as session:
+        await session.execute("import time; x = 1")
+        for n in range(60):
+            cell = asyncio.create_task(session.execute("time.sleep(60)", timeout=50))
+            await asyncio.sleep(n * 0.0001)
+            while not cell.done():
+                await session.interrupt()
+                await asyncio.wait([cell], timeout=0.3)
+            assert (await cell).status in ("error", "aborted")
+        assert (await session.execute("x")).text == "1"
 
 
 def test_cell_error_carries_the_last_frames(engine: str) -> None:

@@ -211,7 +211,6 @@ class Repl:
     def _answer(self, question: Question, view: CellView, interrupts: Interrupts) -> None:
         """Ask the user what the sandbox asks; Ctrl-C and the end of the input interrupt the cell instead."""
         *before, label = plain(question.text).split("\n")
-        text = ""
         with view.paused():
             self._screen.lines(before)
             try:
@@ -219,7 +218,9 @@ class Repl:
                     text = self._prompt.answer(f"sandbox asks: {label}", question.password)
             except (KeyboardInterrupt, EOFError):
                 self._screen.say()
+                question.answer.cancel()  # an answer could reach the kernel before the interrupt
                 interrupts.interrupt()
+                return
         question.answer.set_result(text)
 
     def _take_result(self, execution: Execution) -> None:

@@ -50,6 +50,16 @@ class IPythonKernel(ipkernel.IPythonKernel):
             kernel._become_connected()
         return kernel
 
+    async def execute_request(self, stream: Any, ident: Any, parent: Any) -> None:
+        """Answer in any case: an interrupt between the cell's code and its reply would otherwise cost the reply."""
+        try:
+            await super().execute_request(stream, ident, parent)  # type: ignore[no-untyped-call]
+        except KeyboardInterrupt as exc:
+            content = {"status": "error", "ename": type(exc).__name__, "evalue": "", "traceback": []}
+            content["execution_count"] = self.execution_count
+            session: Any = self.session
+            session.send(stream, "execute_reply", content, parent, ident=ident)
+
     def _become_connected(self) -> None:
         shell: Any = self.shell
         shell.profile_dir, shell.config, shell.starting_dir = self.profile_dir, self.config, os.getcwd()

@@ -36,8 +36,10 @@ class Life:
         self.end = "open"
 
     async def live(self) -> None:
-        self.end = await FATES[self.fate](self)
-        await self.session.aclose()
+        try:
+            self.end = await FATES[self.fate](self)
+        finally:  # a restart may be refused on a machine that has too much to do
+            await self.session.aclose()
 
     async def cut(self, work: Awaitable[object]) -> str:
         """Cancel what runs at the moment that was drawn for it; tell whether it was over by then."""

@@ -224,7 +224,7 @@ def answer_for_the_next_cell(ground: Ground) -> bool:
 
 
 def endless_grace(ground: Ground) -> None:
-    ground.patch.setattr(cell, "IDLE_GRACE", 600.0)
+    ground.patch.setattr(cell, "GRACE", 600.0)
 
 
 def never_be_idle(ground: Ground) -> bool:
