@@ -95,20 +95,21 @@ class Limits:
     """How many rows of a DataFrame travel as data beside its text and HTML; `session.get` brings all."""
 
     def __post_init__(self) -> None:
-        for name in (f.name for f in dataclasses.fields(self)):
+        object.__setattr__(self, "memory", _read_size("memory", self.memory))
+        if self.memory_bytes < SMALLEST_MEMORY:
+            raise PolicyError(f"Limits(memory={self.memory}) (bytes): give at least {format_size(SMALLEST_MEMORY)}.")
+        for name in (f.name for f in dataclasses.fields(self) if f.name != "memory"):
             value = getattr(self, name)
             if value is None and name in SHARES:
                 value = self.memory_bytes // SHARES[name]
-            if name == "memory" or name.endswith(("_size", "_bytes")):
-                object.__setattr__(self, name, parse_size(value))
+            if name.endswith(("_size", "_bytes")):
+                object.__setattr__(self, name, _read_size(name, value))
             elif name != "on_output_limit" and not (value is None and name == "cell_timeout"):
                 _require_positive(name, value)
                 if name in _COUNTS:
                     require_policy(f"Limits({name})", value, int, "a whole number")
         if self.on_output_limit not in ("truncate", "interrupt"):
             raise PolicyError(f"on_output_limit is 'truncate' or 'interrupt', not {self.on_output_limit!r}.")
-        if self.memory_bytes < SMALLEST_MEMORY:
-            raise PolicyError(f"memory={format_size(self.memory_bytes)}: give at least {format_size(SMALLEST_MEMORY)}.")
         _require_room(self)
 
     @property
@@ -119,6 +120,13 @@ class Limits:
     def tmpfs_sizes(self) -> dict[str, int]:
         """The writable places of a sandbox and their sizes in bytes."""
         return {place: parse_size(getattr(self, name) or 0) for place, name in PLACES.items()}
+
+
+def _read_size(name: str, value: Any) -> int:
+    try:
+        return parse_size(value)
+    except PolicyError as exc:
+        raise PolicyError(f"Limits({name}={value!r:.100}): {exc}") from None
 
 
 def _require_positive(name: str, value: Any) -> None:

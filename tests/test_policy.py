@@ -1,4 +1,5 @@
 import json
+from typing import Any
 
 import pytest
 
@@ -27,6 +28,18 @@ def test_size_is_written_as_people_read_it(size: int, text: str) -> None:
 def test_limits_refuse_file_systems_that_fill_the_memory() -> None:
     with pytest.raises(PolicyError, match="raise memory"):
         Limits(memory="512m", data_size="512m")
+
+
+@pytest.mark.parametrize("memory", [1, "1", "100m"])
+def test_memory_that_is_too_small_is_refused_by_its_name(memory: int | str) -> None:
+    with pytest.raises(PolicyError, match=r"memory=\d+\) \(bytes\): give at least 128 MB"):
+        Limits(memory=memory)
+
+
+@pytest.mark.parametrize("wrong", [{"data_size": 0}, {"tmp_size": "much"}, {"memory": 0}, {"output_bytes": None}])
+def test_size_that_is_none_is_refused_by_its_name(wrong: dict[str, Any]) -> None:
+    with pytest.raises(PolicyError, match=rf"^Limits\({next(iter(wrong))}="):
+        Limits(**wrong)
 
 
 @pytest.mark.parametrize("wrong", [{"cpus": 0}, {"pids": -5}, {"cell_timeout": float("inf")}, {"memory": "lots"}])
