@@ -214,7 +214,7 @@ def _signature(path: Path) -> _Signature:
 
 
 def _problem(exc: SandboxError) -> str:
-    """Say why a file was not copied, without its name: many may share the reason. No path of the host is told."""
+    """Return why a file was not copied, without its name (many may share the reason) and without a path of the host."""
     if isinstance(exc, FileNameRefused):
         return "refused for its name, or as no regular file"
     if isinstance(exc, SandboxFileNotFound):

@@ -66,7 +66,7 @@ class ImageInfo:
 
 
 def list_images(client: docker.DockerClient) -> list[ImageInfo]:
-    """Say of every image of this package whether and how it was built."""
+    """Return every image of this package, and whether and how it was built."""
     return [_info(name, _inspect(client, reference(name))) for name in image_names()]
 
 
@@ -138,7 +138,7 @@ def _build_new(client: docker.DockerClient, name: str, base: str, progress: Repo
 
 @contextlib.contextmanager
 def _advice(kind: str) -> Iterator[None]:
-    """Say what to do where a build has no network for the commands that an official image lacks."""
+    """Add what to do to the error of a build that has no network for the commands that an official image lacks."""
     try:
         yield
     except EngineError as exc:
@@ -183,7 +183,7 @@ def _architecture(client: docker.DockerClient) -> str:
 def choose_base(
     client: docker.DockerClient, wanted: str, report: Report, official: tuple[str, str] = PYTHON_BASE
 ) -> tuple[Base, str]:
-    """Have a base image in the engine, and return its kind and reference."""
+    """Get a base image into the engine, and return its kind and reference."""
     if wanted == "debian":
         return "debian", debian_root.ensure(client, report)
     try:

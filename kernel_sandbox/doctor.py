@@ -120,7 +120,7 @@ def _environments(images: list[EngineImage]) -> Finding:
 
 
 def _choice(engine: str | None) -> tuple[str, Finding]:
-    """Say what a session would be started with, and its name where there is one."""
+    """Return the name of the engine that a session would start with, or an empty text, and the finding about it."""
 
     async def choose() -> tuple[str, str]:
         choice = await choose_engine(engine, SandboxSpec())

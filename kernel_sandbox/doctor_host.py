@@ -120,7 +120,7 @@ def _certificates() -> Iterator[Finding]:
 
 
 def _unusable(place: Path) -> str:
-    """Say why a file or directory of certificates cannot be used; nothing where it can."""
+    """Return why a file or directory of certificates cannot be used; an empty text where it can."""
     if not place.exists():
         return "it does not exist"
     if place.is_dir():

@@ -59,7 +59,7 @@ class Built:
 
 
 async def list_images(engine: Engine) -> list[EngineImage]:
-    """Say of every image of this package whether it is in the engine. Raises EngineUnavailable."""
+    """Return every image of this package, and whether it is in the engine. Raises EngineUnavailable."""
     states = _docker_states if engine.name == "docker" else _environment_states
     return await anyio.to_thread.run_sync(lambda: list(states()))
 
@@ -88,7 +88,7 @@ def _environment_states() -> Iterator[EngineImage]:
 
 
 def build(engine: str, name: str, report: Report, *, base: Base = "auto") -> Built:
-    """Have an image in an engine, up to date. `base` is for Docker. Raises EngineError with what to do next."""
+    """Build an image in an engine, unless it is up to date. `base` is for Docker. Raises EngineError."""
     if engine == "docker":
         done = docker_images.build(name, base=base, client=connect(), progress=report)
         return Built(engine, done.reference, done.base, done.size, done.seconds, done.up_to_date)

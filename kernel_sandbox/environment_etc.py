@@ -62,7 +62,7 @@ def _copy_terminal(root: Path, name: str) -> None:
 
 
 def link_time_zones(root: Path, site: Path) -> None:
-    """Let the C library find the time zones of the package tzdata."""
+    """Link the time zones of the package tzdata to where the C library looks for them."""
     inside = Path("/", site.relative_to(root), "tzdata/zoneinfo")
     (root / "usr/share/zoneinfo").symlink_to(inside)
 

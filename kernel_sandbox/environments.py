@@ -177,7 +177,7 @@ def size(environment: Environment) -> int:
 
 @contextlib.contextmanager
 def _explained() -> Iterator[None]:
-    """Say what to do where files cannot be written."""
+    """Raise EngineError, with what to do, where files cannot be written."""
     try:
         yield
     except OSError as exc:

@@ -79,12 +79,12 @@ def own(thing: Owned) -> Owned:
 
 
 def tell(thing: HearsOfFork) -> None:
-    """Have `thing` told in every child that is forked; nothing that it holds is ever freed there."""
+    """Call `thing.after_fork` in every child that is forked; nothing that it holds is ever freed there."""
     _told.add(thing)
 
 
 def renew(module_state: Callable[[], None]) -> None:
-    """Have a module's own state made anew in every child: locks that a thread held, lists of what the parent has."""
+    """Call `module_state` in every child: it makes a module's locks and lists of what the parent has anew."""
     _renewals.append(module_state)
 
 
@@ -96,7 +96,7 @@ def separate(loop: asyncio.AbstractEventLoop) -> None:
 
 @contextlib.contextmanager
 def making() -> Iterator[None]:
-    """Let no fork happen between the making of a descriptor and `own`. For what takes milliseconds."""
+    """Hold forks up between the making of a descriptor and `own`. For what takes milliseconds."""
     global _unfinished
     with _finished:
         _unfinished += 1

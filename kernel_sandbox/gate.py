@@ -82,7 +82,7 @@ class _End(asyncio.Protocol):
         return None if transport is None or transport.is_closing() else transport
 
     def break_off(self, broken: str) -> None:
-        """Let nothing more through, and tell whoever ends the sandbox."""
+        """Drop the connection at both ends, and call whoever ends the sandbox."""
         self._check = None
         for end in (self, self.peer):
             if end is not None and end.transport is not None:

@@ -179,7 +179,7 @@ class LiveSandbox:
         self.sandbox.weakened = tuple(weakened)
 
     def provenance(self) -> dict[str, Any]:
-        """Say where a session's outputs come from, for its transcript."""
+        """Return where a session's outputs come from, for its transcript."""
         spec = self.spec
         return {
             "session": self.session_id,

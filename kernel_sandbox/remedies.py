@@ -10,7 +10,7 @@ _PARTS = {4: "a quarter", 8: "an eighth"}
 
 
 def raised_by(limit: str, spec: SandboxSpec) -> str:
-    """Say what raises one of `Limits`, as the second half of a sentence."""
+    """Return what raises one of `Limits`, as the second half of a sentence."""
     if spec.door == "service":
         return f"the service's setting limits.{limit} raises it"
     if spec.door == "command line" and limit in SHARES:
@@ -21,19 +21,19 @@ def raised_by(limit: str, spec: SandboxSpec) -> str:
 
 
 def full_of_bytes(place: str, spec: SandboxSpec) -> str:
-    """Say that a place has no room left."""
+    """Return the message for a place that has no room left."""
     holds = format_size(spec.limits.tmpfs_sizes[place])
     return f"{place} is full: it holds {holds}. Delete files there; or {raised_by(PLACES[place], spec)}."
 
 
 def full_of_files(place: str, spec: SandboxSpec) -> str:
-    """Say that a place takes no more files, however small."""
+    """Return the message for a place that takes no more files, however small."""
     holds = f"{spec.limits.inodes:,} files and directories"
     return f"{place} is full: it holds {holds}. Delete some of them; or {raised_by('inodes', spec)}."
 
 
 def too_large(spec: SandboxSpec) -> str:
-    """Say that a file would be larger than any may be, whether its bytes are written or not (RLIMIT_FSIZE)."""
+    """Return the message for a file that would be larger than any may be, written or sparse (RLIMIT_FSIZE)."""
     sizes = spec.limits.tmpfs_sizes
     place = max(sizes, key=lambda place: sizes[place])
     largest = format_size(sizes[place])
@@ -41,7 +41,7 @@ def too_large(spec: SandboxSpec) -> str:
 
 
 def after_death(exit_code: int, spec: SandboxSpec, *, out_of_memory: bool) -> str:
-    """Say which limit a kernel's death tells of, if it does."""
+    """Return the sentence about the limit that a kernel's death tells of, or an empty text."""
     if out_of_memory:
         return _sentence(raised_by("memory", spec))
     if exit_code == -signal.SIGBUS:

@@ -140,9 +140,9 @@ def exhausted(exc: BaseException) -> EngineError | None:
 
 @contextlib.contextmanager
 def explained(*, also_room: bool = True) -> Iterator[None]:
-    """Say what to do where this process gets no descriptors or processes, or (`also_room`) cannot write.
+    """Raise EngineError, with what to do, for an OSError for want of descriptors, processes or room.
 
-    Raises EngineError for what it can say something about.
+    `also_room` takes every other OSError as a failure to write to the run directory.
     """
     try:
         yield
@@ -275,7 +275,7 @@ class InsideSockets:
             return _pin_all(directory)
 
     def close(self) -> None:
-        """Let go of the directory, which would keep the sandbox's file system alive."""
+        """Close the directory, which would keep the sandbox's file system alive."""
         self._directory.close()
 
 

@@ -42,7 +42,7 @@ def answering() -> list[str]:
 
 
 async def sandboxes(engine: Engine) -> list[SandboxInfo]:
-    """Be the question which sandboxes there are."""
+    """Ask an engine for its sandboxes; a question for `ask_engines`."""
     return await engine.sandboxes()
 
 

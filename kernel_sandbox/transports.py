@@ -39,7 +39,7 @@ class Transport(ABC):
 
     @abstractmethod
     def close(self) -> None:
-        """Let go of descriptors and connections."""
+        """Close descriptors and connections."""
 
 
 class IpcTransport(Transport):

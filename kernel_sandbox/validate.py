@@ -111,7 +111,7 @@ def _content(kind: str, part: bytes) -> dict[str, Any]:
 
 
 def _notice(kind: str, unreadable: _Unreadable) -> dict[str, Any]:
-    """Say in the place of a content what it was. Raises InvalidMessage where no honest one is like that."""
+    """Return what stands for an unreadable content. Raises InvalidMessage where no honest one is like that."""
     if kind in _DISPLAYS:
         return {"data": {"text/plain": f"[kernel-sandbox: an output of {unreadable} is not shown]"}}
     if kind != "error" and not kind.endswith("_reply"):

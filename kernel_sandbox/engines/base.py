@@ -64,7 +64,7 @@ async def write(stream: asyncio.StreamWriter, data: bytes) -> None:
 
 
 def source_missing(source: str) -> EngineError:
-    """Say that a mount's source is not there, in the same words for every engine."""
+    """Return the error for a mount whose source is not there, in the same words for every engine."""
     return EngineError(f"The mount's source {source} is not on the engine's machine: correct its path.")
 
 
@@ -118,7 +118,7 @@ class Sandbox(ABC):
 
     @abstractmethod
     async def epitaph(self) -> str:
-        """Say in words why a sandbox ended, as far as the engine can tell. Called once, after the stream's end."""
+        """Return in words why a sandbox ended, as far as the engine can tell. Called once, after the stream's end."""
 
     @abstractmethod
     async def aclose(self) -> None:

@@ -44,7 +44,7 @@ def install_remedy() -> str:
 
 
 def namespace_remedy() -> str:
-    """Say how to allow user namespaces here."""
+    """Return the command, or the words, that allow user namespaces here."""
     for name, (forbidding, setting) in SWITCHES.items():
         path = Path("/proc/sys", name)
         if path.exists() and path.read_text().strip() == forbidding:
@@ -56,7 +56,7 @@ def namespace_remedy() -> str:
 
 
 def start_failure(said: str) -> str:
-    """Say why bubblewrap did not start a sandbox, and what to do; `said` is its standard error."""
+    """Return why bubblewrap did not start a sandbox, and what to do; `said` is its standard error."""
     if sys.platform != "linux":
         return "bubblewrap is for Linux only: use Docker (--engine docker)."
     if shutil.which("bwrap") is None:

@@ -66,7 +66,7 @@ def _reason(name: str, problems: dict[str, EngineError]) -> str:
 
 
 def _nothing_serves(spec: SandboxSpec, problems: dict[str, EngineError]) -> EngineError:
-    """Say what is missing. Where an engine runs and only the image is missing, that is what is missing."""
+    """Return the error that names what is missing: the image, where an engine runs and lacks only that."""
     for problem in problems.values():
         if isinstance(problem, ImageNotFound):
             known = spec.image in image_names()

@@ -382,7 +382,7 @@ def _info(found: dict[str, Any]) -> SandboxInfo:
 
 @contextlib.contextmanager
 def _start_errors(spec: SandboxSpec) -> Iterator[None]:
-    """Say what to do about a container that did not start."""
+    """Translate the errors of a container that did not start into ones that name what to do."""
     try:
         yield
     except ConnectionError as exc:

@@ -89,7 +89,7 @@ def _become_ordinary(request: dict[str, Any]) -> None:
 
 
 def _wake_on_signals() -> None:
-    """Let an interrupt reach a cell that awaits.
+    """Wake the event loop on signals, so that an interrupt reaches a cell that awaits.
 
     ipykernel's SIGINT handler schedules the cancellation without waking the event loop (ipykernel issue 881);
     a signal handler of asyncio's own installs the wake-up descriptor for every signal.
@@ -135,7 +135,7 @@ def _explain_input(kernel: Any) -> None:
 
 
 def _forget_outputs(shell: Any) -> None:
-    """Let go of what cells showed: IPython 9 keeps all of it, for `%notebook`; here the transcript has it."""
+    """Keep nothing of what cells showed: IPython 9 keeps all of it, for `%notebook`; here the transcript has it."""
 
     class Forgotten(dict):  # type: ignore[type-arg]
         def __missing__(self, count: int) -> list[Any]:
@@ -145,7 +145,7 @@ def _forget_outputs(shell: Any) -> None:
 
 
 def _mend_texts(session: Any) -> None:
-    """Let no lone surrogate cost a message: jupyter_client packs those of file names only, and loses the others."""
+    """Replace lone surrogates that would cost a message: jupyter_client packs those of file names only."""
     pack = session.pack
 
     def pack_mended(value: Any) -> Any:
@@ -190,7 +190,7 @@ def _keep_outputs_small(app: Any, limit: int) -> None:
 
 
 def _hold_up_floods(app: Any) -> None:
-    """Let code that shows more than the host takes wait for it, rather than fill the sandbox's memory."""
+    """Hold code up that shows more than the host takes, rather than fill the sandbox's memory."""
     import zmq
     from ipykernel.iostream import OutStream
 

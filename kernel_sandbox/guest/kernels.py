@@ -251,7 +251,7 @@ class Kernels:
         await files.answer(channel, ok=True)
 
     async def end(self, kernel: Kernel) -> None:
-        """Let a kernel end by itself, as it would anywhere, but only for a moment; who calls kills what is left."""
+        """Ask a kernel to end by itself, as it would anywhere, and wait a moment; the caller kills what is left."""
         self.ending.append(kernel)
         try:
             for send, number, patience in (

@@ -79,7 +79,7 @@ class LastWords:
         return self._kept[-zygote.KEPT :]
 
     def close(self) -> None:
-        """Let go of the pipes; whoever still writes to them gets an error."""
+        """Close the pipes; whoever still writes to them gets an error."""
         for reader in self._readers:
             asyncio.get_running_loop().remove_reader(reader)
             os.close(reader)

@@ -67,7 +67,7 @@ def write_names(files: dict[str, str]) -> None:
 
 
 def set_kernel_values(*, nested: bool) -> None:
-    """Let anybody listen on any port, as in a container; and the nested user namespace be the last one
+    """Allow every user to listen on any port, as in a container, and no user namespace below a nested one
     (user_namespaces(7)). /proc/sys is read-only here.
     """
     mount("proc", SCRATCH, MS_NOSUID | MS_NODEV | MS_NOEXEC)

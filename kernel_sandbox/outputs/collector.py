@@ -121,7 +121,7 @@ class SessionOutputs:
         return CellOutputs(self)
 
     def forget_displays(self) -> None:
-        """Let later updates change nothing that stands: the kernel that made it is gone."""
+        """Forget all displays, so that later updates change nothing: the kernel that made them is gone."""
         self._displays.clear()
 
     def _register(self, display: _Display) -> None:

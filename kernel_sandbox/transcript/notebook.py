@@ -152,7 +152,7 @@ class Transcript:
         return position
 
     def fill_next(self, position: int) -> None:
-        """Have the next code cell that is added fill this one, which is the same: its id and all else of it stay."""
+        """Make the next code cell that is added fill this one, which is the same: its id and all else of it stay."""
         self._next = position
 
     def clear(self, position: int) -> None:
@@ -223,7 +223,7 @@ class Transcript:
                 self._metadata[key] = value
 
     def set_provenance(self, provenance: Mapping[str, Any]) -> None:
-        """Say where the outputs come from (engine, image, limits, session), as metadata.kernel_sandbox."""
+        """Record where the outputs come from (engine, image, limits, session), as metadata.kernel_sandbox."""
         self._metadata[_NAMESPACE] = clean_json(provenance)
 
     def autosave(self) -> None:

@@ -111,7 +111,7 @@ class _Exchange:
                 await self.files.delete(name)
 
     async def ask(self, request: Mapping[str, Any], otherwise: str) -> None:
-        """Have the kernel do its part. Raises VariableError with its reason."""
+        """Ask the kernel to do its part. Raises VariableError with its reason."""
         sources = {name: (_HERE / f"{name}.py").read_text(encoding="utf-8") for name in SOURCES}
         whole = {**request, **sources, "path": f"{DATA_DIRECTORY}/{self.place}"}
         expression = _EXPRESSION % json.dumps(json.dumps(whole))
