@@ -34,6 +34,7 @@ from kernel_sandbox.errors import EngineError, ImageNotFound
 from kernel_sandbox.images import ARCHIVER, common, folder, image_names, label_words, lock_digest, pip_lock
 from kernel_sandbox.progress import Progress, Report
 from kernel_sandbox.run_directory import Owner
+from kernel_sandbox.spelling import did_you_mean
 
 PREFIX_VARIABLE = "KERNEL_SANDBOX_PREFIX"
 LAYOUT = 3
@@ -90,7 +91,10 @@ def find(name: str) -> Environment:
     """Return the environment of this name. Raises ImageNotFound where it has not been made, or is out of date."""
     if name not in image_names():
         known = ", ".join(image_names())
-        raise ImageNotFound(f"The bubblewrap engine has no image {name!r}: it knows {known}. Docker takes any image.")
+        meant = did_you_mean(name, image_names())
+        raise ImageNotFound(
+            f"The bubblewrap engine has no image {name!r}.{meant} It knows {known}; Docker takes any image."
+        )
     place = _place(name)
     if not _is_complete(place):
         remedy = f"kernel-sandbox image build {name} --engine bubblewrap"

@@ -8,11 +8,16 @@ from __future__ import annotations
 
 import hashlib
 import re
+import shlex
+from collections.abc import Iterable
 from pathlib import Path
 
 from kernel_sandbox.errors import ImageNotFound
+from kernel_sandbox.spelling import did_you_mean, nearest
 
 LABEL = "org.kernel-sandbox"
+NAMESPACE = "kernel-sandbox/"
+"""Of our images in an engine. They are built there: whoever has that name on a registry is somebody else."""
 ARCHIVER = Path(__file__).parent / "guest" / "archive.py"
 """Runs in an image while it is made."""
 
@@ -30,7 +35,42 @@ def image_names() -> tuple[str, ...]:
 
 def reference(name: str) -> str:
     """Return what the engine calls an image: ours have a name of their own, others keep theirs."""
-    return f"kernel-sandbox/{name}:latest" if name in image_names() else name
+    return f"{NAMESPACE}{name}:latest" if name in image_names() else name
+
+
+def how_to_get(image: str, there: Iterable[str] = ()) -> str:
+    """Write what to do about an image that Docker has not; `there` is what it has.
+
+    Only a name with a registry or a tag is advised to be pulled, and none that is nearly one of ours: a mistyped name is
+    anybody's on a registry.
+    """
+    repository, tagged = _split(image)
+    own = repository.removeprefix(NAMESPACE)
+    if own in image_names() and (own != repository or not tagged):
+        return f"Get it with: kernel-sandbox image build {own}"
+    pull = f"docker pull {shlex.quote(image)}"
+    if own in image_names():
+        return f"Did you mean {own}, this package's own? If not: {pull}"
+    near = nearest(own, image_names())
+    if near or own != repository:
+        return f"{f'Did you mean {near}? ' if near else ''}This package has: {', '.join(image_names())}."
+    meant = did_you_mean(image, there).lstrip()
+    if tagged or _has_registry(repository):
+        return f"{meant} If not: {pull}" if meant else f"Get it with: {pull}"
+    return f"{meant or 'See: kernel-sandbox image list.'} Any other is named with its tag, as in me/mine:1.0."
+
+
+def _split(image: str) -> tuple[str, bool]:
+    """Return an image's name without its tag or digest, and whether it had one; a registry's port is none."""
+    repository, _, digest = image.partition("@")
+    tag = re.search(r":[^:/]*$", repository)
+    return repository[: tag.start()] if tag else repository, bool(tag or digest)
+
+
+def _has_registry(repository: str) -> bool:
+    """Return whether a name begins with a host, as Docker tells it from an account of its own registry."""
+    host, slash, _ = repository.partition("/")
+    return bool(slash) and (host == "localhost" or "." in host or ":" in host)
 
 
 def lock_digest(name: str) -> str:
@@ -61,7 +101,8 @@ def pip_lock() -> Path:
 def folder(name: str) -> Path:
     if name not in image_names():
         known = ", ".join(image_names()) or "none"
-        raise ImageNotFound(f"{name!r} is no image of this package (there are: {known}). See images/README.md.")
+        meant = did_you_mean(name, image_names())
+        raise ImageNotFound(f"{name!r} is no image of this package.{meant} There are: {known}. See images/README.md.")
     return images_folder() / name
 
 

@@ -19,6 +19,7 @@ from jupyter_core.paths import jupyter_data_dir, jupyter_path
 
 from kernel_sandbox.errors import SandboxError
 from kernel_sandbox.policy import SandboxSpec
+from kernel_sandbox.spelling import did_you_mean
 
 DEFAULT_NAME = "python-sandbox"
 DISPLAY_NAME = "Python (sandbox)"
@@ -154,7 +155,10 @@ def remove(name: str) -> Path:
     """
     kernelspec = next((known for known in installed() if known.name == name.lower()), None)
     if kernelspec is None:
-        raise SandboxError(f"There is no sandboxed kernelspec {name!r}: `kernel-sandbox kernelspec list` shows them.")
+        meant = did_you_mean(name, (known.name for known in installed()))
+        raise SandboxError(
+            f"There is no sandboxed kernelspec {name!r}.{meant} They are listed by: kernel-sandbox kernelspec list"
+        )
     try:
         shutil.rmtree(kernelspec.directory)
     except OSError as exc:

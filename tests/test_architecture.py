@@ -19,6 +19,7 @@ FIRST_PARTY = "kernel_sandbox"
 LAYERS = [
     [
         "errors",
+        "spelling",
         "policy",
         "forms",
         "remedies",

@@ -119,6 +119,7 @@ def test_command_alone_shows_the_help_and_fails(cli: Cli) -> None:
     ("arguments", "words"),
     [
         (["nope"], "No such command 'nope'"),
+        (["exprt", "x"], "No such command 'exprt'. Did you mean export?"),
         (["run", "absent.py"], "does not exist"),
         (["run", "latin.py"], "is not UTF-8 (line 2)"),
         (["run", "broken.ipynb"], "is not a notebook"),
@@ -250,7 +251,8 @@ def test_run_makes_hostile_output_visible(cli: Cli, tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("arguments", "environment", "words"),
     [
-        (["--image", "no-such-image"], {}, "docker pull no-such-image"),
+        (["--image", "datasciens"], {}, "no image 'datasciens'. Did you mean datascience?"),
+        (["--image", "no-such-image:1"], {}, "docker pull no-such-image:1"),
         (["--image", "python", "--runtime", "no-such"], {}, "no runtime 'no-such'"),
         (["--engine", "docker"], {"DOCKER_HOST": "unix:///no/such/socket"}, "systemctl start docker"),
     ],

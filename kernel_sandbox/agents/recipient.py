@@ -6,10 +6,14 @@ import os
 from collections.abc import Mapping
 
 from kernel_sandbox.agents.models import BASE_URL, LanguageModelInterface, OpenAILanguageModel
+from kernel_sandbox.errors import ModelNotConfigured
+from kernel_sandbox.spelling import nearest
 
 OFFLINE = "offline"
 DEFAULT_MODEL = "o3-mini"
 ACCESS = ("OPENAI_API_KEY", BASE_URL)
+_LIKENESS = 0.8
+"""Of a name that is refused; "online", which a server may have, is 0.77."""
 
 
 def has_access() -> bool:
@@ -18,8 +22,13 @@ def has_access() -> bool:
 
 
 def make_model(name: str, *, base_url: str | None = None) -> LanguageModelInterface:
-    """Make the model of that name: the built-in analyst for "offline", else one of an OpenAI-compatible server."""
+    """Make the model of that name: the built-in analyst for "offline", else one of an OpenAI-compatible server.
+
+    Raises ModelNotConfigured for a name that is nearly "offline".
+    """
     if name != OFFLINE:
+        if nearest(name, [OFFLINE], _LIKENESS):  # else a slip of the finger sends everything to a server
+            raise ModelNotConfigured(f"There is no model {name!r}. Did you mean {OFFLINE}, which asks no server?")
         return OpenAILanguageModel(base_url=base_url)
     from kernel_sandbox.agents.offline import OfflineAnalyst
 

@@ -20,6 +20,7 @@ from kernel_sandbox.agents.models import LanguageModelInterface
 from kernel_sandbox.agents.reading import ReadingLimits, clip
 from kernel_sandbox.errors import SandboxError
 from kernel_sandbox.reactor import call_reactor
+from kernel_sandbox.spelling import did_you_mean
 
 RESULT_LIMITS = ReadingLimits(line=50_000, total=50_000)
 """For every tool's result, in characters; tools that know better cut before."""
@@ -95,7 +96,8 @@ class ToolManager:
         tool = self._tools.get(call.name)
         if tool is None:
             known = ", ".join(self._tools) or "none"
-            return ToolAnswer(f"[Error] There is no tool named {call.name[:100]!r}. The tools are: {known}.")
+            meant = did_you_mean(call.name, self._tools)
+            return ToolAnswer(f"[Error] There is no tool named {call.name[:100]!r}.{meant} The tools are: {known}.")
         parameters = self._definitions[call.name].get("parameters") or {}
         result = await tool.arun(parse_arguments(call.arguments, parameters))
         return result if isinstance(result, ToolAnswer) else ToolAnswer(str(result))

@@ -15,6 +15,7 @@ from typing import Any
 import click
 
 from kernel_sandbox.errors import SandboxError
+from kernel_sandbox.spelling import did_you_mean
 
 COMMANDS = {
     "setup": ("setup:setup", "Set up what is missing on this machine, and prove that it works."),
@@ -59,6 +60,13 @@ class LazyGroup(click.Group):
             extra = f"pip install 'kernel-sandbox[{EXTRAS[cmd_name]}]'"
             raise SandboxError(f"{exc.name} is missing, which this command needs: {extra}.") from exc
         return command
+
+    def resolve_command(
+        self, ctx: click.Context, args: list[str]
+    ) -> tuple[str | None, click.Command | None, list[str]]:
+        if args and not args[0].startswith("-") and args[0] not in COMMANDS:
+            raise click.UsageError(f"No such command {args[0]!r}.{did_you_mean(args[0], COMMANDS)}", ctx)
+        return super().resolve_command(ctx, args)
 
     def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
         with formatter.section("Commands"):

@@ -28,6 +28,7 @@ from kernel_sandbox.known_kernel import KnownKernel
 from kernel_sandbox.outputs import Event, Execution, advice_on, fresh_kernel
 from kernel_sandbox.policy import SandboxSpec, format_size
 from kernel_sandbox.reactor import portal
+from kernel_sandbox.spelling import did_you_mean
 from kernel_sandbox.sync import Session, SyncCellStream
 
 HELP = """\
@@ -235,7 +236,8 @@ class Repl:
             name, *arguments = shlex.split(line)
             self._commands[name](*arguments)
         except KeyError:
-            show_error(f"There is no command {line.split()[0]}: :help lists them.")
+            meant = did_you_mean(line.split()[0], self._commands)
+            show_error(f"There is no command {line.split()[0]}.{meant} :help lists them.")
         except (ValueError, TypeError):  # an open quote; arguments too few or too many
             usage = [row.split("   ")[0] for row in HELP.split("\n") if row.startswith(line.split()[0])]
             show_error(f"Not understood. Usage: {usage[0] if usage else ':help'}")

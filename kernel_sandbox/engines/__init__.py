@@ -6,6 +6,7 @@ from functools import lru_cache
 
 from kernel_sandbox.engines.base import Engine
 from kernel_sandbox.errors import EngineError
+from kernel_sandbox.spelling import did_you_mean
 
 NAMES = ("docker", "bubblewrap")
 
@@ -21,4 +22,4 @@ def get_engine(name: str) -> Engine:
         from kernel_sandbox.engines.bubblewrap import BubblewrapEngine
 
         return BubblewrapEngine()
-    raise EngineError(f"There is no engine named {name!r}: choose {' or '.join(NAMES)}.")
+    raise EngineError(f"There is no engine named {name!r}.{did_you_mean(name, NAMES)} Choose {' or '.join(NAMES)}.")

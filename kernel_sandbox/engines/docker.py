@@ -41,7 +41,7 @@ from kernel_sandbox.engines.masked_paths import CONTAINER_MASKED, CONTAINER_READ
 from kernel_sandbox.engines.seccomp import docker_profile
 from kernel_sandbox.errors import EngineError, EngineUnavailable, ImageNotFound, SandboxLost
 from kernel_sandbox.forks import renew
-from kernel_sandbox.images import image_names, reference
+from kernel_sandbox.images import how_to_get, reference
 from kernel_sandbox.policy import HOME_DIRECTORY, Limits, SandboxSpec
 from kernel_sandbox.run_directory import Owner
 
@@ -253,8 +253,8 @@ class DockerEngine(Engine):
         try:
             return dict(await call(client.api.inspect_image, reference(name)))
         except ImageNotFound as exc:
-            remedy = f"kernel-sandbox image build {name}" if name in image_names() else f"docker pull {name}"
-            raise ImageNotFound(f"The engine has no image {name!r}. Get it with: {remedy}") from exc
+            there = [tag for found in await call(client.api.images) for tag in found.get("RepoTags") or ()]
+            raise ImageNotFound(f"The engine has no image {name!r}. {how_to_get(name, there)}") from exc
 
     async def sandboxes(self) -> list[SandboxInfo]:
         client = await self.client()

@@ -11,6 +11,7 @@ from typing import Any
 from kernel_sandbox.errors import SandboxError
 from kernel_sandbox.known_kernel import KnownKernel
 from kernel_sandbox.policy import Limits, Mount, SandboxSpec
+from kernel_sandbox.spelling import did_you_mean
 from kernel_sandbox.sync import Session
 
 DEFAULT = "default"
@@ -83,7 +84,8 @@ class Sessions:
         if name not in self._slots:
             others = f" Open are: {', '.join(self._slots)}." if self._slots else ""
             start = "%sandbox start" if name == DEFAULT else f"%sandbox start --session {name}"
-            raise SandboxError(f"There is no session {name!r}: `{start}` or a %%sandbox cell opens it.{others}")
+            meant = did_you_mean(name, self._slots)
+            raise SandboxError(f"There is no session {name!r}.{meant} `{start}` or a %%sandbox cell opens it.{others}")
         return self._slots[name]
 
     def close(self, name: str) -> None:

@@ -6,7 +6,6 @@ variables, flags and the documentation get the same names, bounds and texts.
 
 from __future__ import annotations
 
-import difflib
 import re
 import tomllib
 from collections.abc import Callable, Iterable, Iterator, Mapping
@@ -20,6 +19,7 @@ from kernel_sandbox.pool import PoolSettings
 from kernel_sandbox.server.identity import is_loopback, is_trustworthy
 from kernel_sandbox.server.settings_table import ROWS, TABLE, Row, read_value
 from kernel_sandbox.server.state import default_database, default_transcripts
+from kernel_sandbox.spelling import did_you_mean
 
 T = TypeVar("T")
 PREFIX = "KERNEL_SANDBOX_SERVER_"
@@ -223,8 +223,7 @@ def _of_flags(flags: Mapping[str, Any]) -> Iterator[_Given]:
 
 
 def _near(name: str, known: Iterable[str]) -> str:
-    close = difflib.get_close_matches(name, list(known), 1, 0.7)
-    return f" Did you mean {close[0]}?" if close else " kernel-sandbox serve --help lists all."
+    return did_you_mean(name, known) or " kernel-sandbox serve --help lists all."
 
 
 def _group(name: str, given: Mapping[str, _Given], make: Callable[..., T]) -> T:

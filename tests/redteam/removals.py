@@ -7,7 +7,7 @@ control is held.
 
 from __future__ import annotations
 
-from .without import channels, ends, guest, limits, messages, people, rights, sockets, walls
+from .without import channels, ends, guest, limits, messages, people, rights, sockets, surroundings, walls
 from .without.removal import Removal
 
 REMOVALS: dict[str, Removal] = {
@@ -20,6 +20,7 @@ REMOVALS: dict[str, Removal] = {
     **channels.REMOVALS,
     **messages.REMOVALS,
     **people.REMOVALS,
+    **surroundings.REMOVALS,
 }
 
 NOT_REMOVABLE: dict[str, str] = {

@@ -11,4 +11,5 @@ sockets     the directory of a kernel's sockets
 channels    gate and client
 messages    validator and outputs
 people      what reaches people and models
+surroundings  where a command is started, and what is typed
 """

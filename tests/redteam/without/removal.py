@@ -39,7 +39,7 @@ class Ground:
     @contextlib.contextmanager
     def session(self, *, limits: Limits | None = None, input_handler: Any = None, **fields: Any) -> Iterator[Session]:
         """Open an armed session on the small image."""
-        spec = SandboxSpec(image="python", limits=limits or Limits(), strict=self.strict, **fields)
+        spec = SandboxSpec(**{"image": "python", "limits": limits or Limits(), "strict": self.strict, **fields})
         with Session(engine=self.engine, spec=spec, input_handler=input_handler) as session:
             opened_sessions.add(session.id)
             arm(session)
