@@ -41,8 +41,8 @@ def reference(name: str) -> str:
 def how_to_get(image: str, there: Iterable[str] = ()) -> str:
     """Write what to do about an image that Docker has not; `there` is what it has.
 
-    Only a name with a registry or a tag is advised to be pulled, and none that is nearly one of ours: a mistyped name is
-    anybody's on a registry.
+    To pull it is advised only for a name with a registry or a tag, and for none that is nearly one of ours: a mistyped
+    name is anybody's on a registry.
     """
     repository, tagged = _split(image)
     own = repository.removeprefix(NAMESPACE)

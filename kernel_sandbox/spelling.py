@@ -1,7 +1,7 @@
 """The known name that somebody meant by an unknown one. Pure.
 
-Whatever refuses a name comes here first: advice that repeats a mistyped name (`docker pull datasciens`) would send people to
-whoever has registered the mistake.
+Whatever refuses a name comes here first: advice that repeats a mistyped one (`docker pull datasciens`) would send
+people to whoever has registered the mistake.
 """
 
 from __future__ import annotations

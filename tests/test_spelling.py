@@ -74,7 +74,7 @@ def test_kernelspec_that_is_nearly_named_is_not_removed(tmp_path: Path) -> None:
     environment = os.environ | {"JUPYTER_PATH": str(where)}
 
     def kernelspec(*arguments: str) -> subprocess.CompletedProcess[str]:
-        command = [COMMAND, "kernelspec", *arguments]
+        command = [str(COMMAND), "kernelspec", *arguments]
         return subprocess.run(command, env=environment, capture_output=True, text=True, timeout=60, check=False)
 
     kernelspec("install", "--prefix", str(tmp_path), "--name", "analyses")
