@@ -3,7 +3,8 @@
     app          the command `kernel-sandbox`, its exit statuses, and how errors end it
     options      the options that describe a sandbox
     run repl     cells from a file, and from a prompt; both begin in `opening`, and so does `ask`
-    ask demo     questions to an agent: `asking` puts them, `task_view` shows what it does; `dotenv` reads settings
+    ask demo     questions to an agent: `asking` puts them, `task_view` shows what it does; `dotenv` reads settings of a
+                 directory, `access` asks before one of them decides who gets the data
     setup        what is missing on this machine, done and proved; `demo` does it too
     export       a notebook as a page, Markdown or a script
     image kernelspec sandboxes doctor     the other commands

@@ -2,20 +2,20 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence, Set
+from collections.abc import Sequence
 from pathlib import Path
 
 import click
 
 from kernel_sandbox.agents import FileAccessTool, LanguageModelInterface, PythonExecAgent
 from kernel_sandbox.agents.models import BASE_URL
-from kernel_sandbox.agents.recipient import DEFAULT_MODEL, OFFLINE, has_access, make_model, recipient
+from kernel_sandbox.agents.recipient import DEFAULT_MODEL, OFFLINE, has_access, make_model
 from kernel_sandbox.agents.safety import SafetyCheck, Verdict, model_check, rules_check
 from kernel_sandbox.artifacts import Artifacts
+from kernel_sandbox.cli.access import take_dotenv, who_receives
 from kernel_sandbox.cli.app import FAILED
 from kernel_sandbox.cli.asking import Asking, Steps
 from kernel_sandbox.cli.console import Screen, show_error
-from kernel_sandbox.cli.dotenv import load_dotenv
 from kernel_sandbox.cli.opening import check_uploads, opened_session, start_options
 from kernel_sandbox.cli.options import sandbox_options
 from kernel_sandbox.cli.prompt import Prompt
@@ -25,8 +25,6 @@ from kernel_sandbox.markdown import harmless_markdown
 from kernel_sandbox.policy import SandboxSpec
 from kernel_sandbox.reactor import call_reactor, portal
 from kernel_sandbox.sync import Session
-
-DOTENV = Path(".env")
 
 
 @click.command(short_help="Ask about files: an agent answers with code that it runs.")
@@ -48,6 +46,7 @@ DOTENV = Path(".env")
     help="Look at each cell before it runs. Advice only: the sandbox is the wall.",
 )
 @click.option("--approve", is_flag=True, help="Ask before each cell.")
+@click.option("--yes", is_flag=True, help="Agree to a server, and to an account, that a file .env here names.")
 @click.option(
     "--artifacts",
     is_flag=True,
@@ -65,6 +64,7 @@ def ask(
     reasoning_effort: str | None,
     safety: str,
     approve: bool,
+    yes: bool,
     artifacts: bool,
     engine: str | None,
     spec: SandboxSpec,
@@ -79,10 +79,12 @@ def ask(
 
     The model is asked at --base-url, OPENAI_BASE_URL or OpenAI, with OPENAI_API_KEY; before the first request it
     stands on the screen which it is, and where it was taken from. OPENAI_TIMEOUT (600 seconds of silence)
-    and OPENAI_MAX_RETRIES (2) bound the wait. A file .env in this directory is read too. What leaves this machine is
-    the question, previews of the files, what cells print, and figures where the model takes pictures. Without a key
-    the built-in analyst answers, by rules: which factors contribute to X, how X influences Y, which groups are
-    highest in X, describe, plot X by Y.
+    and OPENAI_MAX_RETRIES (2) bound the wait. What leaves this machine is the question, previews of the files, what
+    cells print, and figures where the model takes pictures. Without a key the built-in analyst answers, by rules:
+    which factors contribute to X, how X influences Y, which groups are highest in X, describe, plot X by Y.
+
+    A file .env in this directory is read too. Somebody else may have written it, so you are asked before a server or
+    a key that it names is used; without a terminal, --yes agrees and --base-url names the server instead.
 
     \b
     Examples:
@@ -95,16 +97,18 @@ def ask(
     \b
     Exit status:
       0     answered
-      1     no answer came
+      1     no answer came, or you did not agree to a file's server
       2     a usage error, or no sandbox or model could be had
     """
     check_uploads(data)
     kept = _artifacts(save, output_dir, files=artifacts)
-    taken = load_dotenv(DOTENV)
+    screen, steps = Screen(), Steps()
+    taken = take_dotenv(screen, model=model, base_url=base_url, yes=yes)
+    if taken is None:
+        return FAILED
     name = model or (DEFAULT_MODEL if base_url or has_access() else OFFLINE)
     language_model = make_model(name, base_url=base_url)
-    screen, steps = Screen(), Steps()
-    screen.say(_recipient(name, language_model, "--model" if model else "default", taken))
+    screen.say(who_receives(name, language_model, "--model" if model else "default", taken))
     with opened_session(screen, engine, spec, data=(), save=save) as session:
         agent = PythonExecAgent(
             model_name=name,
@@ -143,13 +147,6 @@ def _title(data: Sequence[Path], model: str) -> str:
         f"Answered by {who}, with code that ran in a sandbox without a network. Each question is a heading; below it "
         "stand the cells that were run for it, with all that they showed, and then the answer."
     )
-
-
-def _recipient(name: str, model: LanguageModelInterface, named_by: str, of_dotenv: Set[str]) -> str:
-    """Write who receives the data, before they do: a directory's .env may name a server that nobody expects."""
-    variable = f"{BASE_URL} in {DOTENV.absolute() if BASE_URL in of_dotenv else 'the environment'}"
-    places = {"base_url": "--base-url", BASE_URL: variable}
-    return recipient(one_line(name, 100), model, named_by=named_by, places=places)
 
 
 def _bring_in(screen: Screen, session: Session, path: Path) -> str:

@@ -22,7 +22,9 @@ NOTEBOOK = Path("traffic_demo.ipynb")
 
 
 @click.command(short_help="See it work: a question about made-up data, answered by code.")
-@click.option("--yes", is_flag=True, help=f"Do not ask, before {DATA} and {NOTEBOOK} are written here or a set-up.")
+@click.option(
+    "--yes", is_flag=True, help=f"Do not ask, before {DATA} and {NOTEBOOK} are written here, a set-up or a .env."
+)
 @click.option("--model", metavar="NAME", help="As for `ask`.")
 @engine_option("What starts the sandbox.  [default: docker where it answers and has the image, else bubblewrap]")
 @click.pass_context
@@ -54,6 +56,7 @@ def demo(ctx: click.Context, *, yes: bool, model: str | None, engine: str | None
     screen.say(("Question: ", "dim"), (QUESTION, "bold"))
     arguments = [QUESTION, "--data", str(DATA), "--save", str(NOTEBOOK)]
     arguments += [*(["--model", model] if model else []), *(["--engine", engine] if engine else [])]
+    arguments += ["--yes"] if yes else []  # the data are made up, and no key of the environment goes to a file's server
     with ask.make_context("ask", arguments, parent=ctx) as context:
         return int(ask.invoke(context))
 

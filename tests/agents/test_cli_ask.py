@@ -11,7 +11,7 @@ from typing import Any
 import nbformat
 import pytest
 
-from kernel_sandbox.cli.dotenv import load_dotenv
+from kernel_sandbox.cli.dotenv import read_dotenv
 
 from ..conftest import missing
 from .model_server import Call, Fail, Reply, Say, model_server
@@ -153,12 +153,13 @@ def test_dotenv_gives_what_the_environment_lacks_but_never_half_an_access(
     for own, taken in (
         ({}, everything | {"OPENAI_TIMEOUT": "5", "OPENAI_MAX_RETRIES": "1"}),
         ({"OPENAI_API_KEY": "own"}, {"OPENAI_TIMEOUT": "5", "OPENAI_MAX_RETRIES": "1"}),
+        ({"OPENAI_CUSTOM_HEADERS": "x-key: own"}, {"OPENAI_TIMEOUT": "5", "OPENAI_MAX_RETRIES": "1"}),
         ({"OPENAI_TIMEOUT": "9"}, everything | {"OPENAI_MAX_RETRIES": "1"}),
     ):
         environment = {"HOME": "/home"} | own
         monkeypatch.setattr(os, "environ", environment)
-        load_dotenv(path)
-        assert environment == {"HOME": "/home"} | own | taken
+        assert read_dotenv(path) == taken
+        assert environment == {"HOME": "/home"} | own
         monkeypatch.undo()
 
 
@@ -179,7 +180,7 @@ def test_ask_says_who_receives_the_data_before_the_first_request(tmp_path: Path,
         environment |= {"OPENAI_BASE_URL": secret} if named_by == "environment" else {}
         (tmp_path / ".env").write_text(f"OPENAI_BASE_URL={secret}\n" if named_by == ".env" else "")
         command = [str(COMMAND), "ask", "Hello?", "--image", "python"]
-        command += ["--base-url", secret] if named_by == "--base-url" else []
+        command += {"--base-url": ["--base-url", secret], ".env": ["--yes"]}.get(named_by, [])
         subprocess.run(command, cwd=tmp_path, env=environment, stdout=out, check=True, timeout=60)
     origin = {"environment": "OPENAI_BASE_URL in the environment", ".env": f"OPENAI_BASE_URL in {tmp_path}/.env"}
     assert f"o3-mini (default) at {server.url} ({origin.get(named_by, named_by)})" in said[0]
@@ -227,3 +228,59 @@ def test_demo_answers_on_its_own_data_without_a_key(tmp_path: Path) -> None:
     read = [output.data for output in outputs if "ANALYST" in str(output)]
     assert len(read) == 7
     assert all(data["text/html"].startswith("<details><summary>") for data in read)
+
+
+def ask_beside(dotenv: str, directory: Path, *arguments: str) -> subprocess.CompletedProcess[str]:
+    """Run `ask` without a terminal and without an access of its own, beside a file .env."""
+    if reason := missing("docker"):
+        pytest.skip(reason)
+    (directory / ".env").write_text(dotenv)
+    environment = {name: value for name, value in os.environ.items() if not name.startswith("OPENAI_")}
+    command = [str(COMMAND), "ask", "Hello?", "--image", "python", *arguments]
+    return subprocess.run(
+        command, cwd=directory, env=environment, input="", capture_output=True, text=True, timeout=60, check=False
+    )
+
+
+@pytest.mark.parametrize("names", ["OPENAI_BASE_URL={url}", "OPENAI_API_KEY=theirs\nOPENAI_BASE_URL={url}"])
+def test_ask_without_a_terminal_refuses_a_server_of_a_file(tmp_path: Path, names: str) -> None:
+    with model_server(Say("Hello.")) as server:
+        refused = ask_beside(names.format(url=server.url), tmp_path)
+    assert server.requests == []
+    assert refused.returncode == 2
+    assert refused.stderr.startswith(f"error: {tmp_path}/.env decides that your data go to {server.url}, and")
+    assert all(way in refused.stderr for way in ("--yes", "--base-url", "--model offline"))
+    assert refused.stdout == ""
+
+
+def test_ask_without_a_terminal_refuses_an_account_of_a_file(tmp_path: Path) -> None:
+    refused = ask_beside("OPENAI_API_KEY=theirs", tmp_path)
+    assert refused.returncode == 2
+    assert "/.env decides that your data go to https://api.openai.com/v1, and" in refused.stderr
+
+
+def test_ask_takes_a_server_of_a_file_with_yes_and_another_with_base_url(tmp_path: Path) -> None:
+    with model_server(Say("Theirs.")) as theirs, model_server(Say("Mine.")) as mine:
+        dotenv = f"OPENAI_BASE_URL={theirs.url}\nOPENAI_API_KEY=k\n"
+        assert "Theirs." in ask_beside(dotenv, tmp_path, "--yes").stdout
+        assert len(theirs.requests) == 1
+        answered = ask_beside(dotenv, tmp_path, "--base-url", mine.url)
+        assert len(theirs.requests) == len(mine.requests) == 1
+    assert f"at {mine.url} (--base-url)" in answered.stdout
+    assert f"The account: OPENAI_API_KEY in {tmp_path}/.env." in answered.stdout
+
+
+def test_ask_offline_asks_nothing_about_a_file(tmp_path: Path) -> None:
+    answered = ask_beside("OPENAI_BASE_URL=http://127.0.0.1:1\n", tmp_path, "--model", "offline")
+    assert answered.stdout.startswith("The built-in rule-based analyst answers: nothing leaves this machine.")
+
+
+def test_dotenv_that_cannot_be_read_is_none(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(os, "environ", {})
+    path = tmp_path / ".env"
+    assert read_dotenv(path) == {}
+    os.mkfifo(path)
+    assert read_dotenv(path) == {}
+    path.unlink()
+    path.write_bytes(b"# \xff\nOPENAI_API_KEY=a\0b\nOPENAI_TIMEOUT=5\n" + b"#" * 100_000 + b"\nOPENAI_MAX_RETRIES=1\n")
+    assert read_dotenv(path) == {"OPENAI_TIMEOUT": "5"}

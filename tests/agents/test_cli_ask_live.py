@@ -54,12 +54,14 @@ def drawn(written: str) -> str:
 class Terminal:
     """`kernel-sandbox ask` on a terminal of 80 columns and 24 lines."""
 
-    def __init__(self, directory: Path, server: ModelServer, *arguments: str) -> None:
+    def __init__(self, directory: Path, server: ModelServer, *arguments: str, own: bool = True) -> None:
+        """`own` is whether the environment names the server."""
         self.written = ""
         self._found = 0
         self._ours, theirs = pty.openpty()
         variables = {"TERM": "xterm-256color", "COLUMNS": "80", "LINES": "24", "XDG_STATE_HOME": str(directory)}
-        environment = os.environ | variables | {"OPENAI_BASE_URL": server.url, "OPENAI_API_KEY": "k"}
+        environment = os.environ | variables
+        environment |= {"OPENAI_BASE_URL": server.url, "OPENAI_API_KEY": "k"} if own else {}
         self.process = subprocess.Popen(
             [COMMAND, "ask", "--image", "python", *arguments],
             cwd=directory,
@@ -233,3 +235,22 @@ def test_approval_shows_a_short_cell_once_and_ctrl_c_gives_the_question_up(termi
     assert final.count("x = 1  # ␛[30;40mhidden") == 1
     assert final.count("y = 19") == 1
     assert len(server.requests) == 4
+
+
+@pytest.mark.parametrize(("word", "requests"), [("y", 1), ("n", 0), ("", 0)])
+def test_server_of_a_file_is_asked_about_before_anything_starts(tmp_path: Path, word: str, requests: int) -> None:
+    if reason := missing("docker"):
+        pytest.skip(reason)
+    with model_server(Say("Here I am.")) as server:
+        (tmp_path / ".env").write_text(f"OPENAI_BASE_URL={server.url}\nOPENAI_API_KEY=theirs\n")
+        shown = Terminal(tmp_path, server, "Hello?", own=False)
+        screen = shown.wait_for(r"Send them\? \[y/N\]: ")
+        assert "Sandbox" not in screen
+        assert server.requests == []
+        shown.type(word)
+        screen = shown.finish()
+        shown.close()
+    assert f"  server:  {server.url}\n  account: by OPENAI_API_KEY of that file\n" in screen
+    assert len(server.requests) == requests
+    assert shown.process.returncode == (0 if requests else 1)
+    assert ("Here I am." in screen) == ("Nothing was sent." not in screen) == bool(requests)

@@ -9,7 +9,7 @@ import select
 import subprocess
 import sys
 import time
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 from .cells import host_processes
@@ -18,7 +18,13 @@ COMMAND = str(Path(sys.executable).with_name("kernel-sandbox"))
 ENVIRONMENT = {"TERM": "xterm-256color", "COLUMNS": "120", "LINES": "40", "NO_COLOR": ""}
 
 
-def on_terminal(*arguments: str, typed: Sequence[tuple[bytes, bytes]] = (), timeout: float = 40) -> bytes:
+def on_terminal(
+    *arguments: str,
+    typed: Sequence[tuple[bytes, bytes]] = (),
+    timeout: float = 40,
+    directory: Path | None = None,
+    environment: Mapping[str, str] | None = None,
+) -> bytes:
     """Run the command on a terminal and return what it was shown; of `typed`, each is a sign to wait for, and keys."""
     primary, secondary = pty.openpty()
     try:
@@ -27,7 +33,8 @@ def on_terminal(*arguments: str, typed: Sequence[tuple[bytes, bytes]] = (), time
             stdin=secondary,
             stdout=secondary,
             stderr=secondary,
-            env=os.environ | ENVIRONMENT,
+            cwd=directory,
+            env=(os.environ if environment is None else dict(environment)) | ENVIRONMENT,
             start_new_session=True,
         )
     finally:
@@ -48,9 +55,18 @@ def on_terminal(*arguments: str, typed: Sequence[tuple[bytes, bytes]] = (), time
     return shown
 
 
-def through_pipes(*arguments: str, typed: bytes = b"") -> bytes:
+def through_pipes(
+    *arguments: str, typed: bytes = b"", directory: Path | None = None, environment: Mapping[str, str] | None = None
+) -> bytes:
     """Run the command without any terminal, and return what it wrote to both streams."""
     pipe = subprocess.PIPE
-    with subprocess.Popen([COMMAND, *arguments], stdin=pipe, stdout=pipe, stderr=subprocess.STDOUT) as process:
+    with subprocess.Popen(
+        [COMMAND, *arguments],
+        stdin=pipe,
+        stdout=pipe,
+        stderr=subprocess.STDOUT,
+        cwd=directory,
+        env=None if environment is None else dict(environment),
+    ) as process:
         host_processes.add(process.pid)
         return process.communicate(typed, timeout=60)[0]
