@@ -176,6 +176,16 @@ async def test_dead_kernel_is_told_and_replaced(engine: str) -> None:
         assert await output(client, "'x' in dir(), open('kept.txt').read()") == "(False, 'here')"
 
 
+async def test_calls_that_waited_for_a_kernel_that_died_leave_the_fresh_one_alone(quick: str) -> None:
+    async with connected(quick) as client:
+        await output(client, "1")
+        calls = ("import os, time; time.sleep(1); os._exit(3)", "open('ran.txt', 'w')", "open('ran.txt', 'w')")
+        died, *waited = await asyncio.gather(*(run(client, call) for call in calls))
+        assert [result.structured_content["ran"] for result in (died, *waited)] == ["began", "no", "no"]
+        fresh = (await run(client, "import os; os.path.exists('ran.txt')")).structured_content
+        assert (fresh["output"], fresh["restarted_because"]) == ("False", "The kernel exited with status 3.")
+
+
 @pytest.mark.parametrize("mode", MODES)
 async def test_progress_is_told_while_a_cell_runs(quick: str, mode: str) -> None:
     told: list[tuple[float, str | None]] = []

@@ -39,6 +39,7 @@ class LocalSession:
     _session: AsyncSession | None = None
     _transcript: Transcript = field(default_factory=Transcript)
     _opening: asyncio.Lock = field(default_factory=asyncio.Lock)
+    _reviving: asyncio.Lock = field(default_factory=asyncio.Lock)
     _begun: int = 0
     """How many sandboxes there have been."""
     _known: KnownKernel = field(default_factory=lambda: KnownKernel(0))
@@ -150,9 +151,11 @@ class LocalSession:
             self._transcript.path = reserve(self.notebook_path)
 
     async def _revive(self, session: AsyncSession) -> str:
-        """Start a kernel again after one that has died, and return what the next call finds."""
+        """Start a kernel again after one that has died, once for all calls that found it so; return what comes next."""
         try:
-            await session.restart()
+            async with self._reviving:
+                if session.death is not None:
+                    await session.restart()
         except SessionClosed:
             return "The next call begins a new sandbox."
         except SandboxError as exc:
