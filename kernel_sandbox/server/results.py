@@ -7,9 +7,10 @@ from __future__ import annotations
 
 import asyncio
 import collections
+import contextlib
 import json
 import uuid
-from collections.abc import Awaitable, Callable, Mapping
+from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
 from typing import Any
 
 from kernel_sandbox.errors import SandboxError
@@ -26,6 +27,8 @@ MOST_KEPT = 256
 """Results of synchronous executions in memory."""
 LARGEST_KEPT = 64 * 1024
 """Characters of what one of them printed; larger ones are not kept."""
+
+TAKEN = "There is an execution of that id already: GET it for its result, and give each its own id."
 
 Outcome = tuple[Status, Mapping[str, Any]]
 """A final status (Succeeded, Failed) and the resource."""
@@ -49,6 +52,8 @@ class Results:
     def __init__(self, store: Store) -> None:
         self._store = store
         self._kept: collections.OrderedDict[tuple[str, str], Outcome] = collections.OrderedDict()
+        self._taken: set[tuple[str, str]] = set()
+        """The ids that are being taken: between asking the store for one and noting it, nobody else gets it."""
         self._jobs: dict[asyncio.Task[None], str] = {}
 
     async def aclose(self) -> None:
@@ -66,8 +71,8 @@ class Results:
         if list(self._jobs.values()).count(address.owner) >= MOST_JOBS:
             raise TooManyJobs(f"{MOST_JOBS} of your executions are under way: wait for one of them.")
         identity = execution_id or str(uuid.uuid4())
-        await self.check_new(address, identity)
-        await self._store.save_execution(identity, address.owner, address.identifier, "Running", None)
+        async with self._taking(address, identity):
+            await self._store.save_execution(identity, address.owner, address.identifier, "Running", None)
         task = asyncio.create_task(self._run(address, identity, job))
         self._jobs[task] = address.owner
         task.add_done_callback(lambda done: self._jobs.pop(done, None))
@@ -100,9 +105,9 @@ class Results:
 
         Raises DuplicateExecution.
         """
-        await self.check_new(address, execution_id)
         place = (address.key, execution_id)
-        self._keep(place, ("Running", {}))
+        async with self._taking(address, execution_id):
+            self._keep(place, ("Running", {}))
         try:
             outcome = await job()
         finally:
@@ -126,12 +131,19 @@ class Results:
         lost = {"error": {"code": "ServerRestarted", "message": "The server ended before the execution did."}}
         return stored.status, stored.result or (lost if stored.lost else {})
 
-    async def check_new(self, address: Address, execution_id: str) -> None:
-        """Raise DuplicateExecution for an id that is taken."""
-        if await self.get(address, execution_id) is not None:
-            raise DuplicateExecution(
-                "There is an execution of that id already: GET it for its result, and give each its own id."
-            )
+    @contextlib.asynccontextmanager
+    async def _taking(self, address: Address, execution_id: str) -> AsyncIterator[None]:
+        """Take an id, which is noted within the block. Raises DuplicateExecution for one that is taken."""
+        place = (address.key, execution_id)
+        if place in self._taken:
+            raise DuplicateExecution(TAKEN)
+        self._taken.add(place)
+        try:
+            if await self.get(address, execution_id) is not None:
+                raise DuplicateExecution(TAKEN)
+            yield
+        finally:
+            self._taken.discard(place)
 
 
 def _bounded(outcome: Outcome) -> Outcome:

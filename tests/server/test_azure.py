@@ -5,6 +5,7 @@ from __future__ import annotations
 import base64
 import time
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 from urllib.parse import parse_qs, urlsplit
 
@@ -154,6 +155,19 @@ def test_execution_id_of_the_client_is_used_once(pool: httpx.Client) -> None:
     again = pool.post("/executions", json={**CODE, "code": "1"}, headers=headers)
     assert again.status_code == 409
     assert again.headers["x-ms-error-code"] == "ExecutionExists"
+
+
+@pytest.mark.parametrize("kind", ["Synchronous", "Asynchronous"])
+def test_requests_at_the_same_time_run_an_execution_id_once(pool: httpx.Client, kind: str) -> None:
+    pool.post("/executions", json={**CODE, "code": "1"}).raise_for_status()
+    body = {**CODE, "executionType": kind, "code": "open('/mnt/data/log', 'a').write('B')"}
+    with ThreadPoolExecutor(8) as threads:
+        posts = [
+            threads.submit(pool.post, "/executions", json=body, headers={"operation-id": "raced"}) for _ in range(8)
+        ]
+    assert sorted(post.result().status_code for post in posts)[1:] == [409] * 7
+    assert until_over(pool, "/executions/raced")["status"] == "Succeeded"
+    assert pool.get("/files/log/content").text == "B"
 
 
 def test_execution_of_another_session_is_missing(server: Running, pool: httpx.Client) -> None:
