@@ -152,6 +152,8 @@ class HostedWorkspace:
             if cell.is_waiting:
                 await cell.aclose()
 
+        if self._caller.gone.is_set():  # it went while the sandbox started: the cell must not begin before `give_up`
+            await cell.aclose()
         task = asyncio.ensure_future(give_up())
         try:
             yield

@@ -25,7 +25,7 @@ from kernel_sandbox.pool import PoolSettings
 from kernel_sandbox.server.identity import Role
 from kernel_sandbox.server.keys import make_key
 from kernel_sandbox.server.storage import Store
-from tests.server.running import Running, running
+from tests.server.running import Running, running, until
 
 pytestmark = pytest.mark.anyio
 STATELESS = "2026-07-28"
@@ -477,6 +477,19 @@ async def test_waiting_call_that_is_given_up_never_runs(server: Running) -> None
         assert (await running).structured_content["ran"] == "whole"
         assert await output(client, "ran", session="turns") == "['A']"
     server.end("turns")
+
+
+def test_call_whose_connection_breaks_while_its_sandbox_starts_never_runs(server_engine: str, tmp_path: Path) -> None:
+    asked = {"code": "open('/mnt/data/log', 'w').close()", "session": "cold"}
+    pool = PoolSettings(ready=0, sessions=1)
+    with running(tmp_path, engine=server_engine, pool=pool) as server, server.client() as http:
+        session = {"mcp-session-id": initialize(http).headers["mcp-session-id"]}
+        with server.client() as impatient, pytest.raises(httpx.ReadTimeout):
+            impatient.timeout = httpx.Timeout(0.2)
+            post(impatient, "tools/call", {"name": "execute_python", "arguments": asked}, **session)
+        until(lambda: http.get("/v1/sessions/cold").json().get("cells") == 1)
+        ran = http.post("/v1/sessions/cold/execute", json={"source": "import os; os.listdir('/mnt/data')"}).json()
+        assert ran["outputs"][0]["data"]["text/plain"] == "[]"
 
 
 async def test_call_whose_connection_breaks_runs_on(server: Running) -> None:
