@@ -28,6 +28,7 @@ SOURCES = (
     "accounts",
     "guest.boot",
     "guest.main",
+    "guest.apart",
     "guest.archive",
     "guest.command_line",
     "guest.inspection",

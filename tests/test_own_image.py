@@ -18,7 +18,7 @@ KERNEL = {"argv": ["python3", "-m", "ipykernel_launcher", "-f", "{connection_fil
 DOCKERFILE = """
 FROM kernel-sandbox/python:latest
 COPY kernel.json /usr/share/jupyter/kernels/mine/kernel.json
-ENV MINE=1
+ENV MINE=1 PYTHONPATH=/mnt/data/lib
 """
 
 
@@ -48,6 +48,19 @@ def test_kernel_is_started_by_its_own_command(image: str) -> None:
         assert session.execute("import os; os._exit(4)").error is not None
         session.restart()
         assert session.execute("1 + 1").text == "2"
+
+
+def test_python_path_into_the_data_is_the_kernels_alone(image: str) -> None:
+    """What makes kernels is made anew when a cell has killed it, and imports ipykernel again."""
+    planted = "open('/mnt/data/imported', 'w').close()\nraise ImportError"
+    others = "[int(pid) for pid in os.listdir('/proc') if pid.isdigit() and int(pid) not in (1, os.getpid())]"
+    with Session(engine="docker", spec=SandboxSpec(image=image)) as session:
+        session.files.write("lib/mine.py", "value = 7")
+        for name in ("zmq", "ipykernel", "tornado"):
+            session.files.write(f"lib/{name}.py", planted)
+        session.execute(f"import os, signal\nfor pid in {others}: os.kill(pid, signal.SIGKILL)").raise_for_error()
+        session.restart()
+        assert session.execute("import mine, os; mine.value, os.path.exists('imported')").text == "(7, False)"
 
 
 def test_kernel_that_the_image_lacks_is_named(image: str) -> None:

@@ -40,6 +40,7 @@ print(json.dumps(dict(
     pandas=described.getvalue(),
     rc={{name: repr(value) for name, value in matplotlib.rcParams.copy().items()}},
     matplotlib=[matplotlib.get_configdir(), matplotlib.get_cachedir(), matplotlib.is_interactive()],
+    styles=__import__("matplotlib.style").style.USER_LIBRARY_PATHS,
     numpy=[repr(numpy.get_printoptions()), numpy.geterr(), repr(numpy.geterrcall())],
     warnings=[repr(one) for one in warnings.filters],
     logging={{name: logger(one) for name, one in logging.root.manager.loggerDict.items() if hasattr(one, 'level')}},

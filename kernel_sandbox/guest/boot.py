@@ -13,6 +13,9 @@ from importlib.machinery import ModuleSpec
 from types import ModuleType
 from typing import Any
 
+WRITABLE = ("/home/sandbox", "/mnt/data", "/tmp", "/dev/shm")
+"""As in apart.py, which is not there yet."""
+
 
 def read(count: int) -> bytes:
     data = b""
@@ -45,8 +48,9 @@ class SourceFinder:
 
 
 if __name__ == "__main__":
-    # `-c` puts the working directory on the path, where a cell could later leave a module for PID 1 to import.
-    sys.path[:] = [entry for entry in sys.path if entry]
+    # Where a cell could later leave a module for PID 1 to import: `-c` puts the working directory on the path, and
+    # PYTHONPATH of an image may name a place like /mnt/data, which kernels then get back.
+    sys.path[:] = [entry for entry in sys.path if entry and not entry.startswith(WRITABLE)]
     boot = json.loads(read(int.from_bytes(read(4), "big")))
     sys.meta_path.insert(0, SourceFinder(boot["sources"]))
     from kernel_sandbox.guest import main

@@ -14,7 +14,7 @@ import sys
 import threading
 from typing import Any
 
-from kernel_sandbox.guest import application, command_line, full_places, leaving, shell
+from kernel_sandbox.guest import apart, application, command_line, full_places, leaving, shell
 from kernel_sandbox.guest.tables import send_tables
 
 PR_SET_DUMPABLE = 4
@@ -77,6 +77,8 @@ def _become_ordinary(request: dict[str, Any]) -> None:
     command_line.show_as("python3", "-m", "ipykernel_launcher")
     os.environ.clear()
     os.environ.update(request["env"])
+    apart.become_the_kernels()
+    apart.restore_path()
     os.chdir(request["workdir"])
     sys.argv = ["ipykernel_launcher"]
     for name in [name for name in sys.modules if name.partition(".")[0] == "kernel_sandbox"]:

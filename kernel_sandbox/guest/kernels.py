@@ -18,16 +18,15 @@ from typing import Any
 
 from kernel_sandbox import mux
 from kernel_sandbox.accounts import account_files
-from kernel_sandbox.guest import files, leaving, zygote
+from kernel_sandbox.guest import apart, files, leaving, zygote
 from kernel_sandbox.guest.last_words import LastWords
 
-HOME = "/home/sandbox"
+HOME = apart.HOME
 SOCKETS = "/opt/kernel-sandbox/run"
 NAMES = "/opt/kernel-sandbox/names"
 """A small file system, where the host cannot show files in /etc."""
 FRESH_PLACES = (HOME, "/tmp", "/dev/shm")
 """What a restart empties."""
-HOME_SKELETON = "/opt/kernel-sandbox/home"
 ZYGOTE_PATIENCE = 10.0
 """Seconds in which a zygote must have forked: 20 times what a first import takes, then another is started."""
 LOADING_PATIENCE = 30.0
@@ -39,8 +38,8 @@ AT_REST, AT_WORK = 0.05, 0.25
 def copy_skeleton() -> None:
     """Give the home directory what the image prepared for it (matplotlib's font list, for one)."""
     try:
-        if os.path.isdir(HOME_SKELETON):
-            shutil.copytree(HOME_SKELETON, HOME, dirs_exist_ok=True)
+        if os.path.isdir(apart.SKELETON):
+            shutil.copytree(apart.SKELETON, HOME, dirs_exist_ok=True)
     except (OSError, shutil.Error):
         pass  # some engines give the home to another owner, whose times and modes cannot be set; the files are there
 
@@ -138,6 +137,8 @@ class Kernels:
         self.watchers: list[Any] = []
         self.ending: list[Kernel] = []
         """Kernels that were told to end; nobody is told when they do."""
+        self.untouched = True
+        """Whether no kernel has been here yet."""
         self._set_zygote(zygote_pid, zygote_socket)
 
     def _set_zygote(self, pid: int, control: socket.socket) -> None:
@@ -156,10 +157,12 @@ class Kernels:
         # The image's own environment, as PID 1 got it, and what the host says on top.
         environment = {**os.environ, **request["env"]}
         try:
-            self.launch(kernel, {**request, "env": environment, "connection_file": connection_file})
+            more = {"env": environment, "connection_file": connection_file, "untouched": self.untouched}
+            self.launch(kernel, request | more)
         except BaseException:
             kernel.words.close()
             raise
+        self.untouched = False
         self.kernels[kernel.name] = kernel
         if kernel.pid in self.exits:
             self.record_exit(kernel, self.exits.pop(kernel.pid))

@@ -22,7 +22,7 @@ import sys
 import traceback
 from typing import Any
 
-from kernel_sandbox.guest import archive
+from kernel_sandbox.guest import apart, archive
 
 MESSAGE_LIMIT = 256 * 1024
 PATIENCE = 2.0
@@ -72,7 +72,7 @@ def close_descriptors(keep: int) -> None:
 def _serve(control: socket.socket) -> None:
     _use_archive()
     gc.disable()  # imports make many objects and free few: collecting between them takes a sixth of their time
-    missing = _import("kernel_sandbox.guest.application")
+    missing = _import("kernel_sandbox.guest.application", untouched=True)
     waiting: list[str] = []
     forked = False
     while True:
@@ -95,7 +95,8 @@ def _serve(control: socket.socket) -> None:
             application.prepare(request["workdir"])
             # The first kernel does not wait for these: it imports what a cell asks for. A restart finds them.
             forked, waiting = True, request["preload"]
-            if request["load_first"] is not None and (refused := _load(waiting, request["load_first"])):
+            asked = request["load_first"]
+            if asked is not None and (refused := _load(waiting, asked, untouched=request["untouched"])):
                 control.send(json.dumps({"refused": refused}).encode())
                 continue
         gc.freeze()  # what is there will not be freed: a collection in a kernel would only unshare its pages
@@ -110,21 +111,25 @@ def _use_archive() -> None:
         pass
 
 
-def _load(waiting: list[str], asked: list[str]) -> str | None:
-    """Import all now, so that kernels share it; return why a module that the host asked for cannot be, or None."""
+def _load(waiting: list[str], asked: list[str], *, untouched: bool) -> str | None:
+    """Import all now, so that kernels share it; return why a module that the host asked for cannot be, or None.
+
+    A zygote that replaces another does without what it cannot import apart from cells.
+    """
     while waiting:
-        _import(waiting.pop(0))
+        _import(waiting.pop(0), untouched=untouched)
     for name in asked:
-        if why := _import(name):
+        if (why := _import(name, untouched=untouched)) and untouched:
             return f"{name} cannot be loaded ({why})"
     return None
 
 
-def _import(name: str) -> str | None:
-    """Import a module of the image; return why it failed, or None."""
+def _import(name: str, *, untouched: bool = False) -> str | None:
+    """Import a module of the image; return why it failed, or None. `untouched` means that no cell has run yet."""
     application = sys.modules.get("kernel_sandbox.guest.application")
     try:
-        with application.as_in_a_cell() if application else contextlib.nullcontext():
+        world = contextlib.nullcontext() if untouched else apart.from_cells()
+        with world, application.as_in_a_cell() if application else contextlib.nullcontext():
             importlib.import_module(name)
     except Exception as exc:  # noqa: BLE001 - an image's module may raise anything, and must not end the zygote
         return f"{type(exc).__name__}: {exc}"

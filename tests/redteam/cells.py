@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import json
+import time
 from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import Any
@@ -90,3 +91,36 @@ def is_well(session: Session) -> bool:
     """Whether the session's next cell runs as if nothing had happened."""
     execution = session.execute("print(6 * 7)", timeout=10)
     return execution.status == "ok" and execution.text == "42\n"
+
+
+LEAVE_SETTINGS = """
+import os, pathlib, time
+homes = {pathlib.Path.home() / ".config/matplotlib", pathlib.Path(os.environ.get("MPLCONFIGDIR", "/mnt/data/mpl"))}
+for place in (*homes, pathlib.Path("/mnt/data")):
+    (place / "stylelib").mkdir(parents=True, exist_ok=True)
+    (place / "matplotlibrc").write_text("font.size: 77\\n")
+    (place / "stylelib/evil.mplstyle").write_text("font.size: 77\\n")
+for path in pathlib.Path.home().glob(".cache/matplotlib/fontlist-*.json"):
+    path.write_text(path.read_text().replace("DejaVu Sans", "Evil Sans"))
+"""
+IMPORTED = "import sys\nanswer('matplotlib.pyplot' in sys.modules)"
+LEARNED = """
+import matplotlib.pyplot, matplotlib.font_manager
+styles = "evil" in matplotlib.style.available
+fonts = "Evil Sans" in {font.name for font in matplotlib.font_manager.fontManager.ttflist}
+answer([matplotlib.rcParams["font.size"] == 77, styles, fonts])
+"""
+IDLE = 8.0
+"""Seconds in which the process that forks kernels imports the large image's modules, unless it is asked meanwhile."""
+
+
+def settings_kept(session: Session) -> list[bool]:
+    """Leave settings for matplotlib; return which of them a later kernel has that did not import it."""
+    for patience in (IDLE, 2 * IDLE, 4 * IDLE):
+        strike(session, LEAVE_SETTINGS).raise_for_error()
+        time.sleep(patience)
+        session.restart()
+        arm(session)
+        if ask(session, IMPORTED):
+            return list(ask(session, LEARNED))
+    raise AssertionError("no kernel began with its libraries")

@@ -10,7 +10,7 @@ import pytest
 from kernel_sandbox import Limits, OutOfMemory, SandboxLost, Session
 
 from . import census
-from .cells import alternating, arm, armed, ask, attack, is_well, strike
+from .cells import alternating, arm, armed, ask, attack, is_well, opened_sessions, settings_kept, strike
 
 
 @attack("Integrity")
@@ -99,6 +99,16 @@ def test_modules_that_a_cell_leaves_are_not_in_the_next_kernel(engine: str) -> N
         found = ask(session, f"print(json.dumps({loaded}))")
     assert {line.split()[0] for line in importers} <= {str(told[0])}, "another process than a kernel has run it"
     assert found == [], "the kernel began with it"
+
+
+@attack("Integrity")
+@pytest.mark.parametrize("env", [{}, {"MPLCONFIGDIR": "/mnt/data/mpl"}], ids=["home", "a variable"])
+def test_settings_that_a_cell_leaves_are_not_in_the_next_kernel(engine: str, env: dict[str, str]) -> None:
+    """What makes kernels imports libraries while a cell runs that writes their settings."""
+    with Session(engine=engine, image="datascience", env=env) as session:
+        opened_sessions.add(session.id)
+        arm(session)
+        assert settings_kept(session) == [False, False, False], "rc file, styles, fonts"
 
 
 @attack("Lateral")

@@ -6,11 +6,11 @@ import contextlib
 import threading
 from typing import Any
 
-from kernel_sandbox import FileError, Limits, OutOfMemory, SandboxError, Session, files, mux
+from kernel_sandbox import FileError, Limits, OutOfMemory, SandboxError, SandboxSpec, Session, files, mux
 from kernel_sandbox.engines.system_calls import ALLOWED
 from kernel_sandbox.live import LiveSandbox
 
-from ..cells import arm, ask, strike
+from ..cells import arm, ask, opened_sessions, settings_kept, strike
 from .edits import edit_filter, edit_guest
 from .removal import GROWTH, Ground, Removal, growth
 
@@ -137,6 +137,19 @@ startup.mkdir(parents=True, exist_ok=True)
         strike(session, plant).raise_for_error()
         session.restart()
         return session.execute("print('infected' in globals())").text == "True\n"
+
+
+def imports_among_cells(ground: Ground) -> None:
+    edit_guest(ground, "guest.zygote", "if untouched else apart.from_cells()", "if True else apart.from_cells()")
+
+
+def leave_settings_to_the_next_kernel(ground: Ground) -> bool:
+    """For matplotlib, which the small image has not."""
+    spec = SandboxSpec(image="datascience", strict=ground.strict)
+    with Session(engine=ground.engine, spec=spec) as session:
+        opened_sessions.add(session.id)
+        arm(session)
+        return any(settings_kept(session))
 
 
 # Files
@@ -271,6 +284,9 @@ REMOVALS = {
     "death watcher": Removal(severity="SelfDoS", remove=nobody_watches, succeeds=die_unnoticed),
     "restart leaves no survivor": Removal(severity="Integrity", remove=survivors, succeeds=survive_a_restart),
     "fresh home": Removal(severity="Integrity", remove=stale_places, succeeds=infect_the_next_kernel),
+    "imports apart from cells": Removal(
+        severity="Integrity", remove=imports_among_cells, succeeds=leave_settings_to_the_next_kernel
+    ),
     "files: names resolved inside": Removal(severity="InternalRead", remove=any_name, succeeds=read_beside_the_place),
     "files: links not followed": Removal(severity="InternalRead", remove=followed_links, succeeds=read_through_a_link),
     "no nodes": Removal(severity="HostDoS", remove=nodes, succeeds=make_a_pipe_with_a_name),
