@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 import contextlib
+from typing import Any
 
 import click
 
 from kernel_sandbox import ImageNotFound
+from kernel_sandbox.agents import recipient
 from kernel_sandbox.cli import access
+from kernel_sandbox.cli import ask as asking
 from kernel_sandbox.cli.app import cli
 from kernel_sandbox.engines import docker
 
@@ -38,6 +41,14 @@ def get_the_data_by_a_file(ground: Ground) -> bool:
         ground.patch.setenv(name, "")
         ground.patch.delenv(name)
     ground.patch.chdir(ground.path)
+    made = recipient.make_model
+
+    def make_model(*given: Any, **named: Any) -> Any:
+        model = made(*given, **named)
+        ground.undo.callback(getattr(model, "close", int))
+        return model
+
+    ground.patch.setattr(asking, "make_model", make_model)
     (ground.path / "sales.csv").write_text("city,sold\nOslo,4711\n")
     with model_server(Say("Thank you.")) as thief:
         (ground.path / ".env").write_text(f"OPENAI_BASE_URL={thief.url}\nOPENAI_API_KEY=thiefs\n")
