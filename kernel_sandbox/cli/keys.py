@@ -35,8 +35,8 @@ def database_option(command: Callable[..., Any]) -> Callable[..., Any]:
 def keys() -> None:
     """Make, list and revoke the API keys of the service.
 
-    A service that runs takes a new key, and refuses a revoked one, at the next request. Only one that was started
-    open to everybody on this machine must be started again to ask for keys.
+    A service that runs takes a new key, and refuses a revoked one, at the next request. One that is open to everybody
+    on this machine asks for keys from the first one on; revoking it does not open it again.
 
     \b
     Examples:

@@ -75,11 +75,7 @@ class Caller:
         if self.identity.identifiers and not self.identity.prefixes:
             return self.identity.identifiers[0]
         # Not the protocol's own: who has that may use the protocol's session.
-        return self.prefixed(f"mcp-{_digest(self.protocol_session) if self.protocol_session else 'default'}")
-
-    def prefixed(self, identifier: str) -> str:
-        """Begin an identifier as those of the identity must."""
-        return f"{self.identity.prefixes[0]}{identifier}" if self.identity.prefixes else identifier
+        return self.identity.prefixed(f"mcp-{_digest(self.protocol_session) if self.protocol_session else 'default'}")
 
     @property
     def has_own_session(self) -> bool:

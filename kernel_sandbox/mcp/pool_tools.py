@@ -80,7 +80,7 @@ class PoolTools(Tools):
         environment = arguments.pop("environmentId")
         if environment not in self._launched.get(owner, ()):
             raise RefusedByProtocol("Environment not found. launchShell gives one.", NOT_FOUND)
-        workspace = self._backend.workspace(caller, caller.prefixed(f"env-{environment}"))
+        workspace = self._backend.workspace(caller, caller.identity.prefixed(f"env-{environment}"))
         with self._counted(workspace):
             async with progress.reporting():
                 run = self._run_code if name == "runPythonCodeInRemoteEnvironment" else self._run_command

@@ -29,11 +29,11 @@ from kernel_sandbox.server.authenticator import Authenticator
 from kernel_sandbox.server.azure_requests import VERSIONS
 from kernel_sandbox.server.doorkeeper import OPEN_PATHS, Doorkeeper, identity_of
 from kernel_sandbox.server.failures import Failure, InvalidVersion, failure_of
-from kernel_sandbox.server.identity import require
 from kernel_sandbox.server.limits import Limits
 from kernel_sandbox.server.methods import HeadAsGet, allowed_methods
 from kernel_sandbox.server.metrics import Metrics
 from kernel_sandbox.server.observer import Observer
+from kernel_sandbox.server.ownership import reach_of_admin
 from kernel_sandbox.server.prefixes import Paths
 from kernel_sandbox.server.proxies import Proxied, base_of
 from kernel_sandbox.server.readiness import Readiness
@@ -60,7 +60,11 @@ here unchanged. Say who you are with `Authorization: Bearer …` or `x-api-key`.
 _NO_TELEMETRY: dict[str, Any] = {
     "telemetry": {"tracing": False, "metrics": False, "logs": False, "auto_configure": False}
 }
-_SECURE = ((b"x-content-type-options", b"nosniff"), (b"referrer-policy", b"no-referrer"))
+_SECURE = (
+    (b"x-content-type-options", b"nosniff"),
+    (b"referrer-policy", b"no-referrer"),
+    (b"cross-origin-resource-policy", b"same-origin"),  # no page of another site shows, plays or runs it
+)
 
 
 def create_app(
@@ -155,7 +159,7 @@ def _add_own_routes(app: FastAPI) -> None:
     @app.get("/docs", include_in_schema=False)
     async def docs(request: Request) -> HTMLResponse:
         """Show the routes as a page that loads nothing."""
-        headers = {"Content-Security-Policy": "default-src 'none'; style-src 'unsafe-inline'"}
+        headers = {"Content-Security-Policy": "default-src 'none'; style-src 'unsafe-inline'; frame-ancestors 'none'"}
         return HTMLResponse(reference_page(described(request)), headers=headers)
 
     @app.get("/openapi.json", include_in_schema=False)
@@ -173,7 +177,7 @@ def _add_metrics(app: FastAPI, *, for_admins: bool) -> None:
     async def metrics(request: Request) -> Response:
         """Give the numbers, in Prometheus' format."""
         if for_admins:
-            require(identity_of(request), "admin")
+            reach_of_admin(identity_of(request)).require_all()
         body, content_type = request.app.state.metrics.render()
         return Response(body, headers={"Content-Type": content_type})
 

@@ -10,6 +10,7 @@ from typing import NoReturn
 
 from kernel_sandbox.server.identity import Identity, Unauthenticated
 from kernel_sandbox.server.keys import is_valid, parse_key
+from kernel_sandbox.server.logs import log_event
 from kernel_sandbox.server.oidc import InvalidToken, TokenVerifier
 from kernel_sandbox.server.settings import ServerSettings, SettingsError
 from kernel_sandbox.server.storage import Store
@@ -20,7 +21,11 @@ _CHALLENGE = 'Bearer realm="kernel-sandbox"'
 
 
 class Authenticator:
-    """Finds out who sends a request. `async with` opens it: it looks whether keys have been made."""
+    """Finds out who sends a request. `async with` opens it.
+
+    With `keys = "auto"` the first key that is made, at the start or at any time after it, ends that everybody is let
+    in: until then each request looks for one.
+    """
 
     def __init__(self, settings: ServerSettings, store: Store) -> None:
         self._settings = settings
@@ -31,7 +36,8 @@ class Authenticator:
     async def __aenter__(self) -> Authenticator:
         """Decide what is asked for. Raises SettingsError where everybody in the network would be let in."""
         settings = self._settings
-        self._takes_keys = settings.keys == "on" or (settings.keys == "auto" and bool(await self._store.list_keys()))
+        self._takes_keys = settings.keys == "on"
+        await self._look_for_keys()
         self._tokens = TokenVerifier(settings.oidc) if settings.oidc else None
         if not settings.is_loopback and self.modes == ("open",):
             raise SettingsError(
@@ -44,6 +50,12 @@ class Authenticator:
         if self._tokens is not None:
             await self._tokens.aclose()
 
+    async def _look_for_keys(self) -> None:
+        """Take keys from the first one on. Revoking the last lets nobody in again."""
+        if self._settings.keys == "auto" and not self._takes_keys and await self._store.has_keys():
+            self._takes_keys = True
+            log_event("keys are asked for")
+
     @property
     def modes(self) -> tuple[str, ...]:
         """What is accepted: "keys", "oidc", or "open" for anything."""
@@ -55,6 +67,7 @@ class Authenticator:
 
         Raises Unauthenticated; AuthenticationUnavailable or StorageError where that cannot be found out now.
         """
+        await self._look_for_keys()
         if self.modes == ("open",):
             return ANONYMOUS
         scheme, _, token = (authorization or "").partition(" ")

@@ -12,18 +12,22 @@ from urllib.parse import urlsplit
 
 from starlette.datastructures import Headers
 from starlette.requests import HTTPConnection
-from starlette.types import ASGIApp, Receive, Scope, Send
+from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from kernel_sandbox.server.authenticator import Authenticator
 from kernel_sandbox.server.failures import Refusal, failure_of
-from kernel_sandbox.server.identity import Forbidden, Identity, is_local_request
+from kernel_sandbox.server.identity import Forbidden, Identity, is_local_request, is_own_site
 
 HEALTH_PATHS = frozenset({"/healthz", "/readyz"})
 """What a balancer asks, by HTTP/1.0 perhaps, and so without a Host."""
 OPEN_PATHS = HEALTH_PATHS | {"/docs", "/openapi.json", "/", "/page/page.css", "/page/page.js"}
 """What everybody may read: it tells nothing of any session."""
+PAGES = frozenset({"/", "/docs"})
+"""What other pages may link to."""
 IDENTITY = "identity"
 """The key in the request's state."""
+POLICY_VIOLATION = 1008
+"""How a live connection is closed (RFC 6455, section 7.4.1)."""
 TOKEN_PROTOCOL = "bearer."  # noqa: S105 - a prefix, no token
 """What a browser puts its token behind, as a WebSocket subprotocol: it can set no header."""
 
@@ -64,7 +68,7 @@ class Doorkeeper:
             identity = await self._identify(scope)
             with self._counted(identity):
                 scope.setdefault("state", {})[IDENTITY] = identity
-                await self._app(scope, receive, send)
+                await self._app(scope, self._asking_again(scope, receive, send, identity), send)
         except _Turned as turned:
             await self._turn_away(turned.cause, scope, receive, send)
 
@@ -73,9 +77,12 @@ class Doorkeeper:
         headers = Headers(scope=scope)
         host, origin = headers.get("host"), headers.get("origin")
         if self._authenticator.modes == ("open",):
-            good = is_local_request(host, origin)
+            good = is_local_request(host, origin) and (is_own_site(headers.get("sec-fetch-site")) or _is_link(scope))
         else:
-            good = origin is None or scope["type"] == "http" or urlsplit(origin).netloc == host
+            # Only who has a key or a token gets further. What a browser may connect to without asking first, and
+            # MCP's endpoint, which has to ask by its standard ("Security Warning" of its streamable HTTP), ask here.
+            asked = scope["type"] == "websocket" or scope["path"] == "/mcp"
+            good = origin is None or not asked or _is_of_host(origin, host)
         if not good:
             raise _Turned(Forbidden("Requests of other sites' pages are refused."))
 
@@ -90,6 +97,28 @@ class Doorkeeper:
             return await self._authenticator.identify(authorization, api_key)
         except Exception as exc:  # whatever went wrong, nobody comes in
             raise _Turned(exc) from exc
+
+    def _asking_again(self, scope: Scope, receive: Receive, send: Send, identity: Identity) -> Receive:
+        """End a live connection at its first message after its key or token has lost its force.
+
+        So does one that was opened while everybody was let in.
+        """
+        if scope["type"] != "websocket":
+            return receive
+
+        async def receive_of_known() -> Message:
+            message = await receive()
+            if message["type"] == "websocket.receive":
+                try:
+                    known = await self._identify(scope) == identity
+                except _Turned:
+                    known = False
+                if not known:
+                    await send({"type": "websocket.close", "code": POLICY_VIOLATION})
+                    return {"type": "websocket.disconnect", "code": POLICY_VIOLATION}
+            return message
+
+        return receive_of_known
 
     @contextlib.contextmanager
     def _counted(self, identity: Identity) -> Iterator[None]:
@@ -109,7 +138,21 @@ class Doorkeeper:
         if scope["type"] == "http" or "websocket.http.response" in scope.get("extensions", {}):
             await response(scope, receive, send)
         else:
-            await send({"type": "websocket.close", "code": 1008})
+            await send({"type": "websocket.close", "code": POLICY_VIOLATION})
+
+
+def _is_link(scope: Scope) -> bool:
+    """Whether somebody follows a link to a page that tells nothing, as its own document and not within another."""
+    headers = Headers(scope=scope)
+    kind = (headers.get("sec-fetch-mode"), headers.get("sec-fetch-dest"))
+    return scope["path"] in PAGES and scope.get("method") in ("GET", "HEAD") and kind == ("navigate", "document")
+
+
+def _is_of_host(origin: str, host: str | None) -> bool:
+    try:
+        return bool(host) and urlsplit(origin).netloc == host
+    except ValueError:
+        return False
 
 
 class _Turned(Exception):

@@ -61,6 +61,15 @@ class Identity:
         free = not self.prefixes and not self.identifiers
         return free or identifier in self.identifiers or identifier.startswith(self.prefixes)
 
+    @property
+    def is_scoped(self) -> bool:
+        """Whether there are identifiers that it may not use."""
+        return bool(self.prefixes or self.identifiers)
+
+    def prefixed(self, identifier: str) -> str:
+        """Begin an identifier that the service makes up as those of the identity must."""
+        return f"{self.prefixes[0]}{identifier}" if self.prefixes else identifier
+
 
 def require(identity: Identity, role: Role) -> None:
     """Raise Forbidden unless the identity has the role."""
@@ -78,6 +87,16 @@ def is_local_request(host: str | None, origin: str | None) -> bool:
         if host is not None and is_loopback(urlsplit(f"//{host}").hostname or ""):
             return origin is None or urlsplit(origin).netloc == host
     return False
+
+
+def is_own_site(site: str | None) -> bool:
+    """Whether Sec-Fetch-Site is that of a program, of the server's own page, or of an address that a person typed.
+
+    A browser sends no Origin with a page's plain GETs (pictures, scripts, links); this it sends with each request to
+    loopback. "same-site" is another port of this machine, and so another program's page. See
+    https://www.w3.org/TR/fetch-metadata/#sec-fetch-site-header.
+    """
+    return site in (None, "same-origin", "none")
 
 
 def is_loopback(host: str) -> bool:

@@ -56,8 +56,9 @@ Own = Annotated[Reach, Depends(_reach)]
 @router.post("/sessions", summary="Make a session", response_model=models.SessionAnswer, status_code=201)
 async def create_session(request: Request, service: Service, asked: models.NewSession | None = None) -> Response:
     """Make a session (201), or give the one of that name (200)."""
-    name = asked.id if asked and asked.id is not None else f"s-{secrets.token_hex(16)}"
-    view, new = await service.create(address_of(identity_of(request), name))
+    identity = identity_of(request)
+    name = asked.id if asked and asked.id is not None else identity.prefixed(f"s-{secrets.token_hex(16)}")
+    view, new = await service.create(address_of(identity, name))
     headers = {"Location": f"/v1/sessions/{quote(name, safe='')}"}
     return JSONResponse(session_json(view), 201 if new else 200, headers)
 

@@ -51,6 +51,11 @@ class Reach:
         """Whether a session is one of them."""
         return self.owner in (None, address.owner) and self.identity.may_use(address.identifier)
 
+    def require_all(self) -> None:
+        """Raise Forbidden unless it is the whole service: for what tells of all sessions together."""
+        if self.owner is not None or self.identity.is_scoped:
+            raise Forbidden("This tells of all sessions together: it needs an admin's key without prefixes.")
+
 
 def check_identifier(identifier: str) -> str:
     """Give an identifier back, if it can be one: 1 to 256 characters, none of them a control character.

@@ -159,7 +159,7 @@ class Store:
                 "updated": now,
                 "expires": now + kept,
             }
-            key = {"owner": owner, "id": id}
+            key = {"owner": owner, "id": _execution_key(session, id)}
             if not connection.execute(executions.update().filter_by(**key).values(**values)).rowcount:
                 connection.execute(executions.insert().values(**key, **values, requested=now))
             _make_room(connection, owner)
@@ -168,12 +168,12 @@ class Store:
 
     async def get_execution(self, id: str, owner: str, session: str) -> StoredExecution | None:
         """Return an execution; None for one that is missing, expired, of another owner or another session."""
-        asked = sql.select(executions).filter_by(id=id, owner=owner, session=_session_digest(owner, session))
+        asked = sql.select(executions).filter_by(id=_execution_key(session, id), owner=owner)
         asked = asked.where(executions.c.expires > time.time())
 
         def run(connection: sql.Connection) -> StoredExecution | None:
             row = connection.execute(asked).mappings().first()
-            return None if row is None else _execution(row)
+            return None if row is None else _execution(row, id)
 
         return await self._read(run)
 
@@ -253,6 +253,11 @@ class Store:
         rows = await self._read(lambda connection: connection.execute(asked).mappings().all())
         return tuple(_key(row) for row in rows)
 
+    async def has_keys(self) -> bool:
+        """Whether any key was ever made, one that is revoked or has expired too."""
+        asked = sql.select(keys.c.id).limit(1)
+        return await self._read(lambda connection: connection.execute(asked).first() is not None)
+
     async def revoke_key(self, id: str) -> bool:
         """Let a key open nothing any more; False where there is none of that id, or it was revoked before."""
         change = keys.update().filter_by(id=id, revoked=None).values(revoked=time.time())
@@ -293,12 +298,17 @@ def _session_digest(owner: str, identifier: str) -> str:
     return hashlib.sha256(f"{owner}\0{identifier}".encode(errors="surrogatepass")).hexdigest()
 
 
-def _execution(row: sql.RowMapping) -> StoredExecution:
+def _execution_key(session: str, id: str) -> str:
+    """Return what an execution is kept under: clients make ids up, and each session has its own "1"."""
+    return hashlib.sha256(f"{session}\0{id}".encode(errors="surrogatepass")).hexdigest()
+
+
+def _execution(row: sql.RowMapping, id: str) -> StoredExecution:
     lost = row["status"] in UNFINISHED and (
         Owner(**json.loads(row["server"])).is_gone or row["updated"] < time.time() - SILENCE_SECONDS
     )
     return StoredExecution(
-        id=row["id"],
+        id=id,
         status="Failed" if lost else row["status"],
         result=None if row["result"] is None or lost else json.loads(row["result"]),
         requested=_moment(row["requested"]),

@@ -7,7 +7,7 @@ control is held.
 
 from __future__ import annotations
 
-from .without import channels, ends, guest, limits, messages, people, rights, sockets, surroundings, walls
+from .without import channels, ends, guest, limits, messages, people, rights, service, sockets, surroundings, walls
 from .without.removal import Removal
 
 REMOVALS: dict[str, Removal] = {
@@ -21,6 +21,7 @@ REMOVALS: dict[str, Removal] = {
     **messages.REMOVALS,
     **people.REMOVALS,
     **surroundings.REMOVALS,
+    **service.REMOVALS,
 }
 
 NOT_REMOVABLE: dict[str, str] = {

@@ -76,6 +76,7 @@ async def test_execution_of_another_is_missing(store: Store) -> None:
 async def test_executions_of_one_id_do_not_meet(store: Store) -> None:
     await store.save_execution("same", "key:a", "session", "Succeeded", {"of": "a"})
     await store.save_execution("same", "key:b", "session", "Failed", {"of": "b"})
+    await store.save_execution("same", "key:a", "another session", "Failed", {"of": "another"})
     ours = await store.get_execution("same", "key:a", "session")
     theirs = await store.get_execution("same", "key:b", "session")
     assert ours is not None
@@ -99,7 +100,7 @@ async def test_result_expires(place: Path) -> None:
             await asyncio.sleep(0.02)
         assert await store.get_execution("running", "key:a", "session"), "it has no result yet that could expire"
         assert await store.forget_old() == ()
-        assert query(place, "select id from executions") == [("running",)]
+        assert query(place, "select status from executions") == [("Running",)]
 
 
 async def test_result_that_is_too_large_is_refused(store: Store) -> None:

@@ -6,42 +6,21 @@ about.
 
 from __future__ import annotations
 
-import json
-import re
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 import httpx
 import pytest
-from starlette.routing import BaseRoute, Route, WebSocketRoute
 from websockets.exceptions import InvalidStatus
 from websockets.sync.client import connect
 
-from kernel_sandbox.pool import PoolSettings, SessionPool
-from kernel_sandbox.server.app import create_app
-from kernel_sandbox.server.authenticator import Authenticator
-from kernel_sandbox.server.doorkeeper import OPEN_PATHS
-from kernel_sandbox.server.methods import flat
-from kernel_sandbox.server.saved import SavedTranscripts
-from kernel_sandbox.server.service import SessionService
-from kernel_sandbox.server.settings import ServerSettings
-from kernel_sandbox.server.storage import Store
+from kernel_sandbox.pool import PoolSettings
+from tests.server.routes import MISSING_TRANSCRIPT, OPERATIONS, REQUESTS, Names, call, comparable
 from tests.server.running import GEN1, GEN2, Running, issue_key, running
 
 SHARED, MISSING = "the-shared-name", "a-missing-name"
 SECRET = "what only alice knows"
-CODE = "import os; ('secret' in globals(), os.listdir('/mnt/data'))"
-
-BODIES: dict[str, Any] = {
-    "/code/execute": {"properties": {"code": CODE}},
-    "/python/execute": {"properties": {"identifier": "IDENTIFIER", "pythonCode": CODE}},
-    "/executions": {"code": CODE},
-    "/v1/sessions": {"id": "IDENTIFIER"},
-    "/v1/sessions/{session_id}/execute": {"source": CODE},
-    "/v1/sessions/{session_id}/shell": {"command": "ls /mnt/data"},
-}
 
 
 @dataclass(frozen=True)
@@ -55,30 +34,6 @@ class Tenants:
     narrow_admin: str
     execution: str
     transcript: str
-
-
-def all_routes() -> Iterator[BaseRoute]:
-    """The routes of an application; none of it is opened."""
-    settings, store = ServerSettings(), Store("unused")
-    saved = SavedTranscripts(store, Path("unused"), days=None)
-    service = SessionService(SessionPool(), store, settings, saved)
-    yield from flat(create_app(service, Authenticator(settings, store)).routes)
-
-
-def operations() -> list[tuple[str, str]]:
-    """Method and path of every route that is for somebody known."""
-    found = []
-    for route in all_routes():
-        if isinstance(route, WebSocketRoute):
-            found.append(("WEBSOCKET", route.path))
-        elif isinstance(route, Route):
-            found += [(method, route.path) for method in sorted((route.methods or set()) - {"HEAD", "OPTIONS"})]
-        else:
-            raise AssertionError(f"{route} is of a kind that this test does not know")
-    return [(method, path) for method, path in found if path not in OPEN_PATHS]
-
-
-OPERATIONS = operations()
 
 
 @pytest.fixture(scope="module")
@@ -102,37 +57,17 @@ def tenants(server_engine: str, tmp_path_factory: pytest.TempPathFactory) -> Ite
 
 def ask(tenants: Tenants, key: str | None, method: str, path: str, identifier: str) -> httpx.Response:
     """Call a route about a session, with all names that are alice's."""
-    names = {"session_id": identifier, "name": "secret.txt", "execution_id": tenants.execution}
-    names["transcript_id"] = tenants.transcript if identifier == SHARED else "20200101-000000-000000000000"
-    url = re.sub(r"{(\w+)(:path)?}", lambda found: names[found[1]], path)
-    query = {"identifier": identifier, "owner": "key:alice", "api-version": GEN2}
-    query["transcript_id"] = names["transcript_id"]
-    if url.startswith("/code/"):
-        query["api-version"] = GEN1
-    options: dict[str, Any] = {"params": query}
-    if method in ("POST", "PUT"):
-        body = BODIES.get(path)
-        if path in ("/files", "/files/upload"):
-            options["files"] = {"file": ("theirs.txt", b"theirs")}
-        elif method == "PUT":
-            options["content"] = b"overwritten"
-        elif body is not None:
-            options["content"] = json.dumps(body).replace("IDENTIFIER", identifier)
-            options["headers"] = {"content-type": "application/json"}
+    transcript = tenants.transcript if identifier == SHARED else MISSING_TRANSCRIPT
+    names = Names(identifier, tenants.execution, transcript, owner="key:alice", file="secret.txt")
     with tenants.server.client(key) as client:
-        answer = client.request(method, url, **options)
+        answer = call(client, method, path, names)
         # What the caller itself has made by this must not be what the next call finds.
         if key == tenants.bob:
             client.delete("/session", params={"identifier": identifier, "api-version": GEN2})
     return answer
 
 
-def comparable(answer: httpx.Response, identifier: str) -> tuple[int, str]:
-    text = answer.text.replace(identifier, "IDENTIFIER")
-    return answer.status_code, re.sub(r"[0-9a-f]{8}-[0-9a-f-]{27}|[0-9a-f]{8,}|\d+", "0", text)
-
-
-@pytest.mark.parametrize(("method", "path"), [each for each in OPERATIONS if each[0] != "WEBSOCKET"])
+@pytest.mark.parametrize(("method", "path"), REQUESTS)
 def test_session_of_another_answers_as_a_missing_one(tenants: Tenants, method: str, path: str) -> None:
     for_shared = ask(tenants, tenants.bob, method, path, SHARED)
     for_missing = ask(tenants, tenants.bob, method, path, MISSING)
@@ -143,7 +78,7 @@ def test_session_of_another_answers_as_a_missing_one(tenants: Tenants, method: s
 
 
 @pytest.mark.parametrize("key", ["narrow", "narrow_admin"])
-@pytest.mark.parametrize(("method", "path"), [each for each in OPERATIONS if each[0] != "WEBSOCKET"])
+@pytest.mark.parametrize(("method", "path"), REQUESTS)
 def test_key_with_a_prefix_learns_nothing_beyond_it(tenants: Tenants, method: str, path: str, key: str) -> None:
     answer = ask(tenants, getattr(tenants, key), method, path, SHARED)
     for told in (SECRET, tenants.transcript, *([] if "{session_id}" in path else [SHARED])):
@@ -153,7 +88,7 @@ def test_key_with_a_prefix_learns_nothing_beyond_it(tenants: Tenants, method: st
     assert answer.status_code >= 400 or lists
 
 
-@pytest.mark.parametrize(("method", "path"), [each for each in OPERATIONS if each[0] != "WEBSOCKET"])
+@pytest.mark.parametrize(("method", "path"), REQUESTS)
 def test_route_asks_who_it_is(tenants: Tenants, method: str, path: str) -> None:
     for wrong in (None, "ks_not-a-key", tenants.alice[:-1] + ("a" if tenants.alice[-1] != "a" else "b")):
         answer = ask(tenants, wrong, method, path, SHARED)

@@ -12,4 +12,5 @@ channels    gate and client
 messages    validator and outputs
 people      what reaches people and models
 surroundings  where a command is started, and what is typed
+service     keys and their scopes, pages of other sites
 """
