@@ -231,6 +231,19 @@ def test_run_interrupts_a_cell_at_its_timeout(cli: Cli, tmp_path: Path) -> None:
 
 
 @pytest.mark.usefixtures("docker")
+def test_run_that_keeps_going_tells_once_of_the_fresh_kernel(cli: Cli, tmp_path: Path) -> None:
+    stubborn = "import signal\nsignal.signal(signal.SIGINT, signal.SIG_IGN)\nwhile True: pass"
+    path = script(tmp_path, stubborn, "print('there:', 'signal' in dir())", "print('last')")
+    failed = cli("run", path, "--keep-going", "--timeout", "1", "--image", "python")
+    assert failed.returncode == 1
+    lost, there, last = failed.stdout.partition("there: False\n")
+    assert (there, "\nlast\n" in last) == ("there: False\n", True)
+    assert "fresh kernel" not in lost
+    assert last.count("This cell ran in a fresh kernel, without earlier variables.") == 1
+    assert last.index("fresh kernel") < last.index("\nlast\n")
+
+
+@pytest.mark.usefixtures("docker")
 def test_run_ends_with_a_kernel_that_died(cli: Cli, tmp_path: Path) -> None:
     path = script(tmp_path, "import os\nos._exit(3)", "print('later')")
     failed = cli("run", path, "--keep-going", "--image", "python")

@@ -107,6 +107,18 @@ def test_ask_console_keeps_its_state_and_ends_with_exit(tmp_path: Path) -> None:
     assert "42" in server.requests[3]["messages"][-1]["content"]
 
 
+def test_ask_tells_the_model_once_of_a_fresh_kernel(tmp_path: Path) -> None:
+    stubborn = "import signal\nsignal.signal(signal.SIGINT, signal.SIG_IGN)\nwhile True: pass"
+    codes = (stubborn, "print('there:', 'signal' in dir())", "print('last')")
+    calls = [Call([("execute_python_code", {"python_code": code})]) for code in codes]
+    done, server = ask("Go.", "--timeout", "1", replies=[*calls, Say("So it was.")], directory=tmp_path)
+    assert done.returncode == 0, done.stderr
+    lost, fresh, last = (str(request["messages"][-1]["content"]) for request in server.requests[1:])
+    assert "variables are lost, files under /mnt/data are kept" in lost
+    assert fresh.startswith("there: False\n[This cell ran in a fresh kernel, without earlier variables.")
+    assert last == "last"
+
+
 def test_ask_with_rules_refuses_a_suspect_cell(tmp_path: Path) -> None:
     suspect = "import os\nprint(os.listdir('/'))"
     replies: list[Reply] = [Call([("execute_python_code", {"python_code": suspect})]), Say("I may not.")]
