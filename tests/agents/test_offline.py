@@ -28,6 +28,7 @@ from ..conftest import missing
 DENVER = Path(__file__).parents[3] / "shared" / "data" / "denver_traffic_accidents.csv"
 MAKE_TRAFFIC = Path(__file__).parents[2] / "notebooks" / "make_traffic_data.py"
 CELLS = Path(__file__).parents[2] / "kernel_sandbox" / "agents" / "offline" / "cells"
+LOAD = "# Load the table."
 FACTORS = "What factors contribute the most to accident frequency?"
 TOOLS: list[dict[str, Any]] = [{"type": "function", "function": {"name": "execute_python_code"}}]
 
@@ -301,12 +302,24 @@ def test_rows_are_counted_though_the_phrase_has_a_condition() -> None:
     assert "1. a: 3 (100.0%)" in answer
 
 
-def test_lost_variables_are_loaded_again_once() -> None:
-    lost = "NameError: name 'df' is not defined"
-    messages = converse("average sales by city", LOADED, PROFILED, lost)
-    assert source_of(complete(*messages)).startswith("# Load the table.")
-    messages = converse("average sales by city", LOADED, PROFILED, lost, LOADED, PROFILED, lost)
-    assert "lost its variables twice" in complete(*messages).content
+def test_variables_are_loaded_again_once_where_the_kernel_says_that_they_went() -> None:
+    question, before = "average sales by city", (LOADED, PROFILED)
+    failed = "ValueError: the orders are lost, NameError"  # the data's own words decide nothing
+    gone, there = report("variables", there=0), report("variables", there=1)
+    assert source_of(complete(*converse(question, *before, failed))).startswith("# Are the variables")
+    assert source_of(complete(*converse(question, *before, failed, gone))).startswith(LOAD)
+    twice = converse(question, *before, failed, gone, *before, failed, gone)
+    assert "lost its variables twice" in complete(*twice).content
+    kept = complete(*converse(question, *before, failed, there))
+    assert "ValueError: the orders are lost" in kept.content
+
+
+def test_question_after_a_restart_loads_its_table_again(sandbox: Session, traffic: Asked) -> None:
+    before = traffic("Describe traffic_accidents.csv")
+    sandbox.restart()
+    assert traffic("Describe traffic_accidents.csv") == before
+    first_lines = [cell.source.splitlines()[0] for cell in traffic.cells]
+    assert first_lines[:3] == ["# Numbers in short.", "# Are the variables of the cells above still there?", LOAD]
 
 
 def test_failing_cell_has_one_simpler_try_and_is_then_told() -> None:

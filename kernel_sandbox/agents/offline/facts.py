@@ -13,6 +13,8 @@ from kernel_sandbox.agents.reading import visible
 
 Kind = Literal["number", "boolean", "date", "category", "text", "identifier", "empty"]
 KINDS: tuple[Kind, ...] = ("number", "boolean", "date", "category", "text", "identifier", "empty")
+VARIABLES = "variables"
+"""The step that looks whether the variables of earlier cells are still there."""
 
 _LINE = re.compile(r"^ANALYST (\{.*\})$", re.MULTILINE)
 _ERROR = re.compile(r"^(?:\w+\.)*(\w*(?:Error|Exception|Interrupt|Timeout|Died|Lost)\w*)\b.*$", re.MULTILINE)
@@ -27,8 +29,6 @@ class Outcome:
     facts: Mapping[str, Any] = field(default_factory=dict)
     rows: tuple[list[Any], ...] = ()
     error: str = ""
-    lost: bool = False
-    """Whether the variables of earlier cells are gone."""
 
     def number(self, name: str) -> float:
         """Return a number; NaN where there is none."""
@@ -86,7 +86,7 @@ def read_outcome(step: str, result: str) -> Outcome:
     """Read what a step reported in a tool result."""
     reports = [report for report in _reports(result) if report.get("step") == step]
     if not reports:
-        return Outcome(False, error=_error(result), lost=_is_lost(result))
+        return Outcome(False, error=_error(result))
     facts: dict[str, Any] = {}
     rows: list[list[Any]] = []
     for report in reports:
@@ -114,6 +114,11 @@ def read_table(loaded: Outcome, profiled: Outcome) -> Table:
     )
 
 
+def tells_of_loss(outcome: Outcome) -> bool:
+    """Return whether the step VARIABLES found that the table is not loaded any more."""
+    return outcome.ok and not outcome.count("there")
+
+
 def find_table(results: Iterable[str]) -> Table | None:
     """Return the table that the last results leave loaded; None where there is none, or where variables were lost."""
     table: Table | None = None
@@ -125,7 +130,7 @@ def find_table(results: Iterable[str]) -> Table | None:
             loaded, table = now, None
         elif profiled.ok and loaded.ok:
             table = read_table(loaded, profiled)
-        elif now.lost:
+        elif tells_of_loss(read_outcome(VARIABLES, result)):
             loaded, table = Outcome(False), None
     return table
 
@@ -154,7 +159,3 @@ def _error(result: str) -> str:
     errors = [match[0] for match in _ERROR.finditer(result)]
     lines = [line for line in result.splitlines() if line.strip()]
     return _text(errors[-1] if errors else lines[0] if lines else "no result")
-
-
-def _is_lost(result: str) -> bool:
-    return "NameError" in result or "are lost" in result

@@ -54,8 +54,8 @@ def _attempt(conversation: Conversation, question: Question, table: Table | None
 
 def _load(conversation: Conversation) -> Generator[NotebookCell, Outcome, Table]:
     names = list(conversation.files)
-    first = yield from run(NotebookCell("load", {"names": names}))
-    loaded = first if first.ok else (yield from run(NotebookCell("load_simple")))
+    first = yield NotebookCell("load", {"names": names})
+    loaded = first if first.ok else (yield NotebookCell("load_simple"))
     if not loaded.ok:
         raise StoppedError(answer(f"I could not load a table; a simpler way failed too. {one_line(first.error, 300)}"))
     profiled = yield from run(NotebookCell("profile"))

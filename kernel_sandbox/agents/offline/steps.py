@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 
 from kernel_sandbox.agents.offline.columns import find_column, means_rows
 from kernel_sandbox.agents.offline.conditions import without_condition
-from kernel_sandbox.agents.offline.facts import Column, Kind, Outcome, Table
+from kernel_sandbox.agents.offline.facts import VARIABLES, Column, Kind, Outcome, Table, tells_of_loss
 from kernel_sandbox.agents.offline.notebook_cells import NotebookCell
 from kernel_sandbox.agents.offline.questions import Question
 from kernel_sandbox.agents.offline.wording import about_table, answer, column_list, one_line
@@ -80,11 +80,17 @@ class Scene:
 
 
 def run(cell: NotebookCell, simpler: NotebookCell | None = None) -> Part:
-    """Run a cell; where it fails, a simpler one, once."""
+    """Run a cell; where it fails, a simpler one, once. Raises StateLostError where the variables went meanwhile."""
+    outcome = yield from _run_one(cell)
+    if not outcome.ok and simpler is not None:
+        outcome = yield from _run_one(simpler)
+    return outcome
+
+
+def _run_one(cell: NotebookCell) -> Part:
+    """Run a cell; where it fails, ask the kernel whether the variables are still there."""
     outcome = yield cell
-    if not outcome.ok and not outcome.lost and simpler is not None:
-        outcome = yield simpler
-    if outcome.lost:
+    if not outcome.ok and tells_of_loss((yield NotebookCell(VARIABLES))):
         raise StateLostError
     return outcome
 
