@@ -212,7 +212,7 @@ def check_message(channel: str, message: dict[str, Any] | None) -> None:
 
 
 async def keep(stream: list[tuple[str, Frames]], recorder: Recorder) -> None:
-    """Have two cells take a stream, one after the other, as a session does; the first takes what is late, too."""
+    """Feed a stream to two cells, one after the other, as a session does; the first takes what is late, too."""
     cells = [recorder.new_cell(f"cell {number}", {}) for number in (1, 2)]
     for number, (channel, frames) in enumerate(stream):
         try:

@@ -16,7 +16,7 @@ SMALL = Limits(memory="1g")
 
 
 def break_docker(monkeypatch: pytest.MonkeyPatch, change: Callable[[dict[str, Any]], None]) -> None:
-    """Have containers made with a profile that was changed."""
+    """Make containers start with a profile that was changed."""
     honest = docker._profile
 
     def changed(*args: Any) -> dict[str, Any]:

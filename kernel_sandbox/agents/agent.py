@@ -55,7 +55,7 @@ class BaseAgent(ABC):
         """Register the agent's tools on `self.tool_manager`."""
 
     def add_context(self, content: str) -> None:
-        """Tell the model something before it is asked, as the user's message."""
+        """Add something that the model reads before it is asked, as the user's message."""
         self.messages.add_user_message(content)
 
     def add_message(self, content: str) -> None:
@@ -111,7 +111,7 @@ class BaseAgent(ABC):
             self.setup_tools()
 
     def signature(self) -> dict[str, Any]:
-        """Say what the agent is: its prompt, model and tools, and its reasoning effort where one is set."""
+        """Return what the agent is: its prompt, model and tools, and its reasoning effort where one is set."""
         self._register_tools()
         signature: dict[str, Any] = {
             "developer_prompt": self.developer_prompt,

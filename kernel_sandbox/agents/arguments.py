@@ -29,7 +29,7 @@ def parse_arguments(text: str, schema: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def _problems(value: Any, schema: Mapping[str, Any], where: str) -> list[str]:
-    """Say what is wrong with a value, as far as the first few things."""
+    """Return what is wrong with a value, the first few things at most."""
     options = schema.get("anyOf")
     if isinstance(options, list) and options:
         found = [_problems(value, option, where) for option in options]

@@ -50,7 +50,7 @@ class CellPictures:
         return saved
 
     async def tell(self, outputs: Sequence[Output], *, images: bool) -> ToldPictures:
-        """Say what became of the pictures that stand at the end; with `images`, the first of them are shown."""
+        """Describe what became of the pictures that stand at the end; with `images`, the first of them are shown."""
         words: dict[int, str] = {}
         shown: list[Picture] = []
         for place, output in enumerate(outputs):

@@ -30,7 +30,7 @@ class FileChanges:
 
 
 def compare_listings(before: Iterable[FileInfo], after: Iterable[FileInfo]) -> FileChanges:
-    """Tell what happened between two listings, by size and time of modification."""
+    """Return what happened between two listings, by size and time of modification."""
     old = {info.name: info for info in before if info.kind == "file"}
     new = {info.name: info for info in after if info.kind == "file"}
     return FileChanges(
@@ -41,7 +41,7 @@ def compare_listings(before: Iterable[FileInfo], after: Iterable[FileInfo]) -> F
 
 
 def describe_listing(files: Sequence[FileInfo]) -> str:
-    """Say what is there, one file per line."""
+    """List what is there, one file per line."""
     lines = [f"{shown_name(info.name)}\t{format_size(info.size)}" for info in files if info.kind == "file"]
     if not lines:
         return f"There are no files under {DATA_DIRECTORY}."
@@ -50,7 +50,7 @@ def describe_listing(files: Sequence[FileInfo]) -> str:
 
 
 def describe_saved(saved: Mapping[str, Saved]) -> str:
-    """Say which files the user has got, and under which names; then those that could not be saved, and why."""
+    """List the files that the user has got, and their names; then those that could not be saved, and why."""
     names = [_saved_name(name, one.path.name) for name, one in saved.items() if one.path is not None]
     lines = [f"Saved for the user: {_joined(names)}"] if names else []
     return "\n".join(f"[{line}]" for line in [*lines, *unsaved_lines(saved)])

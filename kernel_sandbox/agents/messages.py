@@ -141,7 +141,7 @@ class ChatMessages:
 
 
 def shows_pictures(message: Mapping[str, Any]) -> bool:
-    """Tell whether a message was made by `add_pictures`: it is the user's by its role only."""
+    """Return whether a message was made by `add_pictures`: it is the user's by its role only."""
     parts = message.get("content")
     return isinstance(parts, list) and parts[:1] == [_text_part(PICTURES)]
 

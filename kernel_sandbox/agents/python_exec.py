@@ -191,7 +191,7 @@ class PythonExecTool(ToolInterface):
         return stream.execution
 
     def _note_on_stopped(self) -> str:
-        """Tell what became of the cell that the user stopped: its own result said only that it was stopped."""
+        """Return what became of the cell that the user stopped: its own result said only that it was stopped."""
         stopped, self._stopped = self._stopped, None
         return "" if stopped is None else f"[The user had stopped the cell before this one. {stopped.fate}]"
 

@@ -182,6 +182,6 @@ def unfence(code: str) -> str:
 
 
 def _closes(line: str, opening: str) -> bool:
-    """Tell whether a line closes a fence (CommonMark 0.31, section 4.5): as long, the same, and bare."""
+    """Return whether a line closes a fence (CommonMark 0.31, section 4.5): as long, the same, and bare."""
     closing = _FENCE.fullmatch(line.rstrip("\r"))
     return bool(closing and not closing[2] and closing[1][0] == opening[0] and len(closing[1]) >= len(opening))

@@ -43,7 +43,7 @@ class ScriptedModel(LanguageModelInterface):
         tools: list[dict[str, Any]] | None = None,
         reasoning_effort: str | None = None,
     ) -> Completion:
-        """Say the next line."""
+        """Return the next line."""
         self.requests.append(ModelRequest(model, messages, tools, reasoning_effort))
         line = self._answer(messages) if self._answer else next(self._lines, None)
         if line is None:
@@ -60,7 +60,7 @@ class ScriptedModel(LanguageModelInterface):
         reasoning_effort: str | None = None,
         on_text: OnText | None = None,
     ) -> Completion:
-        """Say the next line, without a thread."""
+        """Return the next line, without a thread."""
         completion = self.generate_completion(model, messages, tools, reasoning_effort)
         if on_text is not None and completion.content:
             on_text(completion.content)

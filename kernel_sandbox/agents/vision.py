@@ -22,7 +22,7 @@ _BLIND = re.compile(
 
 
 def takes_pictures(model_name: str) -> bool:
-    """Tell by its name whether a model takes pictures; False for a name that is not known.
+    """Return whether a model takes pictures, by its name; False for a name that is not known.
 
     A provider's prefix ("openai/gpt-4o") and that of a fine-tuned model ("ft:gpt-4o:…") make no difference.
     """
@@ -31,7 +31,7 @@ def takes_pictures(model_name: str) -> bool:
 
 
 def is_showable(picture: Picture) -> bool:
-    """Tell whether a model can be shown a picture: of a kind that servers take, and not too large. Never svg."""
+    """Return whether a model can be shown a picture: of a kind that servers take, and not too large. Never svg."""
     return picture.kind in KINDS and -(-len(picture.data) // 3) * 4 <= MAX_ENCODED
 
 

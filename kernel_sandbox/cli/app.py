@@ -114,7 +114,7 @@ def main() -> None:
 
 
 def _write_any_character() -> None:
-    """Let no character end the command because the terminal's encoding lacks it."""
+    """Write a character that the terminal's encoding lacks as an escape, instead of failing."""
     for stream in (sys.stdout, sys.stderr):
         reconfigure = getattr(stream, "reconfigure", None)
         if reconfigure is not None:

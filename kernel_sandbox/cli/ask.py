@@ -129,7 +129,7 @@ def ask(
 
 
 def _artifacts(save: Path | None, output_dir: Path | None, *, files: bool) -> Artifacts | None:
-    """Say where pictures are kept, and files too where they are wanted. Raises click.UsageError."""
+    """Choose where pictures are kept, and files too where they are wanted. Raises click.UsageError."""
     directory = output_dir or (save.with_name(f"{save.stem}_files") if save else None)
     if directory is not None:
         return Artifacts(directory, files=files)

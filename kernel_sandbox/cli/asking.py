@@ -31,7 +31,7 @@ class Steps:
         self.queue: queue.SimpleQueue[Step | None] = queue.SimpleQueue()
 
     async def approve(self, source: str) -> Verdict:
-        """Be a safety check that asks the user."""
+        """Ask the user whether a cell may run: a safety check."""
         approval = Approval(source)
         self.queue.put(approval)
         if await asyncio.wrap_future(approval.answer):
@@ -52,7 +52,7 @@ class Asking:
         agent.on_event = self._take
 
     def ask(self, question: str) -> bool:
-        """Have one question answered, and keep both in the transcript. False where no answer came.
+        """Answer one question, and keep both in the transcript. Returns False where no answer came.
 
         Ctrl-C interrupts the cell that runs; where none runs, and pressed twice, it gives the question up. Raises
         ModelError.

@@ -43,7 +43,7 @@ class CellView:
     """Shows the events of one cell. Use it in `with`: the line at the bottom goes when it is left."""
 
     def __init__(self, screen: Screen, pictures: PictureFolder, title: str, interrupts: Interrupts) -> None:
-        """Say `title` in the line at the bottom: the number and the first line of the cell."""
+        """Show `title` in the line at the bottom: the number and the first line of the cell."""
         self._screen = screen
         self._pictures = pictures
         self._title = title

@@ -70,7 +70,7 @@ class Screen:
             self.console.print(Text("\n").join(texts), soft_wrap=True)
 
     def say_where(self, notebook: Path) -> None:
-        """Say where the transcript is, and what can be done with it."""
+        """Show where the transcript is, and what can be done with it."""
         command = f"jupyter lab {shlex.quote(str(notebook))}"
         self.say("The notebook is ", (str(notebook), "bold"), ". Open it with: ", (command, "cyan"))
 

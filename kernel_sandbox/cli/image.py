@@ -75,7 +75,7 @@ def build_command(name: str, engine: str | None, base: Base) -> int:
 
 
 def say_built(screen: Screen, built: Built) -> None:
-    """Say what a build left, and where."""
+    """Show what a build left, and where."""
     state = "is up to date" if built.up_to_date else f"built in {format_seconds(built.seconds)}"
     details = f"  {format_size(built.size)}, base {built.base}"
     screen.say(("✓ ", "bold green"), (built.place, "bold"), f" {state}", (details, "dim"))

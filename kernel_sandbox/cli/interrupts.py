@@ -54,7 +54,7 @@ class Interrupts:
 
     @contextlib.contextmanager
     def passed_on(self) -> Any:
-        """Let Ctrl-C raise KeyboardInterrupt, while the user is asked something."""
+        """Make Ctrl-C raise KeyboardInterrupt while the user is asked something."""
         signal.signal(signal.SIGINT, signal.default_int_handler)
         try:
             yield

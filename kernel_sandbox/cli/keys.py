@@ -132,7 +132,7 @@ def _moment(moment: datetime | None) -> str:
 @click.argument("key_id", metavar="ID")
 @database_option
 def revoke_command(key_id: str, *, config: Path | None, database: str | None) -> int:
-    """Let the key with this ID open nothing any more. "keys list" shows the ids.
+    """Revoke the key with this ID: from now on it opens nothing. "keys list" shows the ids.
 
     \b
     Exit status:

@@ -99,7 +99,7 @@ class Prompt:
 
     @contextlib.contextmanager
     def with_history(self) -> Iterator[None]:
-        """Have line editing, and a history that is kept from one time to the next; without readline, neither."""
+        """Edit lines, with a history that is kept from one time to the next; without readline, neither."""
         try:
             import readline
         except ImportError:

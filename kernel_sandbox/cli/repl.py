@@ -101,13 +101,13 @@ class Questions:
         self.queue: queue.SimpleQueue[Event | Question | SandboxError | None] = queue.SimpleQueue()
 
     async def ask(self, text: str, password: bool) -> str:
-        """Be the session's input handler."""
+        """Answer the kernel's input(): the session's input handler."""
         question = Question(text, password)
         self.queue.put(question)
         return await asyncio.wrap_future(question.answer)
 
     def forget(self) -> None:
-        """Let go of a question that nobody answered. Call it before the next cell is sent: it may ask at once."""
+        """Drop a question that nobody answered. Call it before the next cell is sent: it may ask at once."""
         self.queue = queue.SimpleQueue()
 
     def pump(self, stream: SyncCellStream) -> None:

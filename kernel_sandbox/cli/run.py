@@ -178,7 +178,7 @@ class Replay:
         return execution.status == "dead" or not self.keep_going
 
     def conclude(self, save: Path | None) -> int:
-        """Say how the run ended and what can be done next, and give the exit status."""
+        """Show how the run ended and what can be done next, and return the exit status."""
         took = format_seconds(time.monotonic() - self.started)
         left = self.total - self.ran
         rest = f"; {left} did not run" if left else ""

@@ -109,7 +109,7 @@ class CellBlock:
         return "running" if self.execution is None else "ok" if self.execution.status == "ok" else "failed"
 
     def title(self) -> str:
-        """Say which cell it is and how it went, in one line."""
+        """Return in one line which cell it is and how it went."""
         lines = [line for line in self.source.splitlines() if line.strip()]
         telling = (line for line in lines if not line.startswith(("import ", "from ", "%")))
         first = next(telling, "".join(lines[:1])).lstrip("#% ")

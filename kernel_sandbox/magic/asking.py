@@ -128,7 +128,7 @@ class Asking:
         self._assistant.agent.reasoning_effort = options.reasoning_effort
 
     def ask(self, question: str, names: Mapping[str, Any]) -> str:
-        """Have a question answered, and return the cells that it took, as one source.
+        """Answer a question, and return the cells that it took, as one source.
 
         The stop button interrupts the cell that runs; where none runs, and pressed twice, it gives the question up.
         Raises SandboxError (ModelError, ModelNotConfigured, VariableError among them) and MagicFailed.
@@ -147,7 +147,7 @@ class Asking:
         return self._conclude(future, view)
 
     def _say_recipient(self) -> None:
-        """Say who receives the data, before they do; of the analyst, which sends nothing, the line above tells."""
+        """Show who receives the data, before they do. The analyst sends nothing: the line above names it."""
         if self._assistant.model == OFFLINE:
             return
         places = {BASE_URL: f"{BASE_URL} in the environment"}
@@ -165,7 +165,7 @@ class Asking:
         self._assistant.checks[:] = checks
 
     async def _approve(self, source: str) -> Verdict:
-        """Be a safety check that asks the user."""
+        """Ask the user whether a cell may run: a safety check."""
         approval = Approval(source)
         self._assistant.steps.put(approval)
         if await asyncio.wrap_future(approval.answer):

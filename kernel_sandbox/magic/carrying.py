@@ -28,7 +28,7 @@ def fetch(session: Session, name: str, limit: int) -> Any:
 
 
 def keep_note(session: Session, name: str, value: Any) -> None:
-    """Say in the transcript where a variable came from: the cells below cannot be run again without it."""
+    """Note in the transcript where a variable came from: the cells below cannot be run again without it."""
     shape = getattr(value, "shape", None)
     size = f", {' × '.join(map(str, shape))}" if isinstance(shape, tuple) and shape else ""
     portal().call(session.transcript.add_markdown, f"*`{name}` came from the notebook: {type(value).__name__}{size}.*")

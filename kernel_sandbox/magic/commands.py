@@ -141,7 +141,7 @@ class Commands:
 
 
 def describe(slot: Slot) -> str:
-    """Say in one line what a sandbox is."""
+    """Return one line that describes a sandbox."""
     session, limits = slot.session, slot.session.spec.limits
     return (
         f"Sandbox {slot.name!r}: {session.spec.image} on {session.engine}, {format_size(limits.memory_bytes)} memory, "

@@ -169,7 +169,7 @@ def _completions(texts: list[str], token: str, *, suppress: bool) -> dict[str, A
 
 
 def keep_questions(lines: list[str]) -> list[str]:
-    """Let `%ask … most?` be a question: to IPython, a name and a question mark at a line's end call for help."""
+    """Keep IPython from taking `%ask … most?` for a call for help, as a name before a final question mark is."""
     if lines and lines[0].startswith("%%"):
         return lines
     return [_QUESTION.sub(lambda match: f"get_ipython().run_line_magic('ask', {match[1]!r})", line) for line in lines]

@@ -143,7 +143,7 @@ class Steps:
         self.end("✓", cells)
 
     def end(self, mark: str, doing: str) -> None:
-        """Say how it ended in the line above."""
+        """Show in the line above how it ended."""
         self._doing = doing
         if self._front.rich:
             self._draw_cell()

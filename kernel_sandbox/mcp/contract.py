@@ -90,4 +90,4 @@ class Backend(Protocol):
         """List the caller's sessions."""
 
     def explain(self, exc: Exception) -> str:
-        """Say what an exception means, in words that the caller may read."""
+        """Return what an exception means, in words that the caller may read."""

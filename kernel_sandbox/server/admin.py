@@ -50,13 +50,13 @@ async def list_sessions(service: Service, everybodys: All) -> Response:
 
 @router.get("/session", summary="Tell about anyone's session", response_model=models.OwnedSessionAnswer)
 async def get_session(service: Service, session: Anyones) -> Response:
-    """Tell about a session. It does not count as a use."""
+    """Describe a session. It does not count as a use."""
     return JSONResponse({**session_json(service.describe(session)), "owner": session.owner})
 
 
 @router.get("/session/usage", summary="What anyone's session uses", response_model=models.UsageAnswer)
 async def usage(service: Service, session: Anyones) -> Response:
-    """Tell what a session's sandbox uses now."""
+    """Report what a session's sandbox uses now."""
     used = await service.usage(session)
     return JSONResponse({"memory": used.memory, "data": used.data, "processes": used.processes})
 

@@ -145,7 +145,7 @@ class _NamedRoute(Route):
 def _add_own_routes(app: FastAPI) -> None:
     @app.get("/healthz", tags=["Operations"], summary="Is the process alive?")
     async def healthz() -> JSONResponse:
-        """Say that the process is alive; whether it can serve, /readyz says."""
+        """Answer that the process is alive; /readyz answers whether it can serve."""
         return JSONResponse({"status": "ok"})
 
     @app.get("/readyz", tags=["Operations"], summary="Can it serve?", responses={503: {"description": "Not now."}})

@@ -156,7 +156,7 @@ async def _run_and_keep(call: Call, asked: requests.ExecutionRequest, execution_
 
 @router.get("/executions/{execution_id}", summary="Ask for an execution")
 async def get_execution(call: Called, execution_id: str) -> Response:
-    """Tell how far an execution has come, and its result once it has ended. It is kept for an hour."""
+    """Report how far an execution has come, and its result once it has ended. It is kept for an hour."""
     outcome = await call.service.results.get(call.address, execution_id)
     if outcome is None:
         raise ExecutionMissing("There is no such execution of this session, or no more.")
@@ -191,7 +191,7 @@ async def upload_file(call: Called, path: str = "") -> Response:
     return JSONResponse(shapes.second_generation_file(info, directory))
 
 
-@router.get("/files/{name:path}", summary="Download a file, or tell about it")
+@router.get("/files/{name:path}", summary="Download a file, or describe it")
 async def get_file(call: Called, name: str, path: str = "") -> Response:
     """Download a file (`files/content/NAME` in the first generation, `files/NAME/content` in the second), or tell
     about it (`files/NAME`).
@@ -221,9 +221,9 @@ async def delete_file(call: Called, name: str, path: str = "") -> Response:
     return Response(status_code=204)
 
 
-@router.get("/session", summary="Tell about a session")
+@router.get("/session", summary="Describe a session")
 async def get_session(call: Called) -> Response:
-    """Tell when a session was made and used, and when it ends."""
+    """Report when a session was made and used, and when it ends."""
     return JSONResponse(shapes.session(call.service.describe(call.address)))
 
 
@@ -251,9 +251,9 @@ async def manage_list(request: Request, version: Version, skip: Skip = None) -> 
     return JSONResponse(_session_page(request, version, skip, ".management/listSessions"))
 
 
-@router.post("/.management/getSession", summary="Tell about a session (management)")
+@router.post("/.management/getSession", summary="Describe a session (management)")
 async def manage_get(call: Called) -> Response:
-    """Tell when a session was made and used, and when it ends."""
+    """Report when a session was made and used, and when it ends."""
     return JSONResponse(shapes.session(call.service.describe(call.address)))
 
 

@@ -108,7 +108,7 @@ class Failure:
 
 
 def failure_of(exc: Exception) -> Failure:
-    """Say what an exception is in HTTP; what nobody foresaw is a 500 that tells nothing."""
+    """Return what an exception is in HTTP; what nobody foresaw is a 500 that gives nothing away."""
     if isinstance(exc, Refusal):
         return Failure(exc.status, exc.code, str(exc), _headers(exc, exc.status))
     for kind, status, code in _TABLE:

@@ -69,9 +69,9 @@ async def list_sessions(service: Service, own: Own) -> Response:
     return JSONResponse({"sessions": [session_json(view) for view in service.sessions(own)]})
 
 
-@router.get("/sessions/{session_id}", summary="Tell about a session", response_model=models.SessionAnswer)
+@router.get("/sessions/{session_id}", summary="Describe a session", response_model=models.SessionAnswer)
 async def get_session(service: Service, session: Session) -> Response:
-    """Tell about a session. It does not count as a use."""
+    """Describe a session. It does not count as a use."""
     return JSONResponse(session_json(service.describe(session)))
 
 
@@ -159,7 +159,7 @@ async def restart(service: Service, session: Session) -> Response:
 
 @router.get("/sessions/{session_id}/usage", summary="What a session uses", response_model=models.UsageAnswer)
 async def usage(service: Service, session: Session) -> Response:
-    """Tell what a session's sandbox uses now."""
+    """Report what a session's sandbox uses now."""
     used = await service.usage(session)
     return JSONResponse({"memory": used.memory, "data": used.data, "processes": used.processes})
 

@@ -114,7 +114,7 @@ def _make_private(path: Path) -> None:
 
 
 def _set_up_sqlite(engine: sql.Engine) -> None:
-    """Let a write be one transaction that waits its turn, beside which others read (sqlite.org/wal.html)."""
+    """Make each write one transaction that waits its turn, beside which others read (sqlite.org/wal.html)."""
 
     @event.listens_for(engine, "connect")
     def on_connect(connection: Any, _record: object) -> None:

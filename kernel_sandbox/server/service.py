@@ -119,7 +119,7 @@ class SessionService:
     # Sessions
 
     async def create(self, address: Address) -> tuple[SessionView, bool]:
-        """Have a session: the view of it, and whether it is new.
+        """Return a session, made if there is none, and whether it is new.
 
         Raises QuotaExceeded, PoolFull, and what starting a sandbox raises.
         """
@@ -129,7 +129,7 @@ class SessionService:
             return _view(address, pooled), new
 
     def describe(self, address: Address) -> SessionView:
-        """Tell about a session, without counting as a use of it. Raises SessionMissing."""
+        """Return what is known of a session; it does not count as a use of it. Raises SessionMissing."""
         return _view(address, self._found(address))
 
     def sessions(self, reach: Reach) -> list[SessionView]:
@@ -284,7 +284,7 @@ class SessionService:
             return await pooled.session.files.list(directory)
 
     async def describe_file(self, address: Address, name: str) -> FileInfo:
-        """Tell about one file or directory. Raises SandboxFileNotFound."""
+        """Return what is known of one file or directory. Raises SandboxFileNotFound."""
         directory = name.rpartition("/")[0]
         async with self._opened(address, create=False) as pooled:
             for info in await pooled.session.files.list(directory):
@@ -337,7 +337,7 @@ class SessionService:
         return len(transcript.cells), transcript.cells_as_json(first, most)
 
     async def image_facts(self) -> ImageFacts:
-        """Tell what the image holds: its Python and packages, as a session of it says; asked once."""
+        """Return the image's Python and packages, as a session of it says; it is asked once."""
         if self._image_facts is None:
             address = Address("", "image facts")  # no identity has an empty name
             async with self._opened(address, create=True) as pooled:

@@ -66,7 +66,7 @@ def shell_result(execution: Execution, restarted_because: str | None = None) -> 
 
 
 def restart_notice(restarted_because: str | None) -> str:
-    """Say that a cell had a fresh kernel, for where there is only text to say it in; empty where it had not."""
+    """Return a line that says that a cell had a fresh kernel, for doors that have only text; empty where it had not."""
     return "" if restarted_because is None else f"[kernel-sandbox: {fresh_kernel(restarted_because)}]\n"
 
 

@@ -259,7 +259,7 @@ class Store:
         return await self._read(lambda connection: connection.execute(asked).first() is not None)
 
     async def revoke_key(self, id: str) -> bool:
-        """Let a key open nothing any more; False where there is none of that id, or it was revoked before."""
+        """Revoke a key. Returns False where there is none of that id, or it was revoked before."""
         change = keys.update().filter_by(id=id, revoked=None).values(revoked=time.time())
         return await self._write(lambda connection: connection.execute(change).rowcount > 0)
 

@@ -13,7 +13,7 @@ pytestmark = pytest.mark.anyio
 
 @tool
 def check_weather(zipcode: str, days: int = 1, unit: Literal["C", "F"] = "C", tags: list[str] | None = None) -> str:
-    """Tell the weather.
+    """Return the weather.
 
     Args:
         zipcode: Five digits,
@@ -47,7 +47,7 @@ def manager(*tools: ToolInterface, model: ScriptedModel | None = None) -> ToolMa
 def test_tool_takes_its_schema_from_signature_and_docstring() -> None:
     function = check_weather.get_definition()["function"]
     properties = function["parameters"]["properties"]
-    assert (function["name"], function["description"]) == ("check_weather", "Tell the weather.")
+    assert (function["name"], function["description"]) == ("check_weather", "Return the weather.")
     assert properties["zipcode"] == {"type": "string", "description": "Five digits, as text."}
     assert properties["days"] == {"type": "integer", "description": "How many."}
     assert properties["unit"] == {"enum": ["C", "F"]}

@@ -201,7 +201,7 @@ def test_refusal_of_words_is_no_matter_of_pictures() -> None:
 
 
 def run_cells(session: Session, model: str, *sources: str, replies: int = 1, **options: Any) -> list[dict[str, Any]]:
-    """Have an agent run cells, one per turn, at a server on loopback; return the bodies of its requests."""
+    """Make an agent run cells, one per turn, at a server on loopback; return the bodies of its requests."""
     cells: list[Reply] = [Call([("execute_python_code", {"python_code": SHOW + source})]) for source in sources]
     with model_server(*cells, *[Say("done")] * replies) as server:
         language_model = OpenAILanguageModel(api_key="k", base_url=server.url, max_retries=0)

@@ -138,7 +138,7 @@ def sandboxed(engine: str, sessions: Iterable[PooledSession]) -> list[int]:
 
 
 async def many(engine: str, image: str, count: int) -> int:
-    """Have `count` sessions at once, let each answer in turn, then all at the same time; and what they hold."""
+    """Measure what `count` sessions hold, and how fast each answers alone and all do at the same time."""
     before, host = available(), proportional(os.getpid())
     spec = SandboxSpec(image=image, limits=Limits(memory="512m"))
     async with SessionPool(settings(0, count), spec=spec, engine=engine) as pool:
@@ -173,7 +173,7 @@ async def answer(pooled: PooledSession) -> None:
 
 
 async def rate(works: Sequence[Callable[[], Awaitable[object]]], seconds: float) -> float:
-    """Let all work again and again at the same time; return how often all of them together did, per second."""
+    """Run all again and again at the same time; return how often all of them together did, per second."""
     done, ends = 0, time.perf_counter() + seconds
 
     async def repeat(work: Callable[[], Awaitable[object]]) -> None:

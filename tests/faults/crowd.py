@@ -152,7 +152,7 @@ async def live_all(engine: str, count: int, seed: int, span: float) -> list[dict
 
 
 async def warm_up(engine: str) -> None:
-    """Have what a first session makes for all others, and fill the engine client's pool."""
+    """Make what a first session makes for all others, and fill the engine client's pool."""
     async with AsyncSession(engine=engine, image="python") as session:
         await session.execute("1")
 

@@ -77,7 +77,7 @@ def die(*_: Any) -> None:
 
 
 def arm(point: Point) -> None:
-    """Have the process die at a point."""
+    """Make the process die at a point."""
     module, _, path = point.place.partition(":")
     owner: Any = importlib.import_module(module)
     *classes, name = path.split(".")

@@ -26,7 +26,7 @@ LEFT_UNSEEN = (0, 1, 2, 3, 4, 5, 6, 8, 10, 12, 16)
 
 @contextmanager
 def left(count: int) -> Iterator[None]:
-    """Let this process have so many descriptors more."""
+    """Leave this process so many descriptors more."""
     soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
     highest = max(int(name) for name in os.listdir("/proc/self/fd"))
     # The limit is on the number of a descriptor, and holes below the highest would be free.

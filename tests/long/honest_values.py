@@ -379,7 +379,7 @@ def _normal(output: Mapping[str, Any]) -> str:
 
 
 def _apart(one: str, other: str) -> str:
-    """Say where two texts part."""
+    """Return where two texts part."""
     place = next((n for n, (a, b) in enumerate(zip(one, other, strict=False)) if a != b), min(len(one), len(other)))
     start = max(place - 60, 0)
     return f"…{one[start : place + 90]}… where a stock kernel has …{other[start : place + 90]}…"

@@ -74,7 +74,7 @@ async def greedy(address: str, key: str, number: int) -> None:
 
 
 async def crowd(address: str, key: str) -> None:
-    """Be all of them."""
+    """Run all of them at once."""
     host, port = urlsplit(address).hostname or "", urlsplit(address).port or 0
     tasks = [asyncio.create_task(idle(host, port)) for _ in range(IDLE)]
     tasks += [asyncio.create_task(slow(host, port, key)) for _ in range(SLOW)]

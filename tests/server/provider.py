@@ -110,7 +110,7 @@ class _Handler(BaseHTTPRequestHandler):
             self.close_connection = True  # a reader that had enough
 
     def log_message(self, format: str, *args: Any) -> None:
-        """Say nothing."""
+        """Log nothing."""
 
 
 @contextmanager

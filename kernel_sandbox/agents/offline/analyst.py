@@ -34,7 +34,7 @@ class OfflineAnalyst(LanguageModelInterface):
         tools: list[dict[str, Any]] | None = None,
         reasoning_effort: str | None = None,
     ) -> Completion:
-        """Say what comes next: a cell to run, or the answer."""
+        """Return what comes next: a cell to run, or the answer."""
         conversation = read_conversation(messages)
         names = _names(tools or ())
         if FILE_TOOL in names and CODE_TOOL not in names:
@@ -54,7 +54,7 @@ class OfflineAnalyst(LanguageModelInterface):
         reasoning_effort: str | None = None,
         on_text: OnText | None = None,
     ) -> Completion:
-        """Say what comes next, without a thread: it takes milliseconds."""
+        """Return what comes next, without a thread: it takes milliseconds."""
         completion = self.generate_completion(model, messages, tools, reasoning_effort)
         if on_text is not None and completion.content:
             on_text(completion.content)

@@ -44,7 +44,7 @@ def _score(phrase: str, column: Column) -> float:
 
 
 def _is_named(phrase: str, name: str) -> bool:
-    """Tell whether the name stands in the phrase as it is. Scripts without spaces have no word boundaries."""
+    """Return whether the name stands in the phrase as it is. Scripts without spaces have no word boundaries."""
     wanted, text = plain(name), plain(phrase)
     if not wanted.isascii():
         return wanted in text
@@ -63,7 +63,7 @@ def _overlap(asked: list[str], name: str) -> float:
 
 
 def means_rows(phrase: str, context: str) -> bool:
-    """Tell whether a phrase that names no column means the rows: "rows", or what the file is said to be about."""
+    """Return whether a phrase that names no column means the rows: "rows", or what the file is said to be about."""
     asked = [word for word in content(tokens(without_condition(phrase))) if word not in COUNT_WORDS | ROW_WORDS]
     known = set(tokens(context))
     return all(any(alike(word, other) for other in known) for word in asked)

@@ -162,7 +162,7 @@ def _of_target(name: str, clean: Outcome) -> str:
 
 
 def _of_nothing(name: str, ranked: list[tuple[str, list[float]]], findings: Findings) -> str:
-    """Say so where no measure finds anything; the ranking below it is then one of noise."""
+    """Return the sentence for a ranking in which no measure finds anything: what stands below it is noise."""
     closest = max(abs(value) for _, values in ranked for value in values[:2] if math.isfinite(value))
     held_out = findings.forest.number("held_out") if findings.forest else math.nan
     if closest >= 0.1 or held_out >= 0.05:

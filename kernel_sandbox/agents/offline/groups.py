@@ -27,7 +27,7 @@ def compare(scene: Scene) -> Plan:
 
 
 def concentrations(scene: Scene) -> Plan:
-    """Say where the rows concentrate, when the rows themselves are what is to be explained."""
+    """Answer where the rows concentrate, when the rows themselves are what is to be explained."""
     grouping = [column for column in scene.table.of_kind("category", "boolean") if 2 <= column.unique <= 100]
     groups = sorted(grouping, key=lambda column: -column.unique)[:3]  # the finer ones tell more
     parts = []
@@ -90,7 +90,7 @@ def part_of(phrase: str) -> str:
 
 
 def date_part(scene: Scene, date: Column, part: str) -> Name:
-    """Have a part of a date made a column; its name."""
+    """Make a part of a date a column, and return its name."""
     taken = yield from need(scene, NotebookCell("date_part", {"column": date.name, "part": part}))
     return str(taken.facts.get("column", date.name))
 

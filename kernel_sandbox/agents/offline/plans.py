@@ -65,7 +65,7 @@ def _load(conversation: Conversation) -> Generator[NotebookCell, Outcome, Table]
 
 
 def describe(scene: Scene) -> Plan:
-    """Say what the table holds."""
+    """Answer what the table holds."""
     numbers = [column.name for column in scene.table.of_kind("number")][:20]
     others = [column.name for column in scene.table.of_kind("category", "boolean", "text")][:15]
     numeric = (yield from need(scene, NotebookCell("describe", {"numbers": numbers}))) if numbers else Outcome(True)

@@ -128,7 +128,7 @@ def parse_question(text: str) -> Question | None:
 
 
 def is_frame(word: str) -> bool:
-    """Tell whether a word belongs to how questions are put, and not to what this one is about."""
+    """Return whether a word is part of the question's frame, and not of what it is about."""
     return _FRAME.fullmatch(word.strip(" ,.;:?!'\"()")) is not None
 
 

@@ -22,7 +22,7 @@ from kernel_sandbox.agents.offline.wording import (
 
 
 def relate(scene: Scene) -> Plan:
-    """Say how one column goes with another."""
+    """Answer how one column goes with another."""
     phrase = scene.question.target
     column = scene.find(phrase, NUMERIC)
     if column is None and scene.means_rows(phrase):

@@ -54,7 +54,7 @@ class Scene:
         return match.column
 
     def means_rows(self, phrase: str) -> bool:
-        """Tell whether a phrase means the rows themselves; remark on it."""
+        """Return whether a phrase means the rows themselves; remark on it."""
         if not means_rows(phrase, f"{self.table.file} {self.context}"):
             return False
         self.used[phrase] = f"{self.table.file} {without_condition(phrase).rpartition(' ')[2]}"
@@ -133,5 +133,5 @@ def as_number(scene: Scene, column: Column) -> Generator[NotebookCell, Outcome, 
 
 
 def closing(scene: Scene) -> str:
-    """Say what the numbers rest on."""
+    """Return what the numbers rest on."""
     return "\n".join([*dict.fromkeys(scene.remarks), about_table(scene.table)])

@@ -26,7 +26,7 @@ def answer(*parts: str) -> str:
 
 
 def with_caveat(said: str, ignored: list[str]) -> str:
-    """Say at the head of an answer which phrases of the question it leaves out."""
+    """Write at the head of an answer which phrases of the question it leaves out."""
     if not ignored:
         return said
     first, _, rest = said.partition("\n\n")
@@ -65,7 +65,7 @@ def share(value: float) -> str:
 
 
 def strength(value: float) -> str:
-    """Say in a word how close a correlation is (Cohen 1988, chapter 3, has these bounds)."""
+    """Return in a word how close a correlation is (Cohen 1988, chapter 3, has these bounds)."""
     size = abs(value)
     if not math.isfinite(value):
         return "unknown"
@@ -84,7 +84,7 @@ def column_list(table: Table) -> str:
 
 
 def about_table(table: Table) -> str:
-    """Say what was looked at, and what was not."""
+    """Return what was looked at, and what was not."""
     others, known = ", ".join(table.others), len(table.columns)
     return " ".join(
         [

@@ -75,7 +75,7 @@ def content(stems: list[str]) -> list[str]:
 
 
 def alike(one: str, other: str) -> bool:
-    """Tell whether two stems mean the same: equal, synonyms, of one root, or one mistyped."""
+    """Return whether two stems mean the same: equal, synonyms, of one root, or one mistyped."""
     if one == other or (one in _GROUP_OF and _GROUP_OF[one] == _GROUP_OF.get(other)):
         return True
     if min(len(one), len(other)) < 4 or one[0] != other[0] or {one, other} & COUNT_WORDS:

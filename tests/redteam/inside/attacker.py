@@ -141,7 +141,7 @@ class Connection:
 
 
 def settle() -> None:
-    """Let libzmq send what it holds, so that what follows does not come in the middle of a message."""
+    """Wait until libzmq has sent what it holds, so that what follows does not come in the middle of a message."""
     time.sleep(0.05)
 
 

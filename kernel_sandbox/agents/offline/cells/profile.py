@@ -37,7 +37,7 @@ def parse_dates(text):
 
 
 def kind_of(name, values):
-    """Say what a column is: number, boolean, date, category, text, identifier or empty."""
+    """Return what a column is: number, boolean, date, category, text, identifier or empty."""
     known = values.dropna()
     if known.empty:
         return "empty"
