@@ -314,11 +314,12 @@ def test_variables_are_loaded_again_once_where_the_kernel_says_that_they_went() 
     assert "ValueError: the orders are lost" in kept.content
 
 
-def test_question_after_a_restart_loads_its_table_again(sandbox: Session, traffic: Asked) -> None:
-    before = traffic("Describe traffic_accidents.csv")
+def test_question_after_a_restart_loads_its_table_again(sandbox: Session, tmp_path: Path) -> None:
+    ask = Asked(sandbox, write(tmp_path, "tides.csv", "hour,level\n1,10\n2,30\n3,20\n"))
+    before = ask("Describe tides.csv")
     sandbox.restart()
-    assert traffic("Describe traffic_accidents.csv") == before
-    first_lines = [cell.source.splitlines()[0] for cell in traffic.cells]
+    assert ask("Describe tides.csv") == before
+    first_lines = [cell.source.splitlines()[0] for cell in ask.cells]
     assert first_lines[:3] == ["# Numbers in short.", "# Are the variables of the cells above still there?", LOAD]
 
 
