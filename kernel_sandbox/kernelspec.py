@@ -26,6 +26,8 @@ DISPLAY_NAME = "Python (sandbox)"
 PROVISIONER = "kernel-sandbox"
 """The entry point of kernel_sandbox.provisioner, in pyproject.toml."""
 LOGO = Path(__file__).with_name("logo-svg.svg")
+INSTALL = "kernel-sandbox kernelspec install"
+UNOFFERED = "Jupyter lacks the sandboxed kernel: it would run these cells on your machine."
 
 # jupyter_client.kernelspec._is_valid_kernel_name; a dot or a dash in front would make awkward paths.
 _NAME = re.compile(r"[A-Za-z0-9_][A-Za-z0-9._-]*")
@@ -123,6 +125,18 @@ def installed() -> list[InstalledKernelspec]:
     return list(found.values())
 
 
+def is_offered() -> bool:
+    """Return whether the kernelspec that transcripts name is what Jupyter finds under that name, and sandboxed."""
+    places = (place / DEFAULT_NAME for place in _places())
+    first = next((directory for directory in places if (directory / "kernel.json").exists()), None)
+    return first is not None and _read(first) is not None
+
+
+def warning() -> str:
+    """Say what to do before a transcript is opened in Jupyter; empty where its kernel is offered there."""
+    return "" if is_offered() else f"{UNOFFERED} First: {INSTALL}"
+
+
 def exposed() -> list[InstalledKernelspec]:
     """List the kernelspecs of ours whose command imports what lies beside a notebook, the hidden ones included."""
     return [kernelspec for kernelspec in _everywhere() if kernelspec.exposed]
@@ -141,11 +155,16 @@ def mend(kernelspec: InstalledKernelspec) -> None:
 
 def _everywhere() -> Iterator[InstalledKernelspec]:
     """Yield every kernelspec of ours below Jupyter's directories, in the order in which it looks."""
-    for place in map(Path, jupyter_path("kernels")):
+    for place in _places():
         for directory in sorted(place.iterdir()) if place.is_dir() else ():
             kernelspec = _read(directory)
             if kernelspec is not None:
                 yield kernelspec
+
+
+def _places() -> Iterator[Path]:
+    """Yield Jupyter's directories of kernelspecs, but those that are elsewhere in each working directory."""
+    yield from (path for path in map(Path, jupyter_path("kernels")) if path.is_absolute())
 
 
 def remove(name: str) -> Path:

@@ -45,9 +45,8 @@ class Recorder:
     def describe(self, kernel_info: dict[str, Any], provenance: dict[str, Any]) -> None:
         """Write down which kernel runs, and in what sandbox."""
         language = kernel_info.get("language_info")
-        # A notebook that is run again stays one of its own kernel's, as under nbclient.
-        kernelspec = self._transcript.metadata.get("kernelspec") or KERNELSPEC
-        self._transcript.set_kernel(kernelspec, language if isinstance(language, dict) else {})
+        # Whatever kernel a notebook was of: Jupyter must not open what an agent or a stranger wrote on the host's.
+        self._transcript.set_kernel(KERNELSPEC, language if isinstance(language, dict) else {})
         self._transcript.set_provenance(provenance)
 
     def new_cell(self, source: str, metadata: Mapping[str, Any]) -> Cell:

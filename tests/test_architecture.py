@@ -20,6 +20,7 @@ LAYERS = [
     [
         "errors",
         "spelling",
+        "programs",
         "policy",
         "forms",
         "remedies",

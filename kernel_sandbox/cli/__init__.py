@@ -6,7 +6,7 @@
     ask demo     questions to an agent: `asking` puts them, `task_view` shows what it does; `dotenv` reads settings of a
                  directory, `access` asks before one of them decides who gets the data
     setup        what is missing on this machine, done and proved; `demo` does it too
-    export       a notebook as a page, Markdown or a script
+    export       a notebook as a page, Markdown or a script; `keeping` says how to open one that was kept
     image kernelspec sandboxes doctor     the other commands
 
     source_files prompt     where cells come from; `parameters` sets those of a notebook

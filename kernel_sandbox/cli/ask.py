@@ -16,6 +16,7 @@ from kernel_sandbox.cli.access import take_dotenv, who_receives
 from kernel_sandbox.cli.app import FAILED
 from kernel_sandbox.cli.asking import Asking, Steps
 from kernel_sandbox.cli.console import Screen, show_error
+from kernel_sandbox.cli.keeping import say_where
 from kernel_sandbox.cli.opening import check_uploads, opened_session, start_options
 from kernel_sandbox.cli.options import sandbox_options
 from kernel_sandbox.cli.prompt import Prompt
@@ -124,7 +125,7 @@ def ask(
         asking = Asking(screen, session, agent, steps)
         answered = asking.ask(question) if question else _converse(screen, asking)
     if save is not None:
-        screen.say_where(save)
+        say_where(screen, save)
     return 0 if answered else FAILED
 
 

@@ -6,9 +6,7 @@ print a line that looks like one of ours.
 
 from __future__ import annotations
 
-import shlex
 from collections.abc import Iterable, Iterator
-from pathlib import Path
 
 from rich.ansi import AnsiDecoder
 from rich.cells import cell_len
@@ -68,11 +66,6 @@ class Screen:
             texts = [Text(INDENT) + part for text in decoded for part in fold(text, self.width - len(INDENT))]
         if texts:
             self.console.print(Text("\n").join(texts), soft_wrap=True)
-
-    def say_where(self, notebook: Path) -> None:
-        """Show where the transcript is, and what can be done with it."""
-        command = f"jupyter lab {shlex.quote(str(notebook))}"
-        self.say("The notebook is ", (str(notebook), "bold"), ". Open it with: ", (command, "cyan"))
 
     def table(self, table: Table) -> None:
         """Print a table of ours; where no terminal limits it, as wide as it needs."""

@@ -11,6 +11,7 @@ import click
 from kernel_sandbox.cli.app import FAILED
 from kernel_sandbox.cli.ask import ask
 from kernel_sandbox.cli.console import Screen
+from kernel_sandbox.cli.keeping import offer_kernel
 from kernel_sandbox.cli.options import engine_option
 from kernel_sandbox.cli.setup import agreed, take_steps
 from kernel_sandbox.policy import SandboxSpec
@@ -32,8 +33,8 @@ def demo(ctx: click.Context, *, yes: bool, model: str | None, engine: str | None
     """Make up traffic data and have a question about it answered in a sandbox.
 
     Writes the data and a notebook into this directory. With OPENAI_API_KEY o3-mini answers, else the built-in
-    rule-based analyst. Where no sandbox can start yet, it sets up what is missing first, as `setup` does, but for the
-    kernelspec.
+    rule-based analyst. Where no sandbox can start yet, it sets up what is missing first, as `setup` does. On a
+    terminal it offers the sandboxed kernel for Jupyter too, which would else run the notebook on this machine.
 
     \b
     Exit status:
@@ -57,6 +58,8 @@ def demo(ctx: click.Context, *, yes: bool, model: str | None, engine: str | None
     arguments = [QUESTION, "--data", str(DATA), "--save", str(NOTEBOOK)]
     arguments += [*(["--model", model] if model else []), *(["--engine", engine] if engine else [])]
     arguments += ["--yes"] if yes else []  # the data are made up, and no key of the environment goes to a file's server
+    if not yes:
+        offer_kernel(screen)
     with ask.make_context("ask", arguments, parent=ctx) as context:
         return int(ask.invoke(context))
 

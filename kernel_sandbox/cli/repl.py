@@ -19,6 +19,7 @@ from kernel_sandbox.cli.app import FAILED
 from kernel_sandbox.cli.cell_view import CellView
 from kernel_sandbox.cli.console import Screen, make_table, show_error
 from kernel_sandbox.cli.interrupts import Interrupts
+from kernel_sandbox.cli.keeping import say_where
 from kernel_sandbox.cli.opening import check_uploads, opened_session, start_options
 from kernel_sandbox.cli.options import sandbox_options
 from kernel_sandbox.cli.prompt import Prompt
@@ -164,7 +165,7 @@ class Repl:
     def _say_goodbye(self) -> None:
         path = self._session.transcript.path
         if path is not None:
-            self._screen.say_where(path)
+            say_where(self._screen, path)
         elif self._prompt.interactive and self._number > 1:
             self._screen.say(("No notebook was kept: :save FILE.ipynb, or --save, makes one.", "dim"))
 

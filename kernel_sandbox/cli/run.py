@@ -17,6 +17,7 @@ from kernel_sandbox.cli.app import FAILED, INTERRUPTED
 from kernel_sandbox.cli.cell_view import CellView, format_seconds
 from kernel_sandbox.cli.console import Screen
 from kernel_sandbox.cli.interrupts import Interrupts
+from kernel_sandbox.cli.keeping import say_where
 from kernel_sandbox.cli.opening import check_uploads, opened_session, start_options
 from kernel_sandbox.cli.options import sandbox_options
 from kernel_sandbox.cli.parameters import ParametersCommand, inject, parameter_options
@@ -94,7 +95,7 @@ def run(
     except KeyboardInterrupt:
         screen.say(("■ ", "bold yellow"), "Ended. The sandbox is gone.")
         if replay is not None and save is not None:
-            screen.say_where(save)
+            say_where(screen, save)
         return INTERRUPTED
 
 
@@ -197,7 +198,7 @@ class Replay:
             skipped = f"; {self.skipped} skipped, as tagged" if self.skipped else ""
             self.screen.say(("✓ ", "bold green"), f"{self.total} {cells} in {took}{skipped}.")
         if save is not None:
-            self.screen.say_where(save)
+            say_where(self.screen, save)
         else:
             self.screen.say(("No notebook was kept: --save OUT.ipynb makes one.", "dim"))
         return INTERRUPTED if self.interrupted else FAILED if self.failures else 0

@@ -7,6 +7,7 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+from kernel_sandbox import kernelspec
 from kernel_sandbox.errors import SandboxError, what_is_kept
 from kernel_sandbox.magic.ansi import strip_colours
 from kernel_sandbox.magic.front import Front
@@ -117,7 +118,7 @@ class Commands:
         path = notebook_path(options.path)
         transcript = self._slot(options).session.transcript
         transcript.path = portal().call(transcript.save, path)
-        self._front.say(f"Kept in {transcript.path}, from now on after every cell.")
+        self._front.say(f"Kept in {transcript.path}, from now on after every cell. {kernelspec.warning()}".rstrip())
 
     def _limits(self, options: argparse.Namespace) -> None:
         session = self._slot(options).session

@@ -15,6 +15,7 @@ from typing import Any, TypeVar
 
 import anyio
 
+from kernel_sandbox import kernelspec
 from kernel_sandbox.agents.arguments import ArgumentsRefused, parse_arguments
 from kernel_sandbox.agents.listings import shown_name
 from kernel_sandbox.agents.reading import unfence, visible
@@ -166,7 +167,10 @@ class Toolbox(Tools):
         notebook = await workspace.notebook()
         if self._folder is not None:
             path = await asyncio.to_thread(self._folder.save, notebook)
-            said = f"The notebook is saved on the user's machine as {path}."
+            warning = await asyncio.to_thread(kernelspec.warning)
+            said = (
+                f"The notebook is saved on the user's machine as {path}.{f' Tell them: {warning}' if warning else ''}"
+            )
             return Answer((TextPart(said),), {"status": "ok", "path": str(path)})
         return await asyncio.to_thread(notebook_answer, notebook)
 

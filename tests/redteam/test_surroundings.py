@@ -5,9 +5,11 @@ from __future__ import annotations
 import os
 from pathlib import Path
 
+import nbformat
 import pytest
+from nbclient import NotebookClient
 
-from kernel_sandbox import ImageNotFound, Session
+from kernel_sandbox import ImageNotFound, SandboxSpec, Session, Transcript, kernelspec
 
 from ..agents.model_server import Say, model_server
 from .cells import attack
@@ -47,3 +49,43 @@ def test_file_of_a_directory_does_not_name_who_gets_the_data(engine: str, comman
     assert b"--yes" in told
     assert thief.url.encode() in asked
     assert b"Nothing was sent" in asked
+
+
+WRITE = "open({place!r}, 'w').write('out')"
+
+
+@attack("Escape")
+def test_notebook_that_is_opened_again_runs_in_a_sandbox(
+    engine: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Whatever kernel a stranger's notebook names: Jupyter starts the one that the transcript names."""
+    place = tmp_path / "written"
+    named = {"kernelspec": {"name": "python3", "display_name": "Python 3", "language": "python"}}
+    with Session(engine=engine, image="python", transcript=Transcript(metadata=named)) as session:
+        session.execute(WRITE.format(place=str(place)))
+        saved = session.transcript.save(tmp_path / "saved.ipynb")
+    monkeypatch.setenv("JUPYTER_PATH", str(tmp_path / "jupyter"))
+    kernelspec.install(tmp_path / "jupyter" / "kernels", engine=engine, spec=SandboxSpec(image="python"))
+    run_as_jupyter_does(saved)
+    assert not place.exists()
+
+
+def run_as_jupyter_does(path: Path) -> None:
+    """Run all cells by the kernel that the notebook names."""
+    notebook = nbformat.read(path, as_version=4)  # type: ignore[no-untyped-call]
+    NotebookClient(notebook, allow_errors=True, timeout=60).execute()
+
+
+@attack("Escape")
+@pytest.mark.parametrize("engine", ["docker"], indirect=True)
+def test_notebook_is_not_offered_to_a_jupyter_without_the_sandboxed_kernel(engine: str, tmp_path: Path) -> None:
+    """That would run an agent's cells on the host; somebody else's kernel under the sandboxed one's name would, too."""
+    directory = tmp_path / "jupyter" / "kernels" / kernelspec.DEFAULT_NAME
+    directory.mkdir(parents=True)
+    (directory / "kernel.json").write_text('{"argv": ["python3"], "display_name": "x", "language": "python"}')
+    (tmp_path / "cells.py").write_text("print(1)")
+    environment = os.environ | {"JUPYTER_PATH": str(tmp_path / "jupyter")}
+    command = ("run", "cells.py", "--save", "out.ipynb", "--image", "python", "--engine", engine)
+    told = through_pipes(*command, directory=tmp_path, environment=environment)
+    warned, offered = told.find(b"Jupyter lacks the sandboxed kernel"), told.find(b"jupyter lab out.ipynb")
+    assert 0 < warned < told.find(b"kernelspec install") < offered

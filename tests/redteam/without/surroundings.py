@@ -1,18 +1,25 @@
-"""Where a command is started and what is typed: settings of the directory, names that are nearly ours."""
+"""Where a command is started and what is typed: settings, kernels, names that are nearly ours."""
 
 from __future__ import annotations
 
 import contextlib
+import io
+from pathlib import Path
 from typing import Any
 
 import click
+import nbformat
+from nbclient import NotebookClient
+from rich.console import Console
 
-from kernel_sandbox import ImageNotFound
+from kernel_sandbox import ImageNotFound, SandboxSpec, Session, Transcript, kernelspec
 from kernel_sandbox.agents import recipient
-from kernel_sandbox.cli import access
+from kernel_sandbox.cli import access, keeping
 from kernel_sandbox.cli import ask as asking
 from kernel_sandbox.cli.app import cli
+from kernel_sandbox.cli.console import Screen
 from kernel_sandbox.engines import docker
+from kernel_sandbox.recorder import Recorder
 
 from ...agents.model_server import Say, model_server
 from .removal import Ground, Removal
@@ -58,7 +65,47 @@ def get_the_data_by_a_file(ground: Ground) -> bool:
     return "4711" in str(thief.requests)
 
 
+def kernel_of_the_notebook_itself(ground: Ground) -> None:
+    ground.patch.setattr(Recorder, "describe", lambda self, info, provenance: None)
+
+
+def be_run_on_the_host_when_opened_again(ground: Ground) -> bool:
+    """By the kernel that the attacker's notebook names, once its transcript is opened in Jupyter."""
+    place = ground.path / "written"
+    named = {"kernelspec": {"name": "python3", "display_name": "Python 3", "language": "python"}}
+    transcript = Transcript(metadata=named)
+    with Session(engine=ground.engine, image="python", transcript=transcript) as session:
+        session.execute(f"open({str(place)!r}, 'w').write('out')")
+        saved = session.transcript.save(ground.path / "saved.ipynb")
+    ground.patch.setenv("JUPYTER_PATH", str(ground.path))
+    kernelspec.install(ground.path / "kernels", engine=ground.engine, spec=SandboxSpec(image="python"))
+    notebook = nbformat.read(saved, as_version=4)  # type: ignore[no-untyped-call]
+    NotebookClient(notebook, allow_errors=True, timeout=60).execute()
+    return place.exists()
+
+
+def any_kernel(ground: Ground) -> None:
+    ground.patch.setattr(keeping, "is_offered", lambda: True)
+
+
+def be_offered_to_the_hosts_python(ground: Ground) -> bool:
+    """By the last line of a command, where somebody else's kernel bears the name of the sandboxed one."""
+    directory = ground.path / "kernels" / kernelspec.DEFAULT_NAME
+    directory.mkdir(parents=True)
+    (directory / "kernel.json").write_text('{"argv": ["python3"], "display_name": "x", "language": "python"}')
+    ground.patch.setenv("JUPYTER_PATH", str(ground.path))
+    screen = io.StringIO()
+    keeping.say_where(Screen(Console(file=screen)), Path("out.ipynb"))
+    return "jupyter lab out.ipynb" in screen.getvalue() and "Jupyter lacks" not in screen.getvalue()
+
+
 REMOVALS = {
+    "transcripts name the sandboxed kernel": Removal(
+        severity="Escape", remove=kernel_of_the_notebook_itself, succeeds=be_run_on_the_host_when_opened_again
+    ),
+    "the sandboxed kernel looked for": Removal(
+        severity="Escape", remove=any_kernel, succeeds=be_offered_to_the_hosts_python
+    ),
     "a file's server asked about": Removal(severity="Exfil", remove=unasked, succeeds=get_the_data_by_a_file),
     "near names first": Removal(
         severity="Escape", remove=advice_with_the_name_as_it_was_typed, succeeds=be_pulled_by_mistake
