@@ -52,6 +52,27 @@ def make_root(root: Path) -> None:
     programs = [_copy_interpreter(root), *_copy_commands(root)]
     extensions = sorted((root / PYTHON).rglob("lib-dynload/*.so"))
     _copy_libraries(root, [*programs, *extensions])
+    _hide_origin(root)
+
+
+def _hide_origin(root: Path) -> None:
+    """Name the interpreter's place in the sandbox wherever it names its own, which may be in somebody's home.
+
+    Programs and libraries hold it as text of a fixed length, where more slashes change nothing. Its last part stays:
+    linkers let a shorter text be the end of a longer one, such as the version that Python reads.
+    """
+    for prefix in {Path(sys.base_prefix), Path(sys.base_prefix).resolve()}:
+        if prefix.is_relative_to("/usr") or len(prefix.parts) < 3:
+            continue
+        own, above = str(prefix).encode(), str(prefix.parent).encode()
+        shorter = (b"/opt" if len(above) >= 4 else b"").ljust(len(above), b"/") + own[len(above) :]
+        link = root / "opt" / prefix.name
+        if not link.exists():
+            link.symlink_to(Path(PYTHON).name)
+        for path in [path for path in root.rglob("*") if path.is_file() and not path.is_symlink()]:
+            data = path.read_bytes()
+            if own in data:
+                path.write_bytes(data.replace(own, shorter if b"\0" in data else f"/{PYTHON}".encode()))
 
 
 def interpreter() -> Path:

@@ -37,7 +37,7 @@ from kernel_sandbox.run_directory import Owner
 from kernel_sandbox.spelling import did_you_mean
 
 PREFIX_VARIABLE = "KERNEL_SANDBOX_PREFIX"
-LAYOUT = 3
+LAYOUT = 4
 """Raised when what is made from the same packages changes; older directories are then made anew."""
 ROOM = 1536 * 1024**2
 """Bytes that the largest environment takes while it is made, its downloads included."""

@@ -16,6 +16,7 @@ from __future__ import annotations
 
 import contextlib
 import errno
+import hashlib
 import json
 import os
 import secrets
@@ -117,10 +118,15 @@ def _base() -> Path:
     longest = "/12345678/k/1234567/s-5"
     base = Path(runtime, "kernel-sandbox") if runtime else None
     if base is None or not os.access(base.parent, os.W_OK) or len(f"{base}{longest}") > SOCKET_PATH_LIMIT:
-        base = Path(tempfile.gettempdir(), f"kernel-sandbox-{os.getuid()}")
+        base = Path(tempfile.gettempdir(), f"kernel-sandbox-{_own_token()}")
     if len(f"{base}{longest}") > SOCKET_PATH_LIMIT:
-        base = Path(f"/tmp/kernel-sandbox-{os.getuid()}")
+        base = Path(f"/tmp/kernel-sandbox-{_own_token()}")
     return base
+
+
+def _own_token() -> str:
+    """Name this user of this machine by a word that tells neither: a container sees it in /proc/self/mountinfo."""
+    return hashlib.sha256(f"{os.getuid()} {_read('/etc/machine-id')}".encode()).hexdigest()[:12]
 
 
 _ADVICE = {

@@ -5,9 +5,13 @@ from __future__ import annotations
 _FILES = """
 buddyinfo cgroups cmdline config.gz consoles crypto devices diskstats execdomains interrupts iomem ioports kallsyms
 kcore key-users keys kmsg kpagecgroup kpagecount kpageflags latency_stats locks misc modules mtrr pagetypeinfo
-partitions sched_debug slabinfo softirqs swaps sysrq-trigger timer_list timer_stats version vmallocinfo zoneinfo
+partitions sched_debug schedstat slabinfo softirqs swaps sysrq-trigger timer_list timer_stats version vmallocinfo
+zoneinfo
+sys/fs/aio-nr sys/fs/dentry-state sys/fs/file-nr sys/fs/inode-nr sys/fs/inode-state sys/kernel/pty/nr
+sys/kernel/random/boot_id sys/kernel/random/entropy_avail
 """
 PROC_FILES = tuple(_FILES.split())
+"""Of the counters that live, those that programs read stay: stat, vmstat, loadavg, uptime, meminfo."""
 PROC_DIRECTORIES = ("acpi", "asound", "bus", "driver", "fs", "irq", "pressure", "scsi", "sysvipc", "tty")
 _SYS = """
 block bus class dev devices/pci0000:00 devices/platform devices/pnp0 devices/software devices/tracepoint

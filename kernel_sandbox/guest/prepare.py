@@ -24,7 +24,7 @@ import signal
 import sys
 from typing import Any
 
-MS_RDONLY, MS_NOSUID, MS_NODEV, MS_NOEXEC, MS_REMOUNT, MS_BIND = 1, 2, 4, 8, 32, 4096
+MS_RDONLY, MS_NOSUID, MS_NODEV, MS_NOEXEC, MS_REMOUNT, MS_BIND, MS_REC = 1, 2, 4, 8, 32, 4096, 16384
 CLONE_NEWUSER = 0x10000000
 PR_SET_PDEATHSIG, PR_SET_SECCOMP, PR_CAPBSET_DROP, PR_CAP_AMBIENT = 1, 22, 24, 47
 PR_CAP_AMBIENT_CLEAR_ALL, SECCOMP_MODE_FILTER = 4, 2
@@ -48,9 +48,9 @@ def mount(kind: str, place: str, flags: int, options: str = "") -> None:
 
 
 def show_read_only(source: str, place: str) -> None:
-    """Cover a directory or a file with a read-only view of another, or of itself."""
+    """Cover a directory or a file with a read-only view of another, or of itself with what is mounted in it."""
     path = place.encode()
-    check(libc.mount(source.encode(), path, None, ctypes.c_ulong(MS_BIND), None), f"bind {place}")
+    check(libc.mount(source.encode(), path, None, ctypes.c_ulong(MS_BIND | MS_REC), None), f"bind {place}")
     flags = ctypes.c_ulong(MS_BIND | MS_REMOUNT | MS_RDONLY | MS_NOSUID | MS_NODEV | MS_NOEXEC)
     check(libc.mount(None, path, None, flags, None), f"make {place} read-only")
 

@@ -243,6 +243,7 @@ class SessionPool(NotCopied):
 
     def _give(self, entry: PooledSession, session: AsyncSession, path: Path | None) -> None:
         session.transcript.path = path
+        session.transcript.private = True  # it is one of many callers', perhaps in a directory that all may read
         session.on_death = lambda cause: self._died()
         entry.session = session
         self._schedule()

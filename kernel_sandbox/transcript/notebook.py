@@ -61,6 +61,8 @@ class Transcript:
         refuses, and marks of trust, are left out.
         """
         self.path = None if path is None else Path(path)
+        self.private = False
+        """Whether `autosave` keeps a new file from everybody but its owner, whatever the umask says."""
         self._metadata = clean_notebook_metadata(metadata)
         self._records: list[_Record] = []
         self._ids: set[str] = set()
@@ -232,7 +234,7 @@ class Transcript:
         Whoever reads the file sees it whole. Raises TranscriptError.
         """
         if self.path is not None:
-            replace_file(self.path, self._chunks(), durable=False)
+            replace_file(self.path, self._chunks(), durable=False, private=self.private)
 
     def save(self, path: str | Path | None = None, *, validate: bool = False) -> Path:
         """Write the notebook to `path` (or to its own), wait until it is on the disk, and give the path.

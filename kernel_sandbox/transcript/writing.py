@@ -26,14 +26,16 @@ _ADVICE = {
 }
 
 
-def replace_file(path: Path, chunks: Iterable[bytes], *, durable: bool) -> None:
+def replace_file(path: Path, chunks: Iterable[bytes], *, durable: bool, private: bool = False) -> None:
     """Write a file beside `path` and put it in its place; an existing file's mode is kept, a link is followed.
 
-    `durable` waits until the bytes are on the disk. Raises TranscriptError, and leaves nothing behind.
+    `durable` waits until the bytes are on the disk; a new file that is `private` is its owner's alone. Raises
+    TranscriptError, and leaves nothing behind.
     """
     try:
         target = Path(os.path.realpath(path))
-        _write_and_replace(target, chunks, _mode(target), durable)
+        mode = _mode(target)
+        _write_and_replace(target, chunks, 0o600 if private and mode is None else mode, durable)
     except (OSError, ValueError) as exc:
         advice = _ADVICE.get(getattr(exc, "errno", None) or 0, "choose another place")
         reason = getattr(exc, "strerror", None) or exc

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import asyncio
 import contextlib
 import json
+import os
 import time
 from collections.abc import Iterable, Iterator
 from pathlib import Path
@@ -11,7 +13,7 @@ from typing import Any
 
 import pytest
 
-from kernel_sandbox import Execution, Limits, Session
+from kernel_sandbox import Execution, Limits, PoolSettings, SandboxSpec, Session, SessionPool
 from kernel_sandbox.engines import NAMES
 
 ATTACKER = Path(__file__).with_name("inside") / "attacker.py"
@@ -124,3 +126,22 @@ def settings_kept(session: Session) -> list[bool]:
         if ask(session, IMPORTED):
             return list(ask(session, LEARNED))
     raise AssertionError("no kernel began with its libraries")
+
+
+def service_notebook(engine: str, directory: Path) -> Path:
+    """Have a service's pool keep a notebook in a directory that everybody may read; the umask hides nothing."""
+
+    async def keep() -> Path:
+        path = directory / "kept.ipynb"
+        settings, spec = PoolSettings(ready=0), SandboxSpec(image="python")
+        pool = SessionPool(settings, spec=spec, engine=engine, transcripts=lambda _: path)
+        async with pool, pool.acquire("one") as session:
+            (await session.execute("'a secret'")).raise_for_error()
+        return path
+
+    directory.chmod(0o755)
+    mask = os.umask(0)
+    try:
+        return asyncio.run(keep())
+    finally:
+        os.umask(mask)

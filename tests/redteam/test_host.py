@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import contextlib
 import os
+import re
 import socket
+import sys
 from pathlib import Path
 
 import pytest
@@ -74,6 +76,8 @@ def test_name_of_the_host_is_not_told(target: Session) -> None:
 FACTS = """
 /proc/cmdline /proc/config.gz /proc/kallsyms /proc/interrupts /proc/version /proc/pressure /proc/kcore /proc/keys
 /proc/key-users /proc/timer_list /proc/modules /proc/iomem /proc/ioports /proc/diskstats /proc/partitions /proc/swaps
+/proc/sys/kernel/random/boot_id /proc/sys/kernel/random/entropy_avail /proc/sys/kernel/pty/nr /proc/schedstat
+/proc/sys/fs/file-nr /proc/sys/fs/inode-nr /proc/sys/fs/inode-state /proc/sys/fs/dentry-state /proc/sys/fs/aio-nr
 /proc/slabinfo /proc/vmallocinfo /proc/sysvipc /proc/bus /proc/irq /proc/acpi /proc/scsi /proc/kpageflags
 /sys/firmware /sys/kernel /sys/module /sys/block /sys/bus /sys/class /sys/devices/virtual/dmi /sys/power
 /etc/resolv.conf
@@ -95,6 +99,38 @@ except OSError as exc:
 @pytest.mark.parametrize("path", FACTS.split())
 def test_fact_of_the_host_is_masked(target: Session, path: str) -> None:
     assert [told for told in ask(target, TELLS, PATH=path) if told] == []
+
+
+@attack("HostLeak")
+def test_user_of_the_host_is_not_told_by_a_mount(engine: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Where no XDG_RUNTIME_DIR names a place, the sockets' directory is in /tmp, under a name of each user's own."""
+    monkeypatch.delenv("XDG_RUNTIME_DIR", raising=False)
+    with armed(engine) as session:
+        lines = ask(session, "answer(open('/proc/self/mountinfo').read().split('\\n'))")
+        shared = [line.split()[3] for line in lines if "/opt/kernel-sandbox/run" in line]
+    assert shared
+    for place in shared:
+        assert str(os.getuid()) not in re.split(r"[/-]", place), place
+
+
+@attack("HostLeak")
+def test_origin_of_the_interpreter_is_not_told(target: Session) -> None:
+    """Which may be somebody's home: neither by its settings nor by what its programs and libraries hold as text."""
+    look = """
+import sysconfig
+found = [name for name, value in sysconfig.get_config_vars().items() if ORIGIN in str(value)]
+for place in {sys.base_prefix, os.path.dirname(os.__file__), "/lib", "/usr/lib"}:
+    for at, _, names in os.walk(place):
+        for name in names:
+            with contextlib.suppress(OSError):
+                with open(os.path.join(at, name), "rb") as file: content = file.read()
+                found += [name] if ORIGIN.encode() in content else []
+answer(sorted(found)[:9])
+"""
+    origin = str(Path(sys.base_prefix).resolve())
+    if origin == "/usr":
+        pytest.skip("this Python is the system's")
+    assert ask(target, look, ORIGIN=origin) == []
 
 
 SERVICES = """

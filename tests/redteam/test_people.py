@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import re
+import stat
 import unicodedata
 from pathlib import Path
 from typing import Any
@@ -18,7 +19,7 @@ from kernel_sandbox.agents.python_exec import ListFilesTool, PythonExecTool
 from kernel_sandbox.artifacts import Artifacts
 from kernel_sandbox.reactor import call_reactor
 
-from .cells import armed, attack, strike
+from .cells import armed, attack, service_notebook, strike
 from .terminal import on_terminal, through_pipes
 
 # What a terminal obeys beyond colours and lines (ECMA-48; xterm's ctlseqs), and what changes the order of a text.
@@ -292,6 +293,14 @@ display({"text/plain": "d" * 900_000}, raw=True, display_id="d", update=True)
         path = session.transcript.save(tmp_path / "large.ipynb", validate=True)
     assert 2**20 < path.stat().st_size < 4 * 2**20
     assert len(Transcript.load(path).sources) == 9
+
+
+@attack("HostLeak")
+def test_notebook_of_a_service_is_its_owners_alone(engine: str, tmp_path: Path) -> None:
+    """In a directory that was there already, and that other users of the machine may look into."""
+    notebook = service_notebook(engine, tmp_path)
+    assert "a secret" in notebook.read_text()
+    assert stat.S_IMODE(notebook.stat().st_mode) == 0o600
 
 
 @attack("Escape")

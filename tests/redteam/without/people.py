@@ -21,7 +21,7 @@ from kernel_sandbox.magic import bundles
 from kernel_sandbox.reactor import call_reactor
 from kernel_sandbox.transcript import notebook, writing
 
-from ..cells import strike
+from ..cells import service_notebook, strike
 from .removal import Ground, Removal
 
 CHROMIUM = "/usr/bin/chromium"
@@ -143,6 +143,18 @@ def tell_a_model_what_no_person_sees(ground: Ground) -> bool:
     return any(unicodedata.category(character) == "Cf" for character in told.text)
 
 
+def notebooks_for_all(ground: Ground) -> None:
+    honest = writing.replace_file
+    ground.patch.setattr(
+        notebook, "replace_file", lambda path, chunks, *, durable, private: honest(path, chunks, durable=durable)
+    )
+
+
+def read_another_users_notebook(ground: Ground) -> bool:
+    """As another user of the machine."""
+    return bool(service_notebook(ground.engine, ground.path).stat().st_mode & 0o004)
+
+
 def own_names(ground: Ground) -> None:
     ground.patch.setattr(artifacts, "host_name", lambda name: name.rsplit("/", 1)[-1])
 
@@ -173,6 +185,9 @@ def fill_the_users_disk(ground: Ground) -> bool:
 
 REMOVALS = {
     "terminal cleaning": Removal(severity="Escape", remove=as_it_comes, succeeds=order_the_terminal),
+    "notebooks of a service private": Removal(
+        severity="HostLeak", remove=notebooks_for_all, succeeds=read_another_users_notebook
+    ),
     "transcript never signed": Removal(severity="Escape", remove=signed, succeeds=be_trusted_by_jupyter),
     # Each of the two holds a script alone.
     "exports: allow-list of tags": Removal(
