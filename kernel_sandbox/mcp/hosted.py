@@ -119,9 +119,8 @@ class HostedWorkspace:
         self.name = address.identifier
 
     async def run(self, source: str, timeout: float, on_event: OnEvent) -> Ran:
-        is_new = self._service.pool.find(self._address.key) is None
         streaming: Streaming | None = None
-        note = "The session began with this call: nothing from before is in it." if is_new else ""
+        late = ""
         opened = self._service.stream(self._address, source, timeout=timeout, client=self._caller.client)
         try:
             async with asyncio.timeout(self._service.patience), opened as streaming, self._watching(streaming.cell):
@@ -131,10 +130,11 @@ class HostedWorkspace:
         except TimeoutError as exc:
             if streaming is None:
                 raise CallRefused(f"{what_ran('no')} No session was free within the time of a call.") from exc
-            note = f"{note} It took longer than a request may, its wait for others included, and was given up.".strip()
+            late = "It took longer than a request may, its wait for others included, and was given up."
         execution = streaming.cell.execution
         assert execution is not None
-        return Ran(execution, is_new, note, streaming.news())
+        began = "The session began with this call: nothing from before is in it." if streaming.is_new else ""
+        return Ran(execution, streaming.is_new, f"{began} {late}".strip(), streaming.news())
 
     @contextlib.asynccontextmanager
     async def _watching(self, cell: CellStream) -> AsyncIterator[None]:

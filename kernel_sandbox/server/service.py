@@ -90,6 +90,8 @@ class Streaming:
     cell: CellStream
     known: KnownKernel
     """What its client knows: asked when it is told of the end."""
+    is_new: bool
+    """Whether the session began for this cell: nothing from before is in it."""
 
     def news(self) -> str | None:
         """Return why the kernel that ran it was started, if the client does not know of that yet."""
@@ -123,10 +125,10 @@ class SessionService:
 
         Raises QuotaExceeded, PoolFull, and what starting a sandbox raises.
         """
-        new = self.pool.find(address.key) is None
+        before = self.pool.find(address.key)
         async with self._opened(address, create=True) as pooled:
             self._clients.meet(pooled, REQUESTS)
-            return _view(address, pooled), new
+            return _view(address, pooled), pooled is not before
 
     def describe(self, address: Address) -> SessionView:
         """Return what is known of a session; it does not count as a use of it. Raises SessionMissing."""
@@ -201,7 +203,7 @@ class SessionService:
     async def _run_cell(
         self, address: Address, source: str, seconds: float, create: bool, watched: Watched | None
     ) -> Ran:
-        asked, new = time.perf_counter(), self.pool.find(address.key) is None
+        asked = time.perf_counter()
         async with self._streaming(address, source, seconds, create, REQUESTS) as (streaming, session_id):
             if watched is not None:
                 watched.cell = streaming.cell
@@ -212,7 +214,7 @@ class SessionService:
             assert execution is not None
             waited = max(time.perf_counter() - asked - execution.duration, 0.0)
             news = streaming.news() if watched is None or watched.is_heard else None
-            return Ran(execution, session_id, new, waited, news)
+            return Ran(execution, session_id, streaming.is_new, waited, news)
 
     @contextlib.asynccontextmanager
     async def stream(
@@ -232,12 +234,13 @@ class SessionService:
     async def _streaming(
         self, address: Address, source: str, seconds: float, create: bool, client: str
     ) -> AsyncIterator[tuple[Streaming, str]]:
+        before = self.pool.find(address.key)
         self.meet(address, client)  # before a dead kernel is started again
         async with self._opened(address, create=create) as pooled:
             known = self._clients.meet(pooled, client)
             stream = pooled.stream(source, timeout=seconds)
             try:
-                yield Streaming(stream, known), pooled.session.id
+                yield Streaming(stream, known, pooled is not before), pooled.session.id
             finally:
                 with suppressing_unsaved():
                     await stream.aclose()

@@ -6,13 +6,15 @@ import base64
 import time
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
 from typing import Any
 from urllib.parse import parse_qs, urlsplit
 
 import httpx
 import pytest
 
-from tests.server.running import DELETE, GEN1, GEN2, Running
+from kernel_sandbox.pool import PoolSettings
+from tests.server.running import DELETE, GEN1, GEN2, Running, running
 
 VERSIONS = [
     "2024-02-02-preview",
@@ -382,3 +384,26 @@ def test_form_under_the_type_of_json_is_taken(server: Running, path: str) -> Non
         assert pool.get("/files/content/in.csv").content == b"a,b\r\n--1,2\n"
         assert pool.post(path, content=b'{"file": "x"}').status_code == 400
     server.end(query["identifier"])
+
+
+def test_session_that_follows_one_at_its_lifetime_is_told_as_new(server_engine: str, tmp_path: Path) -> None:
+    pool, query = PoolSettings(ready=1, sessions=2, max_lifetime=4.0), {"identifier": "old", "api-version": GEN1}
+    with (
+        running(tmp_path, engine=server_engine, pool=pool) as server,
+        server.client(params=query) as client,
+        ThreadPoolExecutor() as threads,
+    ):
+
+        def run(code: str) -> httpx.Response:
+            return client.post("/code/execute", json={"properties": {"code": code}}).raise_for_status()
+
+        assert run("x = 1").headers["x-ms-new-allocation"] == "true"
+        outlives = threads.submit(run, "import time; time.sleep(8); 'x' in dir()")
+        time.sleep(5)
+        follows = run("'x' in dir()")
+        assert (outlives.result().json()["properties"]["result"], follows.json()["properties"]["result"]) == (
+            "True",
+            "False",
+        )
+        assert follows.headers["x-ms-new-allocation"] == "true"
+        assert outlives.result().headers["x-ms-new-allocation"] == "false"
