@@ -17,7 +17,7 @@ from kernel_sandbox.mcp.definitions import DEFAULT_TIMEOUT, PYTHON, SHELL, Defin
 from kernel_sandbox.mcp.progress import Progress
 from kernel_sandbox.mcp.toolbox import RefusedByProtocol, Tools
 from kernel_sandbox.outputs import ExecuteResult
-from kernel_sandbox.server.shell import GRACE, shell_cell, shell_result
+from kernel_sandbox.server.shell import GRACE, notices, shell_cell, shell_result
 
 MOST_OF_ONE = 256
 """Environments of one identity that are remembered; its oldest is forgotten first."""
@@ -99,9 +99,10 @@ class PoolTools(Tools):
         value = read_text([output for output in ran.execution.outputs if isinstance(output, ExecuteResult)], {})
         written = stream_text(ran.execution, "stdout")
         error = answer.data["error"]["traceback"] if answer.data and answer.failed else ""
+        said = (notices(ran.execution, ran.restarted_because), stream_text(ran.execution, "stderr"), error)
         told = {
             "stdout": "\n".join(part for part in (written.rstrip("\n"), value) if part),
-            "stderr": "\n".join(part for part in (stream_text(ran.execution, "stderr").rstrip("\n"), error) if part),
+            "stderr": "\n".join(part.rstrip("\n") for part in said if part),
             "exitCode": int(answer.failed),
         }
         return Answer(answer.parts, told, answer.failed)
@@ -123,4 +124,5 @@ class PoolTools(Tools):
         result = shell_result(ran.execution)
         answer = shell_answer(ran, result.exit_status, "")
         told = {name: stream_text(ran.execution, name) for name in ("stdout", "stderr")}
+        told["stderr"] = notices(ran.execution, ran.restarted_because) + told["stderr"]
         return Answer(answer.parts, told | {"exitCode": result.exit_status}, answer.failed)

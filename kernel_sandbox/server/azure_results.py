@@ -23,7 +23,7 @@ from kernel_sandbox.outputs import (
     remove_ansi,
 )
 from kernel_sandbox.server.service import Ran
-from kernel_sandbox.server.shell import ShellResult, fate_notice, restart_notice
+from kernel_sandbox.server.shell import ShellResult, notices, restart_notice
 
 DEEPEST = 64
 """How deep a result may nest as JSON; deeper ones stay text."""
@@ -40,7 +40,7 @@ def first_generation(ran: Ran, *, longest: int | None = None) -> dict[str, Any]:
             "$id": "2",
             "status": "Success" if execution.status == "ok" else "Failure",
             "stdout": cut(stdout_of(execution), longest),
-            "stderr": cut(_notices(ran) + stderr_of(execution), longest),
+            "stderr": cut(notices(execution, ran.restarted_because) + stderr_of(execution), longest),
             "result": typed_result(execution),
             "executionTimeInMilliseconds": _milliseconds(execution.duration),
         },
@@ -57,16 +57,12 @@ def second_generation(ran: Ran, *, longest: int | None = None, bundle: bool = Fa
         "status": "Succeeded" if execution.status == "ok" else "Failed",
         "result": {
             "stdout": cut(stdout_of(execution), longest),
-            "stderr": cut(_notices(ran) + stderr_of(execution), longest),
+            "stderr": cut(notices(execution, ran.restarted_because) + stderr_of(execution), longest),
             "executionResult": _bundle(execution) if bundle else printed_result(execution),
             "executionTimeInMilliseconds": _milliseconds(execution.duration),
         },
     }
     return resource | ({} if execution.status == "ok" else {"error": {"error": _error(execution)}})
-
-
-def _notices(ran: Ran) -> str:
-    return restart_notice(ran.restarted_because) + fate_notice(ran.execution)
 
 
 def shell_execution(identifier: str, ran: ShellResult, *, longest: int | None = None) -> dict[str, Any]:

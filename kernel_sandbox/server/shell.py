@@ -77,6 +77,11 @@ def fate_notice(execution: Execution) -> str:
     return f"[kernel-sandbox: {execution.fate}]\n"
 
 
+def notices(execution: Execution, restarted_because: str | None) -> str:
+    """Return both, each in its line."""
+    return restart_notice(restarted_because) + fate_notice(execution)
+
+
 def _exit_status(told: Any) -> int:
     """Read what the sandbox told, which may be anything."""
     status = told.get("exit_status") if isinstance(told, dict) else None

@@ -380,27 +380,44 @@ def pool(server: Running) -> Iterator[Callable[..., dict[str, Any]]]:
         yield call
 
 
+def content(pool: Callable[..., dict[str, Any]], tool: str, **arguments: Any) -> dict[str, Any]:
+    """Call a tool at a pool's endpoint, and return what it answered as data."""
+    found: dict[str, Any] = pool("tools/call", name=tool, arguments=arguments)["result"]["structuredContent"]
+    return found
+
+
 def test_pool_endpoint_runs_code_and_commands_in_an_environment(pool: Callable[..., dict[str, Any]]) -> None:
     about = {"protocolVersion": "2025-03-26", "capabilities": {}, "clientInfo": {"name": "t", "version": "1"}}
     assert pool("initialize", **about)["result"]["protocolVersion"] == "2025-03-26"
     tools = [tool["name"] for tool in pool("tools/list")["result"]["tools"]]
     assert tools == ["launchShell", "runPythonCodeInRemoteEnvironment", "runShellCommandInRemoteEnvironment"]
 
-    def tool(name: str, **arguments: Any) -> dict[str, Any]:
-        told: dict[str, Any] = pool("tools/call", name=name, arguments=arguments)["result"]
-        return told
-
-    launched = [tool("launchShell")["structuredContent"]["environmentId"] for _ in range(2)]
+    launched = [content(pool, "launchShell")["environmentId"] for _ in range(2)]
     first, second = launched
-    ran = tool("runPythonCodeInRemoteEnvironment", environmentId=first, pythonCode="x = 5\nprint('hi')\nx")
-    assert ran["structuredContent"] == {"stdout": "hi\n5", "stderr": "", "exitCode": 0}
-    shell = tool("runShellCommandInRemoteEnvironment", environmentId=first, shellCommand="echo a; echo b >&2; exit 3")
-    assert shell["structuredContent"] == {"stdout": "a\n", "stderr": "b\n", "exitCode": 3}
-    words = tool("runShellCommandInRemoteEnvironment", environmentId=first, execCommandAndArgs=["echo", "$x  y"])
-    assert words["structuredContent"]["stdout"] == "$x  y\n"
-    failed = tool("runPythonCodeInRemoteEnvironment", environmentId=second, pythonCode="x")
-    assert failed["structuredContent"]["exitCode"] == 1
-    assert "NameError" in failed["structuredContent"]["stderr"]
+    ran = content(pool, "runPythonCodeInRemoteEnvironment", environmentId=first, pythonCode="x = 5\nprint('hi')\nx")
+    assert ran == {"stdout": "hi\n5", "stderr": "", "exitCode": 0}
+    shell = content(
+        pool, "runShellCommandInRemoteEnvironment", environmentId=first, shellCommand="echo a; echo b >&2; exit 3"
+    )
+    assert shell == {"stdout": "a\n", "stderr": "b\n", "exitCode": 3}
+    words = content(
+        pool, "runShellCommandInRemoteEnvironment", environmentId=first, execCommandAndArgs=["echo", "$x  y"]
+    )
+    assert words["stdout"] == "$x  y\n"
+    failed = content(pool, "runPythonCodeInRemoteEnvironment", environmentId=second, pythonCode="x")
+    assert failed["exitCode"] == 1
+    assert "NameError" in failed["stderr"]
+
+
+def test_pool_endpoint_tells_what_became_of_a_kernel(pool: Callable[..., dict[str, Any]]) -> None:
+    launched = content(pool, "launchShell")
+    died = content(pool, "runPythonCodeInRemoteEnvironment", **launched, pythonCode="import os; os._exit(3)")
+    assert "The cell ran in part; variables are lost" in died["stderr"]
+    fresh, again = (
+        content(pool, "runShellCommandInRemoteEnvironment", **launched, shellCommand="echo b >&2") for _ in range(2)
+    )
+    assert fresh["stderr"].endswith("without earlier variables. The kernel exited with status 3.]\nb\n")
+    assert again == {"stdout": "", "stderr": "b\n", "exitCode": 0}
 
 
 def test_pool_endpoint_knows_only_environments_that_it_launched(pool: Callable[..., dict[str, Any]]) -> None:
