@@ -178,14 +178,23 @@ class CellRunner:
             cell.end("error", SandboxError("The kernel sent no reply for the cell; variables are kept."), "NoReply")
 
     async def _until_it_may_be_interrupted(self, cell: Cell, why: str) -> str:
-        """Wait while the kernel runs another client's request, which got in before the cell."""
-        if not self._kernel.others.busy or cell.begun.is_set():
+        """Wait while the kernel runs another client's request, which got in before the cell.
+
+        That it does can be heard late: a cell that has not begun has the benefit of a doubt.
+        """
+        others = self._kernel.others
+        if cell.begun.is_set() or not (others.busy or others.exist):
             return why
         waits = [asyncio.ensure_future(event.wait()) for event in (cell.begun, cell.over)]
-        await asyncio.wait(waits, return_when=asyncio.FIRST_COMPLETED)
+        was_busy, heard = others.busy, set[asyncio.Future[Any]]()
+        while not heard:
+            heard, _ = await asyncio.wait(waits, timeout=BEGIN_WITHIN, return_when=asyncio.FIRST_COMPLETED)
+            was_busy = was_busy or others.busy
+            if not others.busy:
+                break
         for wait in waits:
             wait.cancel()
-        return f"{why} while the kernel was busy for another client; it began after that,"
+        return f"{why} while the kernel was busy for another client; it began after that," if was_busy else why
 
     async def _answers(self) -> bool:
         """Return whether the kernel would run a cell: an interrupt can leave it holding a lock for ever."""
@@ -228,8 +237,8 @@ class CellRunner:
 
     async def interrupt(self) -> None:
         """Interrupt what the kernel runs; while that is another client's, only the cell that waits behind it."""
-        cell = self.current
-        if cell is None or cell.begun.is_set() or not self._kernel.others.busy:
+        cell, others = self.current, self._kernel.others
+        if cell is None or cell.begun.is_set() or not (others.busy or others.exist):
             if cell is not None and cell.sent:
                 cell.interrupted = True
             await self._kernel.send_interrupt()

@@ -336,6 +336,12 @@ async def test_interrupts_at_any_time_lose_no_cell(engine: str) -> None:
         assert (await session.execute("x")).text == "1"
 
 
+def test_cell_has_all_that_its_processes_wrote(engine: str) -> None:
+    with Session(engine=engine, image="python") as session:
+        for _ in range(60):
+            assert session.execute("import os; _ = os.system('seq 3000; echo last')").text.endswith("\nlast\n")
+
+
 def test_cell_error_carries_the_last_frames(engine: str) -> None:
     with Session(engine=engine, image="python") as session:
         failed = session.execute("def divide(a, b):\n    return a / b\n\ndivide(1, 0)")

@@ -7,12 +7,16 @@ gets in any Jupyter kernel, and what it hangs on them (hooks, log handlers) is t
 
 from __future__ import annotations
 
+import array
 import contextlib
 import ctypes
+import fcntl
 import os
 import select
 import sys
+import termios
 import threading
+import time
 from collections.abc import Iterator
 from typing import Any
 
@@ -26,6 +30,8 @@ QUEUE = 16
 """Messages that wait for the host in libzmq; then the thread that sends them waits."""
 PATIENCE = 5.0
 """Seconds: where a client has stopped reading, outputs are kept in the kernel's own memory from then on."""
+SETTLE = 0.1
+"""Seconds that a cell which has ended waits for what its processes wrote."""
 END = zygote.KEPT + zygote.READ
 ARGUMENTS = [
     "--HistoryManager.hist_file=:memory:",
@@ -49,6 +55,12 @@ class IPythonKernel(ipkernel.IPythonKernel):
                     setattr(kernel, name, value)
             kernel._become_connected()
         return kernel
+
+    async def do_execute(self, *args: Any, **named: Any) -> Any:
+        """Run a cell, and wait until what its processes wrote has been read: its client may look at once."""
+        reply = await super().do_execute(*args, **named)  # type: ignore[no-untyped-call]
+        _wait_for_readers()
+        return reply
 
     async def execute_request(self, stream: Any, ident: Any, parent: Any) -> None:
         """Answer in any case: an interrupt between the cell's code and its reply would otherwise cost the reply."""
@@ -107,12 +119,33 @@ def _watch(stream: Any) -> None:
     read = ctypes.PyDLL(None).read  # which keeps the interpreter's lock
     waiting: Any = select.poll()
     waiting.register(stream._fid, select.POLLIN)
-    while waiting.poll() and (count := read(stream._fid, piece, zygote.READ)) > 0 and stream._should_watch:
+    while waiting.poll():
+        _reading.add(stream.name)
+        count = read(stream._fid, piece, zygote.READ)
+        if count <= 0 or not stream._should_watch:
+            break
         said = piece[:count]
         if errors:
             zygote.keep_words(said)
         ctypes.memset(piece, 0, count)
         stream.write(said.decode(errors="replace"))
+        _reading.discard(stream.name)
+
+
+def _wait_for_readers() -> None:
+    """Wait until nothing is under way from the streams' descriptors; not for ever, since a process may write on."""
+    end = time.monotonic() + SETTLE
+    for stream in _streams.values():
+        while _is_under_way(stream) and time.monotonic() < end:
+            time.sleep(0.0005)
+
+
+def _is_under_way(stream: Any) -> bool:
+    """Return whether bytes wait in a stream's descriptor, or have been read and are not published yet."""
+    waiting = array.array("i", [0])
+    with contextlib.suppress(OSError):  # a cell may have closed it
+        fcntl.ioctl(stream._fid, termios.FIONREAD, waiting)
+    return waiting[0] > 0 or stream.name in _reading
 
 
 class _Nowhere(iostream.IOPubThread):
@@ -127,6 +160,8 @@ class _Nowhere(iostream.IOPubThread):
 
 
 _streams: dict[str, Any] = {}
+_reading: set[str] = set()
+"""The streams of which something has been read that is not published yet."""
 
 
 def prepare(workdir: str) -> None:

@@ -141,6 +141,7 @@ def test_running_stream_that_is_closed_is_interrupted(server: Running, client: h
     source = "print('go', flush=True)\n" + python("BE")
     with server.client() as other, events(other, session, source) as found:
         next(found)
+        until(lambda: log(client) == "B")
     with socket_of(server, session) as socket:
         socket.send(json.dumps({"type": "execute", "id": "1", "source": source}))
         assert receive(socket)["output"]["text"] == "go\n"

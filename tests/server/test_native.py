@@ -418,7 +418,7 @@ def test_lone_surrogates_break_nothing(client: httpx.Client, session: str) -> No
 
 def test_page_tells_what_became_of_a_cell(client: httpx.Client, session: str) -> None:
     run(client, session, "1 / 0")
-    run(client, session, "import os; os._exit(3)")
+    run(client, session, "print('begun', flush=True); import os; os._exit(3)")
     query = {"owner": "anonymous", "identifier": unquote(session.rpartition("/")[2])}
     cells = client.get("/page/cells", params=query).json()["cells"]
     assert [(cell["status"], cell["ran"], cell["kept"]) for cell in cells] == [
