@@ -73,7 +73,7 @@ class IdempotentRuns:
         self._forget_old()
         place = (address.key, key)
         found = self._entries.get(place)
-        if found is not None and self._is_given_up(found):
+        if found is not None and found.run is not None and found.run.is_given_up:
             self._forget(place)
             found = None
         if found is None:
@@ -90,13 +90,6 @@ class IdempotentRuns:
         if found.answer is None:
             raise AnswerNotKept("This ran, and its answer is not kept: the session's notebook has it.")
         return found.answer, True
-
-    @staticmethod
-    def _is_given_up(entry: _Entry) -> bool:
-        """Whether its cell is over and never ran, though its task has not come to that yet."""
-        if entry.run is None or entry.run.cell is None:
-            return False
-        return not entry.run.cell.is_waiting and not entry.run.has_begun
 
     def _take(self, place: tuple[str, str], run: Run[Response]) -> None:
         """Keep what a run was answered; where nothing ran, a retry is to run it."""

@@ -48,6 +48,8 @@ class Run(Watched, Generic[T]):
 
     def __init__(self, work: Callable[[Watched], Awaitable[T]]) -> None:
         super().__init__()
+        self.is_given_up = False
+        """Whether its last client left before it began: it never will, and nobody is to join it."""
         self.task: asyncio.Task[T] = asyncio.ensure_future(self._work(work))
         self.task.add_done_callback(_look_at_failure)
 
@@ -63,6 +65,7 @@ class Run(Watched, Generic[T]):
         self.clients -= 1
         if self.clients or self.task.done() or self.has_begun:
             return False
+        self.is_given_up = True
         if self.cell is None:
             self.task.cancel()  # no cell is sent any more
         else:

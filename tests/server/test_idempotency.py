@@ -66,6 +66,24 @@ async def test_what_a_cell_showed_is_not_held_beside_its_answer() -> None:
     assert [run() for run in door.runs] == [None]
 
 
+async def test_retry_joins_no_run_that_was_given_up_before_its_session_came() -> None:
+    idempotent, runs = IdempotentRuns(), Runs()
+
+    async def wait_for_a_session(watched: Watched) -> Response:
+        await asyncio.Event().wait()
+        return Response()
+
+    def ask() -> Any:
+        return idempotent.run(Address("ada", "s"), "key", b"", lambda: runs.begin(wait_for_a_session))[0]
+
+    first = ask()
+    first.join()
+    assert ask() is first
+    assert await first.leave()
+    assert ask() is not first
+    await runs.aclose()
+
+
 async def test_keys_are_forgotten_with_time(monkeypatch: pytest.MonkeyPatch) -> None:
     door = Door()
     assert [await door.post("a"), await door.post("a")] == [1, 1]
