@@ -242,9 +242,10 @@ async def _list(session: AsyncSession) -> tuple[FileInfo, ...] | None:
 
 
 async def _revive(session: AsyncSession) -> str:
-    """Restart a kernel that has died, and return what is still there."""
+    """Restart a kernel that has died, unless somebody else has, and return what is still there."""
     try:
-        await session.restart()
+        if session.death is not None:
+            await session.restart()
     except SessionClosed:
         return "[The session is closed: no more cells can be run.]"
     except SandboxError as exc:

@@ -6,6 +6,7 @@ import json
 import os
 import signal
 import threading
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 
 import pytest
@@ -126,6 +127,19 @@ def test_restart_between_two_cells_is_told_once(session: Session) -> None:
         {"python_code": "'kept' in dir()"}
     )
     assert tool.run({"python_code": "1"}) == "1"
+
+
+def test_kernel_that_died_is_restarted_once_for_two_agents(session: Session) -> None:
+    begun, generation = threading.Event(), session.generation
+    first, second = PythonExecTool(session, on_event=lambda event: begun.set()), PythonExecTool(session)
+    code = "import os, time\nprint('begun', flush=True)\ntime.sleep(1)\nos._exit(3)"
+    with ThreadPoolExecutor() as threads:
+        died = threads.submit(first.run, {"python_code": code})
+        assert begun.wait(20)
+        assert "Variables are lost" in second.run({"python_code": "1"})
+        assert "Variables are lost" in died.result()
+    assert session.execute("1").status == "ok"
+    assert session.generation == generation + 1
 
 
 def test_closed_session_is_said(engine: str) -> None:
