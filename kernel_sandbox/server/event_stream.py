@@ -79,7 +79,7 @@ async def _events(streaming: Streaming, deadline: float) -> AsyncIterator[bytes]
     timer = loop.call_at(deadline, lambda: ending.add(loop.create_task(stream.aclose())))
     try:
         async for event in with_silences(stream):
-            yield b": the cell runs\n\n" if event is None else _message("output", event)
+            yield b": not over yet\n\n" if event is None else _message("output", event)
     finally:
         timer.cancel()
     assert stream.execution is not None
