@@ -37,6 +37,14 @@ class ClientGone(Refusal):
         super().__init__(499, "ClientGone", "The client went away.")
 
 
+class TurnMissed(Refusal):
+    """The time of a request was over before its cell's turn came: the cell never runs."""
+
+    def __init__(self) -> None:
+        told = "It did not run: its turn did not come within the time of a request. Send it again."
+        super().__init__(504, "RequestTimeout", told)
+
+
 async def read_json(request: Request) -> Any:
     """Read a body as JSON. Raises InvalidRequest."""
     try:

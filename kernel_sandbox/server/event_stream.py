@@ -14,7 +14,7 @@ from starlette.responses import StreamingResponse
 from starlette.types import Receive, Scope, Send
 
 from kernel_sandbox.cell import CellStream
-from kernel_sandbox.server.bodies import ClientGone, disconnected
+from kernel_sandbox.server.bodies import ClientGone, TurnMissed, disconnected
 from kernel_sandbox.server.outputs_json import event_json, execution_json
 from kernel_sandbox.server.service import Streaming, suppressing_unsaved
 
@@ -25,7 +25,7 @@ HEARTBEAT = 10.0
 async def open_event_stream(
     request: Request, opened: contextlib.AbstractAsyncContextManager[Streaming], patience: float
 ) -> EventStream:
-    """Begin a cell and answer with its events. Raises ClientGone where nobody is there for it any more.
+    """Begin a cell and answer with its events. Raises ClientGone, and TurnMissed where it got no session in time.
 
     `patience` is how many seconds the cell has, its wait included.
     """
@@ -40,10 +40,12 @@ async def open_event_stream(
 
     opening = asyncio.ensure_future(open_unless_gone())
     try:
-        await asyncio.wait({opening, gone}, return_when=asyncio.FIRST_COMPLETED)
-        if not gone.done():
-            return EventStream(opening.result(), held, deadline)
-        raise ClientGone
+        await asyncio.wait({opening, gone}, timeout=patience, return_when=asyncio.FIRST_COMPLETED)
+        if gone.done():
+            raise ClientGone
+        if not opening.done():
+            raise TurnMissed
+        return EventStream(opening.result(), held, deadline)
     except BaseException:
         opening.cancel()
         await asyncio.wait({opening})

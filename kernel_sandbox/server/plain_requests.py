@@ -13,7 +13,7 @@ from fastapi import Header
 from starlette.requests import Request
 from starlette.responses import Response
 
-from kernel_sandbox.server.bodies import ClientGone, disconnected
+from kernel_sandbox.server.bodies import ClientGone, TurnMissed, disconnected
 from kernel_sandbox.server.failures import Refusal
 from kernel_sandbox.server.idempotency import fingerprint_of
 from kernel_sandbox.server.ownership import Address
@@ -65,12 +65,10 @@ async def _wait(request: Request, service: SessionService, run: Run[Response], *
         raise ClientGone
     if run.task.done():
         raise Refusal(503, "ServiceUnavailable", "The server is ending.")
-    raise Refusal(504, "RequestTimeout", _late(given_up=given_up, kept=kept))
+    raise TurnMissed if given_up else Refusal(504, "RequestTimeout", _runs_on(kept=kept))
 
 
-def _late(*, given_up: bool, kept: bool) -> str:
-    if given_up:
-        return "It did not run: its turn did not come within the time of a request. Send it again."
+def _runs_on(*, kept: bool) -> str:
     if kept:
         return "It runs on: send the same request with the same Idempotency-Key to get its answer."
     return (

@@ -278,3 +278,15 @@ def test_request_that_takes_too_long_is_told_whether_it_runs(server_engine: str,
         with events(client, SESSION, source) as found:
             done = dict(found)["done"]
         assert (done["status"], done["ran"], done["kept"]) == ("error", "began", "all")
+
+
+@pytest.mark.parametrize("path", ["execute", "execute?stream=true"])
+def test_request_for_which_no_session_is_free_in_time_is_told_that_it_did_not_run(
+    server_engine: str, tmp_path: Path, path: str
+) -> None:
+    pool = PoolSettings(ready=1, sessions=1, queue_timeout=30.0)
+    with running(tmp_path, engine=server_engine, pool=pool, request_timeout=8.0) as server, server.client() as client:
+        client.post("/v1/sessions", json={"id": NAME}).raise_for_status()
+        late = client.post(f"/v1/sessions/another/{path}", json={"source": "1", "create": True})
+        assert (late.status_code, late.json()["error"]["message"][:14]) == (504, "It did not run")
+        assert client.get("/v1/sessions/another").status_code == 404
