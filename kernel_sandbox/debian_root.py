@@ -10,7 +10,6 @@ import json
 import os
 import platform
 import re
-import shutil
 import signal
 import subprocess
 import tempfile
@@ -18,8 +17,9 @@ from collections import deque
 from collections.abc import Generator, Iterator
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
+from kernel_sandbox import directories, programs
 from kernel_sandbox.engines.docker_client import translated_errors
 from kernel_sandbox.errors import EngineError, ImageNotFound
 from kernel_sandbox.policy import format_size
@@ -75,7 +75,7 @@ def ensure(client: docker.DockerClient, report: Report) -> str:
 def _check_host(client: docker.DockerClient) -> None:
     if os.geteuid() != 0:
         raise EngineError("A Debian base needs root to be made (debootstrap). Run the same command with sudo -E.")
-    if shutil.which("debootstrap") is None:
+    if programs.find("debootstrap") is None:
         raise EngineError("debootstrap is missing. Get it with: apt-get install -y debootstrap")
     with translated_errors():
         theirs = str(client.version()["Arch"])
@@ -90,7 +90,7 @@ def _check_host(client: docker.DockerClient) -> None:
 def _scratch_directory() -> Iterator[Path]:
     """Give a private directory that is gone afterwards, however the block ends."""
     # /tmp is often a tmpfs mounted nodev or noexec, where debootstrap refuses to work.
-    place = os.environ.get("TMPDIR", "/var/tmp")
+    place = directories.given("TMPDIR") or "/var/tmp"
     with tempfile.TemporaryDirectory(prefix="kernel-sandbox-debian-", dir=place) as directory:
         root = Path(directory) / "root"
         root.mkdir(mode=0o755)
@@ -105,9 +105,8 @@ def _debootstrap(root: Path, mirror: str | None, report: Report) -> None:
     command += ["debootstrap", "--variant=minbase", f"--include={PACKAGES}", SUITE, str(root)]
     command += [mirror] if mirror else []
     last: deque[str] = deque(maxlen=12)
-    with subprocess.Popen(
-        command, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True
-    ) as process:
+    pipes: dict[str, Any] = {"stdin": subprocess.DEVNULL, "stdout": subprocess.PIPE, "stderr": subprocess.STDOUT}
+    with subprocess.Popen(command, **pipes, text=True, env=programs.environment()) as process:
         assert process.stdout is not None
         try:
             for line in process.stdout:
@@ -161,7 +160,11 @@ def _tar(root: Path, report: Report) -> Generator[bytes]:
     command = ["tar", "--create", "--one-file-system", "--numeric-owner", "--mode=a-s", f"--directory={root}"]
     command += ["--anchored", *(f"--exclude={pattern}" for pattern in LEFT_OUT), "."]
     sent = 0
-    with tempfile.TemporaryFile() as log, subprocess.Popen(command, stdout=subprocess.PIPE, stderr=log) as tar:
+    environment = programs.environment()
+    with (
+        tempfile.TemporaryFile() as log,
+        subprocess.Popen(command, stdout=subprocess.PIPE, stderr=log, env=environment) as tar,
+    ):
         assert tar.stdout is not None
         while chunk := tar.stdout.read(CHUNK):
             yield chunk

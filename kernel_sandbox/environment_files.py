@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import re
 import shutil
 import subprocess
@@ -11,6 +10,7 @@ import sysconfig
 from collections.abc import Iterable
 from pathlib import Path
 
+from kernel_sandbox import programs
 from kernel_sandbox.environment_etc import copy_system_data, make_etc
 from kernel_sandbox.errors import EngineError
 
@@ -49,9 +49,9 @@ def make_root(root: Path) -> None:
         (root / place).mkdir(parents=True)
     (root / "bin").symlink_to("usr/bin")
     make_etc(root)
-    programs = [_copy_interpreter(root), *_copy_commands(root)]
+    executables = [_copy_interpreter(root), *_copy_commands(root)]
     extensions = sorted((root / PYTHON).rglob("lib-dynload/*.so"))
-    _copy_libraries(root, [*programs, *extensions])
+    _copy_libraries(root, [*executables, *extensions])
     _hide_origin(root)
 
 
@@ -109,7 +109,7 @@ def missing_commands() -> list[str]:
 
 
 def _find_command(command: str) -> str | None:
-    return shutil.which(command, path="/usr/bin:/bin:/usr/local/bin")
+    return programs.find(command, "/usr/bin:/bin:/usr/local/bin")
 
 
 def _copy_commands(root: Path) -> list[Path]:
@@ -130,8 +130,8 @@ def _copy_commands(root: Path) -> list[Path]:
     return originals
 
 
-def _copy_libraries(root: Path, programs: list[Path]) -> None:
-    needed = shared_libraries(programs)
+def _copy_libraries(root: Path, files: list[Path]) -> None:
+    needed = shared_libraries(files)
     libc = next((path for path in needed if re.match(r"(libc\.so|libc\.musl|ld-musl)", path.name)), None)
     if libc is None:
         raise EngineError("This Python is linked statically: its extension modules cannot be used in a sandbox.")
@@ -152,11 +152,11 @@ def _copy_libraries(root: Path, programs: list[Path]) -> None:
             target.chmod(0o755)
 
 
-def shared_libraries(programs: Iterable[Path]) -> set[Path]:
+def shared_libraries(files: Iterable[Path]) -> set[Path]:
     """Return the shared libraries that programs and libraries load, their own loader included, as ldd lists them."""
     try:
         listed = subprocess.run(
-            ["ldd", *map(str, programs)], capture_output=True, text=True, check=False, env={**os.environ, "LC_ALL": "C"}
+            ["ldd", *map(str, files)], capture_output=True, text=True, check=False, env=programs.environment(LC_ALL="C")
         )
     except FileNotFoundError as exc:
         raise EngineError("ldd is missing on this machine: install the package that has it (libc-bin).") from exc

@@ -29,7 +29,7 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
-from kernel_sandbox import environment_etc, environment_files, wheels
+from kernel_sandbox import directories, environment_etc, environment_files, programs, wheels
 from kernel_sandbox.errors import EngineError, ImageNotFound
 from kernel_sandbox.images import ARCHIVER, common, folder, image_names, label_words, lock_digest, pip_lock
 from kernel_sandbox.progress import Progress, Report
@@ -68,10 +68,15 @@ def prefix() -> Path:
     For root that is /var/cache/kernel-sandbox: a sandbox of root's runs as another user, who cannot look into /root.
     """
     if given := os.environ.get(PREFIX_VARIABLE):
-        return Path(given).expanduser().absolute()
+        if not Path(given).expanduser().is_absolute():
+            raise EngineError(
+                f"{PREFIX_VARIABLE}={given!r} is another place in each directory: set an absolute path, so that nobody "
+                "else makes what sandboxes start from."
+            )
+        return Path(given).expanduser()
     if os.getuid() == 0:
         return Path("/var/cache/kernel-sandbox")
-    return Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "kernel-sandbox"
+    return directories.cache_home() / "kernel-sandbox"
 
 
 def _place(name: str) -> Path:
@@ -253,7 +258,7 @@ def _compile(root: Path, report: Report) -> None:
     command = [sys.executable, "-P", "-m", "compileall", "-j", "0", "--invalidation-mode", "unchecked-hash"]
     command += ["-s", str(root), "-p", "/", str(root / "opt")]
     # Columns of each instruction would be a tenth of all bytecode, and tracebacks through libraries do without.
-    environment = {**os.environ, "PYTHONNODEBUGRANGES": "1"}
+    environment = programs.environment(PYTHONNODEBUGRANGES="1")
     pipes: dict[str, Any] = {"stdout": subprocess.PIPE, "stderr": subprocess.DEVNULL, "text": True}
     with subprocess.Popen(command, env=environment, start_new_session=True, **pipes) as compiler:
         assert compiler.stdout is not None
@@ -306,7 +311,8 @@ def _import_once(root: Path, name: str, report: Report) -> None:
 def _run(command: list[str], failed: str) -> None:
     """Run a command to its end. Raises EngineError with the last that it said."""
     try:
-        done = subprocess.run(command, stdin=subprocess.DEVNULL, capture_output=True, text=True, check=False)
+        pipes: dict[str, Any] = {"stdin": subprocess.DEVNULL, "capture_output": True, "text": True}
+        done = subprocess.run(command, **pipes, env=programs.environment(), check=False)
     except FileNotFoundError as exc:
         raise EngineError(f"{failed}: there is no {command[0]} on this machine.") from exc
     if done.returncode:

@@ -37,9 +37,9 @@ def search_path(variable: str = "PATH", environ: Mapping[str, str] = os.environ)
     return [entry for entry in entries if Path(entry).is_absolute()]
 
 
-def find(name: str) -> str | None:
-    """Return the path of a program on PATH; None where there is none."""
-    return shutil.which(name, path=os.pathsep.join(search_path()) or os.devnull)
+def find(name: str, path: str | None = None) -> str | None:
+    """Return where a program is, on PATH unless told; None where there is none."""
+    return shutil.which(name, path=path or os.pathsep.join(search_path()) or os.devnull)
 
 
 def environment(**changes: str) -> dict[str, str]:

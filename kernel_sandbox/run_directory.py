@@ -27,7 +27,7 @@ from collections.abc import Iterator
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
-from kernel_sandbox import forks
+from kernel_sandbox import directories, forks
 from kernel_sandbox.errors import EngineError, ProtocolViolation
 from kernel_sandbox.forks import Descriptor
 
@@ -114,7 +114,7 @@ def base_directory() -> Path:
 
 
 def _base() -> Path:
-    runtime = os.environ.get("XDG_RUNTIME_DIR")
+    runtime = directories.given("XDG_RUNTIME_DIR")
     longest = "/12345678/k/1234567/s-5"
     base = Path(runtime, "kernel-sandbox") if runtime else None
     if base is None or not os.access(base.parent, os.W_OK) or len(f"{base}{longest}") > SOCKET_PATH_LIMIT:

@@ -7,13 +7,12 @@ running code without a sandbox.
 from __future__ import annotations
 
 import os
-import shutil
 import sys
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
-from kernel_sandbox import environments, kernelspec, system_packages
+from kernel_sandbox import environments, kernelspec, programs, system_packages
 from kernel_sandbox.engine_images import EngineImage, build, check_bubblewrap, list_images
 from kernel_sandbox.engines.base import Engine
 from kernel_sandbox.engines.bubblewrap_host import install_command, start_failure
@@ -107,7 +106,7 @@ def _find(image: str, engine: str) -> EngineImage:
 def _bubblewrap_steps(image: str) -> Iterator[Step]:
     if sys.platform != "linux":
         raise EngineUnavailable(start_failure(""))
-    if shutil.which("bwrap") is None:
+    if programs.find("bwrap") is None:
         yield _installation()
     else:
         check_bubblewrap()
@@ -126,7 +125,7 @@ def _installation() -> Step:
     def install(report: Report) -> str:
         system_packages.install(command, "install bubblewrap", report)
         check_bubblewrap()
-        return f"{shutil.which('bwrap')} is installed"
+        return f"{programs.find('bwrap')} is installed"
 
     return Step(f"Install bubblewrap: {' '.join(command)}", install)
 

@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-import os
 import signal
 import subprocess
 from collections import deque
 
+from kernel_sandbox import programs
 from kernel_sandbox.errors import EngineError
 from kernel_sandbox.progress import Progress, Report
 
@@ -39,7 +39,7 @@ def _run(command: list[str], stage: str, report: Report) -> tuple[int, str]:
     """Run a command to its end; return its status and the last that it said."""
     report(Progress(stage, " ".join(command)))
     last: deque[str] = deque(maxlen=LINES_KEPT)
-    environment = {**os.environ, "DEBIAN_FRONTEND": "noninteractive", "LC_ALL": "C.UTF-8"}
+    environment = programs.environment(DEBIAN_FRONTEND="noninteractive", LC_ALL="C.UTF-8")
     with subprocess.Popen(
         command,
         stdin=subprocess.DEVNULL,

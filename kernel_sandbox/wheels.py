@@ -19,6 +19,7 @@ import tempfile
 from collections import deque
 from pathlib import Path
 
+from kernel_sandbox import directories, programs
 from kernel_sandbox.errors import EngineError
 from kernel_sandbox.progress import Progress, Report
 
@@ -35,8 +36,7 @@ OLDER_TAGS = {"x86_64": ("manylinux2014", "manylinux2010", "manylinux1"), "aarch
 
 def cache_directory() -> Path:
     """Return where downloaded wheels are kept; all below may be deleted at any time."""
-    base = os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache"
-    return Path(base) / "kernel-sandbox" / "wheels"
+    return directories.cache_home() / "kernel-sandbox" / "wheels"
 
 
 def fetch(requirements: list[Path], architecture: str, report: Report) -> Path:
@@ -135,7 +135,7 @@ def _pip_command(target: Path, requirements: list[Path], tags: list[str]) -> lis
 
 def _run_pip(command: list[str], total: int, report: Report) -> None:
     """Run pip to its end and report each package. Raises EngineError with pip's own last lines."""
-    environment = {**os.environ, "PYTHONUNBUFFERED": "1", "NO_COLOR": "1"}
+    environment = programs.environment(PYTHONUNBUFFERED="1", NO_COLOR="1")
     last: deque[str] = deque(maxlen=12)
     done = 0
     with subprocess.Popen(

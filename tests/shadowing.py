@@ -18,9 +18,22 @@ NAMES = (
 )
 
 
-def shadow(directory: Path) -> Path:
+PROGRAMS = (
+    *("apt-get", "bwrap", "debootstrap", "docker", "docker-credential-x", "jupyter", "ldd", "pip", "python3", "sh"),
+    *("tar", "true", "unshare"),
+)
+
+
+def shadow_programs(directory: Path, canary: Path) -> None:
+    """Put programs there that write their names into a file."""
+    for name in PROGRAMS:
+        (directory / name).write_text(f"#!/bin/sh\necho {name} >> {canary}\nexit 1\n")
+        (directory / name).chmod(0o755)
+
+
+def shadow(directory: Path, canary: Path | None = None) -> Path:
     """Put the modules there, and return the file in which each writes its name."""
-    canary = directory / "canary"
+    canary = canary or directory / "canary"
     for name in NAMES:
         source = f"with open({str(canary)!r}, 'a') as file:\n    file.write('{name} ')\nraise ImportError('{name}')\n"
         (directory / f"{name}.py").write_text(source)

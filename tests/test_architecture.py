@@ -21,6 +21,7 @@ LAYERS = [
         "errors",
         "spelling",
         "programs",
+        "directories",
         "policy",
         "forms",
         "remedies",
@@ -132,6 +133,22 @@ def test_code_for_the_sandbox_is_imported_by_nobody() -> None:
     for path in MODULES:
         if not runs_inside(path):
             assert not {name.removeprefix(f"{FIRST_PARTY}.") for name in imports(path)} & names, path
+
+
+STARTS = {"subprocess.run", "subprocess.Popen", "asyncio.create_subprocess_exec"}
+
+
+@pytest.mark.parametrize("path", MODULES, ids=lambda path: str(path.relative_to(PACKAGE)))
+def test_program_that_is_started_gets_an_environment_of_programs(path: Path) -> None:
+    """And is found by it: any other search path may lead into the working directory."""
+    if runs_inside(path):
+        return
+    calls = [node for node in ast.walk(ast.parse(path.read_text())) if isinstance(node, ast.Call)]
+    for call in calls:
+        if ast.unparse(call.func) in STARTS:
+            assert "env" in {keyword.arg for keyword in call.keywords}, call.lineno
+        assert ast.unparse(call.func) != "shutil.which" or room(path) == "programs", call.lineno
+        assert not ast.unparse(call.func).startswith(("os.system", "os.popen", "os.exec", "os.spawn")), call.lineno
 
 
 @pytest.mark.parametrize("dependency", DOORS)

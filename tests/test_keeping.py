@@ -90,3 +90,45 @@ def test_transcript_names_the_sandboxed_kernel_whatever_it_was_of(engine: str) -
         with Session(engine=engine, image="python", transcript=transcript) as session:
             kept = session.transcript.metadata["kernelspec"]
         assert kept == {"name": "python-sandbox", "display_name": "Python (sandbox)", "language": "python"}
+
+
+@pytest.mark.parametrize(
+    ("link", "target", "command", "said"),
+    [
+        ("out.ipynb", "profile", "run s.py --save out.ipynb", "is a link to"),
+        ("out.ipynb", "absent.rc", "repl --save out.ipynb", "is a link to"),
+        ("out_files", ".", "run s.py --save out.ipynb", "name one with --output-dir"),
+        ("out_files", ".", "repl --save out.ipynb", "name one with --output-dir"),
+        ("out_files", ".", "ask --model offline x --save out.ipynb", "name one with --output-dir"),
+        ("traffic_accidents.csv", "profile", "demo --yes", "run this in another directory"),
+        ("traffic_demo.ipynb", "absent.ipynb", "demo --yes", "run this in another directory"),
+        ("s.py", "profile", "export n.ipynb --to py", "is there already"),
+        ("n.html", "absent.rc", "export n.ipynb", "is there already"),
+        ("mine.md", "profile", "export n.ipynb -o mine.md", "another kind of file"),
+    ],
+)
+def test_link_does_not_decide_what_is_written_over(
+    tmp_path: Path, link: str, target: str, command: str, said: str
+) -> None:
+    elsewhere, here = tmp_path / "home", tmp_path / "theirs"
+    elsewhere.mkdir()
+    here.mkdir()
+    (elsewhere / "profile").write_text("mine")
+    (here / "s.py").write_text("print(1)")
+    Transcript().save(here / "n.ipynb")
+    (here / "n.py").symlink_to(elsewhere / "profile")
+    (here / link).unlink(missing_ok=True)
+    (here / link).symlink_to(elsewhere / target)
+    arguments = [COMMAND, *command.split()]
+    done = subprocess.run(arguments, cwd=here, input="", capture_output=True, text=True, timeout=60, check=False)
+    assert done.returncode == 2
+    assert said in done.stderr
+    assert [(path.name, path.read_text()) for path in elsewhere.iterdir()] == [("profile", "mine")]
+
+
+def test_notebook_goes_through_a_link_to_a_notebook(tmp_path: Path) -> None:
+    (tmp_path / "real.ipynb").write_text("")
+    (tmp_path / "link.ipynb").symlink_to("real.ipynb")
+    Transcript().save(tmp_path / "link.ipynb")
+    assert Transcript.load(tmp_path / "real.ipynb").cells == ()
+    assert (tmp_path / "link.ipynb").is_symlink()

@@ -14,6 +14,7 @@ from typing import Any
 
 import click
 
+from kernel_sandbox import programs
 from kernel_sandbox.errors import SandboxError
 from kernel_sandbox.spelling import did_you_mean
 
@@ -103,6 +104,11 @@ def cli() -> None:
 def main() -> None:
     """Run the command line and leave with its exit status."""
     _write_any_character()
+    # What other libraries start (docker-py its credential helpers) comes from no working directory either.
+    clean = programs.environment()
+    for name in os.environ.keys() - clean.keys():
+        del os.environ[name]
+    os.environ.update(clean)
     try:
         status = _run()
     except BrokenPipeError:

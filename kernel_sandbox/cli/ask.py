@@ -17,7 +17,7 @@ from kernel_sandbox.cli.app import FAILED
 from kernel_sandbox.cli.asking import Asking, Steps
 from kernel_sandbox.cli.console import Screen, show_error
 from kernel_sandbox.cli.keeping import say_where
-from kernel_sandbox.cli.opening import check_uploads, opened_session, start_options
+from kernel_sandbox.cli.opening import check_uploads, files_directory, opened_session, start_options
 from kernel_sandbox.cli.options import sandbox_options
 from kernel_sandbox.cli.prompt import Prompt
 from kernel_sandbox.cli.terminal import one_line
@@ -131,7 +131,7 @@ def ask(
 
 def _artifacts(save: Path | None, output_dir: Path | None, *, files: bool) -> Artifacts | None:
     """Choose where pictures are kept, and files too where they are wanted. Raises click.UsageError."""
-    directory = output_dir or (save.with_name(f"{save.stem}_files") if save else None)
+    directory = files_directory(save, output_dir)
     if directory is not None:
         return Artifacts(directory, files=files)
     if files:

@@ -44,6 +44,9 @@ def demo(ctx: click.Context, *, yes: bool, model: str | None, engine: str | None
     """
     if not os.access(".", os.W_OK):
         raise click.UsageError("This directory cannot be written: change to one that can.")
+    for path in (DATA, NOTEBOOK):
+        if path.is_symlink():
+            raise click.UsageError(f"{path} is a link to {path.resolve()}: run this in another directory.")
     there = [str(path) for path in (DATA, NOTEBOOK) if path.exists()]
     question = f"Write {DATA} and {NOTEBOOK} here{', over ' + ' and '.join(there) if there else ''}?"
     if not yes and not agreed(question):

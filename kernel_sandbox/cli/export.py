@@ -56,7 +56,7 @@ def export(notebook: Path, *, to: Format | None, output: Path | None) -> None:
     target = output or notebook.with_suffix(f".{to}")
     if target.exists() and target.samefile(notebook):
         raise click.UsageError("-o would write over the notebook: give another name.")
-    if output is None and target.exists():
+    if output is None and (target.exists() or target.is_symlink()):
         raise click.UsageError(f"{target} is there already: -o {target} replaces it, another name keeps it.")
     text = export_notebook(notebook, to).encode("utf-8", "replace")
     replace_file(target, [text], durable=True)

@@ -69,11 +69,28 @@ def _check_save(ctx: click.Context, param: click.Parameter, value: Path | None) 
         return None
     if value.suffix != ".ipynb":
         raise click.BadParameter(f"{value} is no notebook's name: let it end in .ipynb.")
+    if value.is_symlink() and value.resolve().suffix != ".ipynb":
+        raise click.BadParameter(f"{value} is a link to {value.resolve()}, which is no notebook: give another name.")
     if not value.absolute().parent.is_dir():
         raise click.BadParameter(f"There is no directory {value.parent}: create it first.")
     if not os.access(value if value.exists() else value.absolute().parent, os.W_OK):
         raise click.BadParameter(f"{value} cannot be written: choose a place that you may write to.")
     return value
+
+
+def files_directory(save: Path | None, output_dir: Path | None) -> Path | None:
+    """Return where figures are kept: where the user said, else beside the notebook; None where nothing is kept.
+
+    Raises click.UsageError for a link beside the notebook: it leads where whoever made it wants files to be written.
+    """
+    if output_dir is not None or save is None:
+        return output_dir
+    directory = save.with_name(f"{save.stem}_files")
+    if directory.is_symlink():
+        raise click.UsageError(
+            f"{directory}, where figures would be kept, is a link to {directory.resolve()}: name one with --output-dir."
+        )
+    return directory
 
 
 def check_uploads(paths: Sequence[Path]) -> None:

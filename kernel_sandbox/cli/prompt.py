@@ -5,12 +5,13 @@ from __future__ import annotations
 import ast
 import contextlib
 import getpass
-import os
 import sys
 import warnings
 from codeop import CommandCompiler
 from collections.abc import Iterator
 from pathlib import Path
+
+from kernel_sandbox import directories
 
 _compiler = CommandCompiler()
 _compiler.compiler.flags |= ast.PyCF_ALLOW_TOP_LEVEL_AWAIT  # as in a notebook
@@ -123,5 +124,4 @@ class Prompt:
 
 def history_path() -> Path:
     """Return the history file, in the place for what a program remembers (XDG Base Directory Specification)."""
-    state = os.environ.get("XDG_STATE_HOME") or str(Path.home() / ".local" / "state")
-    return Path(state) / "kernel-sandbox" / "history"
+    return directories.state_home() / "kernel-sandbox" / "history"

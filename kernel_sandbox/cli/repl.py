@@ -20,7 +20,7 @@ from kernel_sandbox.cli.cell_view import CellView
 from kernel_sandbox.cli.console import Screen, make_table, show_error
 from kernel_sandbox.cli.interrupts import Interrupts
 from kernel_sandbox.cli.keeping import say_where
-from kernel_sandbox.cli.opening import check_uploads, opened_session, start_options
+from kernel_sandbox.cli.opening import check_uploads, files_directory, opened_session, start_options
 from kernel_sandbox.cli.options import sandbox_options
 from kernel_sandbox.cli.prompt import Prompt
 from kernel_sandbox.cli.terminal import one_line, plain
@@ -77,10 +77,10 @@ def repl(
       130   ended by Ctrl-C before the prompt
     """
     check_uploads(data)
+    pictures = PictureFolder(files_directory(save, output_dir))
     screen, prompt, questions = Screen(), Prompt(), Questions()
     with opened_session(screen, engine, spec, data=data, save=save, input_handler=questions.ask) as session:
-        directory = output_dir or (save.with_name(f"{save.stem}_files") if save else None)
-        loop = Repl(screen, prompt, questions, session, PictureFolder(directory))
+        loop = Repl(screen, prompt, questions, session, pictures)
         with prompt.with_history():
             loop.run()
     return FAILED if loop.failed and not prompt.interactive else 0

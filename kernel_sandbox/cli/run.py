@@ -18,7 +18,7 @@ from kernel_sandbox.cli.cell_view import CellView, format_seconds
 from kernel_sandbox.cli.console import Screen
 from kernel_sandbox.cli.interrupts import Interrupts
 from kernel_sandbox.cli.keeping import say_where
-from kernel_sandbox.cli.opening import check_uploads, opened_session, start_options
+from kernel_sandbox.cli.opening import check_uploads, files_directory, opened_session, start_options
 from kernel_sandbox.cli.options import sandbox_options
 from kernel_sandbox.cli.parameters import ParametersCommand, inject, parameter_options
 from kernel_sandbox.cli.source_files import SKIPPED, is_run, may_fail, read_source
@@ -85,7 +85,7 @@ def run(
     if parameters and not inject(notebook, parameters):
         screen.say(('No cell is tagged "parameters": they are set before the first cell.', "yellow"))
     notebook.path = save
-    pictures = PictureFolder(output_dir or (save.with_name(f"{save.stem}_files") if save else None))
+    pictures = PictureFolder(files_directory(save, output_dir))
     replay = None
     try:
         with opened_session(screen, engine, spec, data=data, save=notebook) as session:

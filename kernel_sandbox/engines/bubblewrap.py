@@ -13,7 +13,6 @@ import json
 import os
 import re
 import secrets
-import shutil
 import signal
 import socket
 import sys
@@ -24,7 +23,7 @@ from typing import Any
 
 import anyio
 
-from kernel_sandbox import environments
+from kernel_sandbox import environments, programs
 from kernel_sandbox.engines import control_groups, registry
 from kernel_sandbox.engines.base import (
     SOCKETS_INSIDE,
@@ -156,7 +155,7 @@ class BubblewrapEngine(Engine):
     async def check(self, spec: SandboxSpec) -> None:
         if spec.runtime is not None:
             raise EngineUnavailable(f"The bubblewrap engine has no runtime {spec.runtime!r}: runtimes are Docker's.")
-        if sys.platform != "linux" or shutil.which("bwrap") is None:
+        if sys.platform != "linux" or programs.find("bwrap") is None:
             raise EngineUnavailable(start_failure(""))
         environments.find(spec.image)
 
@@ -219,7 +218,7 @@ class BubblewrapEngine(Engine):
                     stdout=asyncio.subprocess.PIPE,
                     stderr=asyncio.subprocess.PIPE,
                     limit=CHUNK,
-                    env={"PATH": os.environ.get("PATH", os.defpath)},
+                    env={"PATH": programs.environment()["PATH"]},
                     pass_fds=(info_in.fileno(), *passed.values()),
                     start_new_session=True,  # Ctrl-C in the terminal is not meant for it
                 )

@@ -5,12 +5,12 @@ from __future__ import annotations
 import os
 import re
 import secrets
-import shutil
 import subprocess
 import sys
 from collections.abc import Iterator
 from pathlib import Path
 
+from kernel_sandbox import programs
 from kernel_sandbox.engines import control_groups
 from kernel_sandbox.engines.base import Finding
 from kernel_sandbox.policy import Limits
@@ -33,7 +33,7 @@ NO_NAMESPACE = re.compile(r"namespace|uid map|gid map|Operation not permitted|se
 
 def install_command() -> list[str]:
     """Return the command, for root, that installs bubblewrap with this system's package manager; perhaps empty."""
-    return next((command for name, command in INSTALLERS.items() if shutil.which(name)), [])
+    return next((command for name, command in INSTALLERS.items() if programs.find(name)), [])
 
 
 def install_remedy() -> str:
@@ -59,7 +59,7 @@ def start_failure(said: str) -> str:
     """Return why bubblewrap did not start a sandbox, and what to do; `said` is its standard error."""
     if sys.platform != "linux":
         return "bubblewrap is for Linux only: use Docker (--engine docker)."
-    if shutil.which("bwrap") is None:
+    if programs.find("bwrap") is None:
         return f"bubblewrap is not installed. Install it: {install_remedy()}"
     last = said.strip().splitlines()[-1] if said.strip() else "it said nothing"
     if NO_NAMESPACE.search(said):
@@ -69,23 +69,27 @@ def start_failure(said: str) -> str:
 
 def examine_host() -> list[Finding]:
     """Look at all of it. Never raises."""
-    if sys.platform != "linux" or shutil.which("bwrap") is None:
+    if sys.platform != "linux" or programs.find("bwrap") is None:
         return [Finding("bubblewrap", "problem", start_failure("").partition(".")[0], install_remedy())]
     return [*_program(), *_control_groups(), *_kernel()]
 
 
 def _program() -> Iterator[Finding]:
-    version = subprocess.run(["bwrap", "--version"], capture_output=True, text=True, check=False).stdout.strip()
-    yield Finding("bubblewrap", "ok", f"{version.removeprefix('bubblewrap ')} at {shutil.which('bwrap')}")
+    version = _run(["bwrap", "--version"]).stdout.strip()
+    yield Finding("bubblewrap", "ok", f"{version.removeprefix('bubblewrap ')} at {programs.find('bwrap')}")
     trial = ["bwrap", "--unshare-ipc", "--unshare-pid", "--unshare-net", "--unshare-uts", "--cap-add", "ALL"]
     trial += ["--unshare-user", "--uid", "0", "--gid", "0"] if os.getuid() != 0 else []
     trial += ["--ro-bind", "/", "/", "--proc", "/proc", "--", "true"]
-    done = subprocess.run(trial, capture_output=True, text=True, check=False)
+    done = _run(trial)
     if done.returncode:
         yield Finding("Namespaces", "problem", done.stderr.strip()[-300:], namespace_remedy())
     else:
         how = "made by root" if os.getuid() == 0 else "in a user namespace"
         yield Finding("Namespaces", "ok", f"mount, pid, net, ipc, uts, {how}")
+
+
+def _run(command: list[str]) -> subprocess.CompletedProcess[str]:
+    return subprocess.run(command, capture_output=True, text=True, check=False, env=programs.environment())
 
 
 def _control_groups() -> Iterator[Finding]:

@@ -6,6 +6,7 @@ import importlib.util
 import subprocess
 import sys
 
+from kernel_sandbox import programs
 from kernel_sandbox.errors import TranscriptError
 from kernel_sandbox.transcript import Transcript
 
@@ -21,7 +22,10 @@ def render(scrubbed: Transcript, *, deadline: float = DEADLINE) -> str:
     # -P: a module of the working directory is none of ours.
     command = [sys.executable, "-P", "-m", "kernel_sandbox.exports.page"]
     try:
-        done = subprocess.run(command, input=scrubbed.to_bytes(), capture_output=True, timeout=deadline, check=False)
+        notebook, environment = scrubbed.to_bytes(), programs.environment()
+        done = subprocess.run(
+            command, input=notebook, capture_output=True, timeout=deadline, check=False, env=environment
+        )
     except subprocess.TimeoutExpired as exc:
         raise TranscriptError(f"The page was not made within {deadline:g} s: {_SIMPLER}.") from exc
     if done.returncode or not done.stdout:

@@ -6,14 +6,14 @@ import os
 from collections.abc import Mapping
 from pathlib import Path
 
+from kernel_sandbox import directories
+
 
 def state_directory(environ: Mapping[str, str] = os.environ) -> Path:
     """Return the directory of this user's service."""
-    if base := environ.get("XDG_STATE_HOME"):
-        return Path(base) / "kernel-sandbox"
-    if os.geteuid() == 0:
+    if os.geteuid() == 0 and directories.given("XDG_STATE_HOME", environ) is None:
         return Path("/var/lib/kernel-sandbox")
-    return Path.home() / ".local" / "state" / "kernel-sandbox"
+    return directories.state_home(environ) / "kernel-sandbox"
 
 
 def default_database(environ: Mapping[str, str] = os.environ) -> str:

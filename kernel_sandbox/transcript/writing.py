@@ -33,13 +33,24 @@ def replace_file(path: Path, chunks: Iterable[bytes], *, durable: bool, private:
     TranscriptError, and leaves nothing behind.
     """
     try:
-        target = Path(os.path.realpath(path))
+        target = _followed(path)
         mode = _mode(target)
         _write_and_replace(target, chunks, 0o600 if private and mode is None else mode, durable)
     except (OSError, ValueError) as exc:
         advice = _ADVICE.get(getattr(exc, "errno", None) or 0, "choose another place")
         reason = getattr(exc, "strerror", None) or exc
         raise TranscriptError(f"{str(path)!r} cannot be written ({reason}): {advice}.") from exc
+
+
+def _followed(path: Path) -> Path:
+    """Follow a link, but only to a file of the same suffix.
+
+    Somebody else may have made the directory with the link, and no notebook is to be written over a user's profile.
+    """
+    target = Path(os.path.realpath(path))
+    if target.suffix != path.suffix:
+        raise OSError(errno.EINVAL, f"it is a link to {target}, another kind of file")
+    return target
 
 
 def _mode(target: Path) -> int | None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 from pathlib import Path
 
@@ -9,9 +10,22 @@ import nbformat
 import pytest
 from nbclient import NotebookClient
 
-from kernel_sandbox import ImageNotFound, SandboxSpec, Session, Transcript, kernelspec
+from kernel_sandbox import (
+    EngineError,
+    ImageNotFound,
+    SandboxSpec,
+    Session,
+    Transcript,
+    TranscriptError,
+    environments,
+    export_notebook,
+    kernelspec,
+)
+from kernel_sandbox.server.state import default_database
+from kernel_sandbox.wheels import cache_directory
 
 from ..agents.model_server import Say, model_server
+from ..shadowing import shadow, shadow_programs
 from .cells import attack
 from .terminal import on_terminal, through_pipes
 
@@ -89,3 +103,73 @@ def test_notebook_is_not_offered_to_a_jupyter_without_the_sandboxed_kernel(engin
     told = through_pipes(*command, directory=tmp_path, environment=environment)
     warned, offered = told.find(b"Jupyter lacks the sandboxed kernel"), told.find(b"jupyter lab out.ipynb")
     assert 0 < warned < told.find(b"kernelspec install") < offered
+
+
+@attack("Escape")
+@pytest.mark.parametrize("entry", ["", ".", "bin"])
+def test_programs_that_lie_in_a_directory_are_not_run(
+    engine: str, entry: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Whose search paths have entries that mean the working directory runs what others put there, but not by us."""
+    place = tmp_path / entry
+    place.mkdir(exist_ok=True)
+    canary = tmp_path / "canary"
+    shadow_programs(place, canary)
+    (tmp_path / "cell.py").write_text("print(6 * 7)")
+    searched = os.pathsep.join([entry, os.environ["PATH"]])
+    command = ("run", "cell.py", "--image", "python", "--engine", engine)
+    assert b"42" in through_pipes(*command, directory=tmp_path, environment=os.environ | {"PATH": searched})
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("PATH", searched)
+    with Session(engine=engine, image="python") as session:
+        session.execute("1").raise_for_error()
+    assert not canary.exists()
+
+
+@attack("Escape")
+@pytest.mark.parametrize("entry", ["", ".", "bin"])
+def test_modules_that_lie_in_a_directory_are_not_imported_by_what_we_start(
+    entry: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / entry).mkdir(exist_ok=True)
+    canary = shadow(tmp_path / entry)
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("PYTHONPATH", os.pathsep.join([entry, "/nowhere"]))
+    assert "<html" in export_notebook(Transcript())
+    assert not canary.exists()
+
+
+@attack("Escape")
+@pytest.mark.parametrize("variable", ["XDG_STATE_HOME", "XDG_CACHE_HOME", "KERNEL_SANDBOX_PREFIX"])
+def test_directory_holds_no_keys_packages_and_roots_of_ours(
+    variable: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """With relative paths the service's keys, the pip that makes a root and the root itself would be another's."""
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv(variable, "planted")
+    with contextlib.suppress(EngineError):
+        assert not environments.shelf().is_relative_to(tmp_path)
+    assert not cache_directory().is_relative_to(tmp_path)
+    assert not Path(default_database()).absolute().is_relative_to(tmp_path)
+
+
+@attack("HostDoS")
+@pytest.mark.parametrize("engine", ["docker"], indirect=True)
+def test_links_in_a_directory_do_not_decide_what_is_written(engine: str, tmp_path: Path) -> None:
+    """Whoever made the directory guessed the names that a command will write to."""
+    home, here = tmp_path / "home", tmp_path / "theirs"
+    home.mkdir()
+    here.mkdir()
+    (home / "profile").write_text("mine")
+    for name, target in {"a.ipynb": "profile", "b.ipynb": "absent", "c_files": "."}.items():
+        (here / name).symlink_to(home / target)
+    show = "from IPython.display import display\ndisplay({'image/svg+xml': '<svg/>', 'text/plain': ''}, raw=True)"
+    (here / "cell.py").write_text(show)
+    for name in "abc":
+        command = ("run", "cell.py", "--image", "python", "--engine", engine, "--save", f"{name}.ipynb")
+        assert b"is a link to" in through_pipes(*command, directory=here)
+    with Session(engine=engine, image="python") as session:
+        for name in "ab":
+            with pytest.raises(TranscriptError, match="is a link to"):
+                session.transcript.save(here / f"{name}.ipynb")
+    assert [(path.name, path.read_text()) for path in home.iterdir()] == [("profile", "mine")]

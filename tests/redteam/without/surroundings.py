@@ -1,9 +1,11 @@
-"""Where a command is started and what is typed: settings, kernels, names that are nearly ours."""
+"""Where a command is started and what is typed: programs, settings, links, names that are nearly ours."""
 
 from __future__ import annotations
 
 import contextlib
 import io
+import os
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -12,16 +14,30 @@ import nbformat
 from nbclient import NotebookClient
 from rich.console import Console
 
-from kernel_sandbox import ImageNotFound, SandboxSpec, Session, Transcript, kernelspec
+from kernel_sandbox import (
+    ImageNotFound,
+    SandboxError,
+    SandboxSpec,
+    Session,
+    Transcript,
+    TranscriptError,
+    directories,
+    export_notebook,
+    kernelspec,
+    programs,
+)
 from kernel_sandbox.agents import recipient
-from kernel_sandbox.cli import access, keeping
+from kernel_sandbox.cli import access, keeping, run
 from kernel_sandbox.cli import ask as asking
 from kernel_sandbox.cli.app import cli
 from kernel_sandbox.cli.console import Screen
 from kernel_sandbox.engines import docker
 from kernel_sandbox.recorder import Recorder
+from kernel_sandbox.server.state import default_database
+from kernel_sandbox.transcript import writing
 
 from ...agents.model_server import Say, model_server
+from ...shadowing import shadow, shadow_programs
 from .removal import Ground, Removal
 
 
@@ -99,7 +115,101 @@ def be_offered_to_the_hosts_python(ground: Ground) -> bool:
     return "jupyter lab out.ipynb" in screen.getvalue() and "Jupyter lacks" not in screen.getvalue()
 
 
+def every_entry(ground: Ground) -> None:
+    def search_path(variable: str = "PATH", environ: Mapping[str, str] = os.environ) -> list[str]:
+        return environ.get(variable, os.defpath).split(os.pathsep)
+
+    ground.patch.setattr(programs, "search_path", search_path)
+
+
+def be_run_in_place_of_bubblewrap(ground: Ground) -> bool:
+    """By a user whose PATH has the working directory, in a directory of the attacker's."""
+    canary = ground.path / "canary"
+    shadow_programs(ground.path, canary)
+    ground.patch.chdir(ground.path)
+    ground.patch.setenv("PATH", os.pathsep.join(["", os.environ["PATH"]]))
+    with contextlib.suppress(SandboxError), ground.session():
+        pass
+    return canary.exists()
+
+
+def any_environment(ground: Ground) -> None:
+    ground.patch.setattr(programs, "without_relative", dict)
+
+
+def be_imported_by_what_is_started(ground: Ground) -> bool:
+    """By a user whose PYTHONPATH has an empty entry, as `PYTHONPATH=$PYTHONPATH:/lib` often leaves it."""
+    canary = shadow(ground.path)
+    ground.patch.chdir(ground.path)
+    ground.patch.setenv("PYTHONPATH", os.pathsep.join(["", "/nowhere"]))
+    with contextlib.suppress(SandboxError):
+        export_notebook(Transcript())
+    return canary.exists()
+
+
+def relative_directories(ground: Ground) -> None:
+    def given(variable: str, environ: Mapping[str, str] = os.environ) -> Path | None:
+        return Path(environ[variable]) if environ.get(variable) else None
+
+    ground.patch.setattr(directories, "given", given)
+
+
+def bring_keys_to_the_service(ground: Ground) -> bool:
+    """In a database that lies in the directory in which the service is started."""
+    planted = ground.path / "state" / "kernel-sandbox" / "server.db"
+    planted.parent.mkdir(parents=True)
+    planted.write_bytes(b"with the attacker's key")
+    ground.patch.chdir(ground.path)
+    ground.patch.setenv("XDG_STATE_HOME", "state")
+    taken = Path(default_database())
+    return taken.exists() and taken.samefile(planted)
+
+
+def any_link(ground: Ground) -> None:
+    ground.patch.setattr(writing, "_followed", lambda path: path.resolve())
+
+
+def have_a_profile_written_over(ground: Ground) -> bool:
+    """By a link with the name that the user will give to a notebook."""
+    (ground.path / "profile").write_text("mine")
+    (ground.path / "out.ipynb").symlink_to("profile")
+    with contextlib.suppress(TranscriptError):
+        Transcript().save(ground.path / "out.ipynb")
+    return (ground.path / "profile").read_text() != "mine"
+
+
+def linked_directories(ground: Ground) -> None:
+    beside = ground.path.parent / ground.path.name
+    ground.patch.setattr(run, "files_directory", lambda save, output_dir: beside / f"{save.stem}_files")
+
+
+def have_files_written_elsewhere(ground: Ground) -> bool:
+    """By a link in the place of the directory in which figures are kept."""
+    (ground.path / "home").mkdir()
+    (ground.path / "out_files").symlink_to("home")
+    show = "from IPython.display import display\ndisplay({'image/svg+xml': '<svg/>', 'text/plain': ''}, raw=True)"
+    (ground.path / "cell.py").write_text(show)
+    ground.patch.chdir(ground.path)
+    arguments = ["run", "cell.py", "--save", "out.ipynb", "--image", "python", "--engine", ground.engine]
+    with contextlib.suppress(click.UsageError):
+        cli.main(arguments, standalone_mode=False)
+    return any((ground.path / "home").iterdir())
+
+
 REMOVALS = {
+    "programs by absolute entries": Removal(
+        severity="Escape", remove=every_entry, succeeds=be_run_in_place_of_bubblewrap, engines=("bubblewrap",)
+    ),
+    "environment without relative paths": Removal(
+        severity="Escape", remove=any_environment, succeeds=be_imported_by_what_is_started
+    ),
+    "the user's directories absolute": Removal(
+        severity="Escape", remove=relative_directories, succeeds=bring_keys_to_the_service
+    ),
+    "links of another kind refused": Removal(severity="HostDoS", remove=any_link, succeeds=have_a_profile_written_over),
+    "figures in no linked directory": Removal(
+        severity="HostDoS", remove=linked_directories, succeeds=have_files_written_elsewhere
+    ),
     "transcripts name the sandboxed kernel": Removal(
         severity="Escape", remove=kernel_of_the_notebook_itself, succeeds=be_run_on_the_host_when_opened_again
     ),
