@@ -129,11 +129,13 @@ class Gate:
         self._bounds = bounds
         self._violated = violated
         self._listeners: dict[int, socket.socket] = {}
-        self._joined: set[_End] = set()
+        self._joined: dict[_End, int] = {}
+        """The clients' ends, and their ports."""
         self._joining: dict[asyncio.Task[None], socket.socket] = {}
         self._paths: list[Path] = []
         self.clients = 0
-        """How many clients have come to the current kernel's shell channel."""
+        """The most that were connected to the current kernel's shell channel at a time. One whose connection the kernel
+        cuts comes again, and counts once."""
 
     def listen_unix(self, address: str) -> None:
         """Listen on `address`-1 to `address`-5."""
@@ -166,7 +168,6 @@ class Gate:
         except OSError:
             return  # it went away again, or no descriptor is free: the client's libzmq tries again by itself
         own(client).setblocking(False)
-        self.clients += port == SHELL
         task = asyncio.get_running_loop().create_task(self._join(client, port))
         self._joining[task] = client
         task.add_done_callback(self._join_ended)
@@ -191,7 +192,8 @@ class Gate:
             if inner.transport is not None:
                 inner.transport.abort()
             raise
-        self._joined = {end for end in self._joined if end.transport is not None} | {outer}
+        self._joined = {end: at for end, at in self._joined.items() if end.transport is not None} | {outer: port}
+        self.clients = max(self.clients, list(self._joined.values()).count(SHELL))
         outer.join(inner)
         inner.join(outer)
 

@@ -30,11 +30,11 @@ class OtherClients:
         self._at_rest = asyncio.Event()
         self._at_rest.set()
         self.on_change: Callable[[], None] | None = None
-        """Called when `busy` may have changed."""
+        """Called when `busy` has changed."""
 
     @property
     def exist(self) -> bool:
-        """Whether any other client has connected to this kernel."""
+        """Whether this kernel has had another client beside the session."""
         return self._exist()
 
     @property
@@ -44,6 +44,7 @@ class OtherClients:
 
     def note(self, request: str, state: object) -> None:
         """Take a status whose request is not the session's."""
+        before = self.busy
         if state == "busy" and self.exist and len(self._busy) < MOST_REQUESTS:
             self._busy.add(request)
             self._at_rest.clear()
@@ -51,7 +52,7 @@ class OtherClients:
             self._busy.discard(request)
             if not self._busy:
                 self._at_rest.set()
-        if self.on_change is not None:
+        if self.on_change is not None and self.busy != before:  # else a kernel could put a cell's time limit off
             self.on_change()
 
     async def rest(self, cell: Cell) -> None:

@@ -188,6 +188,54 @@ def test_kernel_that_names_a_client_that_is_not_there_is_not_believed(engine: st
         assert session.execute("6 * 7", timeout=5).text == "42"
 
 
+def test_kernel_that_cuts_its_own_client_off_has_no_other_one(engine: str) -> None:
+    """The session's client connects again: that counts as no second one, which the kernel could be busy for."""
+    cut = """
+import os, socket, threading
+def cut():
+    for name in os.listdir("/proc/self/fd"):
+        try:
+            one = socket.socket(fileno=os.dup(int(name)))
+            listens = one.getsockopt(socket.SOL_SOCKET, socket.SO_ACCEPTCONN)
+            if one.family == socket.AF_UNIX and str(one.getsockname()).endswith("s-1") and not listens:
+                one.shutdown(2)
+        except OSError:
+            pass
+threading.Timer(0.3, cut).start()
+"""
+    forge = (
+        "kernel, parent = get_ipython().kernel, {'header': {'msg_id': 'f' * 32, 'msg_type': 'execute_request'}}\n"
+        "kernel.session.send(kernel.iopub_socket, 'status', {'execution_state': 'busy'}, parent=parent)"
+    )
+    with Session(engine=engine, image="python") as session:
+        session.execute(cut).raise_for_error()
+        session.execute("import time; time.sleep(1)", timeout=5)  # its reply may be lost with the connection
+        session.execute(forge, timeout=5).raise_for_error()
+        assert session.execute("6 * 7", timeout=5).text == "42"
+
+
+def test_states_of_clients_that_are_not_there_put_no_time_limit_off(engine: str) -> None:
+    quiet = """
+import threading, time
+kernel = get_ipython().kernel
+socket, send = kernel.iopub_socket, kernel.session.send
+def forge():
+    for i in range(60):
+        parent = {"header": {"msg_id": f"f{i}", "msg_type": "execute_request"}}
+        send(socket, "status", {"execution_state": "idle"}, parent=parent)
+        time.sleep(0.25)
+threading.Thread(target=forge).start()
+def without_states(stream, kind, *rest, **named):
+    return None if kind == "status" else send(stream, kind, *rest, **named)
+kernel.session.send = without_states
+"""
+    with Session(engine=engine, image="python") as session:
+        session.execute(quiet)
+        started = time.monotonic()
+        assert session.execute("time.sleep(30)", timeout=1).status == "timeout"
+        assert time.monotonic() - started < 10
+
+
 # Restarts, deaths and limits
 
 

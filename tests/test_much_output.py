@@ -69,3 +69,40 @@ os.wait()
 """
     text = session.execute(source, timeout=60).raise_for_error().text
     assert (text.count("a"), text.count("b"), "child child" in text) == (4_000_000, 4_000_000, True)
+
+
+HUGE = {
+    "error": "raise ValueError('x' * 9_000_000)",
+    "name of an error": "raise type('E' * 9_000_000, (Exception,), {})('m')",
+    "error of a repr": "class A:\n    def __repr__(self): raise ValueError('x' * 9_000_000)\nA()",
+    "cell": f"x = {'a' * 9_000_000!r}",
+    "page": "def f(): pass\nf.__doc__ = 'x' * 9_000_000\nf?",
+    "prompt": "input('x' * 9_000_000)",
+    "metadata": "display({'text/plain': 'a'}, metadata={'m': 'x' * 9_000_000}, raw=True)",
+    "key": "display({'application/json': {'x' * 9_000_000: 1}}, raw=True)",
+    "empty lists": "display({'application/json': [[]] * 2_500_000}, raw=True)",
+    "long numbers": "display({'application/json': [10**4000] * 2200}, raw=True)",
+    "widget": "from comm import create_comm\ncreate_comm(target_name='a', data={'x': 'x' * 9_000_000})",
+    "widget's bytes": "from comm import create_comm\ncreate_comm(target_name='a').send({}, buffers=[b'x' * 9_000_000])",
+}
+"""What an honest kernel sends in one message, beside streams and displays."""
+
+
+def test_texts_that_are_too_large_for_a_message_cost_no_sandbox(engine: str) -> None:
+    with Session(engine=engine, image="python", input_handler=lambda prompt, password: "yes") as session:
+        for what, source in HUGE.items():
+            ended = session.execute(source, timeout=60)
+            failed = what in ("error", "name of an error", "error of a repr")
+            assert (what, ended.status, ended.ran) == (what, "error" if failed else "ok", "whole")
+        session.execute("names = {f'n{i}' * 100: 1 for i in range(60_000)}; globals().update(names); f.__doc__ *= 2")
+        for kind in ("inspect_request", "complete_request"):
+            content = {"code": "f", "cursor_pos": 1, "detail_level": 0}
+            assert (session.request(kind, content, timeout=60) or {}).get("status") == "ok"
+        assert (session.generation, session.execute("len(x)").text) == (1, "9000000")
+
+
+def test_text_that_is_clipped_keeps_its_ends(session: Session) -> None:
+    error = session.execute("raise ValueError('first' + 'x' * 9_000_000 + 'last')").error
+    assert error is not None
+    assert error.evalue.startswith("first")
+    assert error.evalue.endswith("last")

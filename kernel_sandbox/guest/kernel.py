@@ -25,6 +25,10 @@ ROOM = 4 * 1024 * 1024
 """Bytes that code may show before it waits until they are in that queue."""
 OUR_FINDERS = ("SourceFinder", "ArchiveFinder")
 """In a kernel the user's own files come before the image's modules, as everywhere."""
+LONGEST_TEXT, LEAST_TEXT = 100_000, 100
+"""Characters of each text in a message that is too large; fewer where it still is."""
+MOST_ITEMS = 2000
+"""Items of each list in such a message."""
 LONE_SURROGATE = re.compile("[\ud800-\udfff]")
 
 
@@ -168,11 +172,12 @@ def _mended(value: Any) -> Any:
 
 
 def _keep_outputs_small(app: Any, limit: int) -> None:
-    """Send large outputs so that the host takes them: streams in pieces, and a notice for what is too large.
+    """Send what is large so that the host takes it: streams in pieces, a notice for a display, other texts clipped.
 
     The host ends a sandbox whose messages are larger than any that come from here.
     """
     session, send = app.session, app.session.send
+    notice = f"of more than {limit:,} bytes was not sent: that is the limit]"
 
     def send_bounded(stream: Any, kind: Any, content: Any = None, parent: Any = None, *rest: Any, **named: Any) -> Any:
         name, body = (kind["msg_type"], kind["content"]) if isinstance(kind, dict) else (kind, content)
@@ -182,10 +187,14 @@ def _keep_outputs_small(app: Any, limit: int) -> None:
                 piece = {**body, "text": text[start : start + STREAM_PIECE]}
                 sent = send(stream, "stream", piece, header, *rest, **named)
             return sent
-        shown = name in ("display_data", "execute_result", "update_display_data")
-        if shown and _at_most(body["data"]) > limit and len(session.pack(body)) > limit:
-            text = f"[an output of more than {limit:,} bytes was not sent: that is the limit]"
-            body["data"], body["metadata"] = {"text/plain": text}, {}
+        binary = sum(memoryview(buffer).nbytes for buffer in named.get("buffers") or ())
+        if binary + _at_most(body) > limit and binary + len(session.pack(body)) > limit:
+            if name.startswith("comm_"):
+                return send(stream, "stream", {"name": "stderr", "text": f"[a widget's message {notice}\n"}, parent)
+            if name in ("display_data", "execute_result", "update_display_data"):
+                body["data"], body["metadata"] = {"text/plain": f"[an output {notice}"}, {}
+            else:
+                _clip(body, limit, session.pack)
         return send(stream, kind, content, parent, *rest, **named)
 
     session.send = send_bounded
@@ -232,15 +241,42 @@ def _hold_up_floods(app: Any) -> None:
     OutStream.write = write_and_wait  # type: ignore[method-assign, assignment]
 
 
-def _at_most(data: Any) -> int:
-    """Bound the bytes that JSON takes for a MIME bundle, without writing it: base64 as it is, text six times."""
-    weights = {kind: 1 if str(kind).startswith(BASE64_KINDS) else 6 for kind in data}
-    return sum(weights[kind] * _characters(value) for kind, value in data.items())
+def _clip(body: Any, limit: int, pack: Any) -> None:
+    """Shorten the texts and lists of a message until it fits: an error, a prompt, a page, a cell that is echoed."""
+    most = LONGEST_TEXT
+    clipped = _clipped(body, most)
+    while most > LEAST_TEXT and len(pack(clipped)) > limit:
+        most //= 10
+        clipped = _clipped(body, most)
+    body.update(clipped)
+
+
+def _clipped(value: Any, most: int) -> Any:
+    if isinstance(value, str) and len(value) > most:
+        half = most // 2
+        return f"{value[:half]}\n[{len(value) - 2 * half:,} characters cut here]\n{value[-half:]}"
+    if isinstance(value, dict):
+        return {name: _clipped(item, most) for name, item in value.items()}
+    if isinstance(value, (list, tuple)):
+        half = MOST_ITEMS // 2
+        return [_clipped(item, most) for item in (value if len(value) <= 2 * half else [*value[:half], *value[-half:]])]
+    return value
+
+
+def _at_most(body: Any) -> int:
+    """Bound the bytes that JSON takes for a message, without writing it: base64 as it is, text six times."""
+    data = body.get("data") if isinstance(body, dict) else None
+    bundle = data if isinstance(data, dict) else {}
+    base64 = (value for kind, value in bundle.items() if str(kind).startswith(BASE64_KINDS))
+    return 6 * _characters(body) - 5 * sum(len(value) for value in base64 if isinstance(value, (str, bytes)))
 
 
 def _characters(value: Any) -> int:
+    """Bound the characters of a value in JSON by a sixth at least: a comma or a brace counts, too."""
     if isinstance(value, (str, bytes)):
-        return len(value)
+        return len(value) + 1
     if isinstance(value, dict):
-        return sum(map(_characters, value.values()))
-    return sum(map(_characters, value)) if isinstance(value, (list, tuple)) else 8
+        return 1 + sum(_characters(name) + _characters(item) for name, item in value.items())
+    if isinstance(value, (list, tuple)):
+        return 1 + sum(map(_characters, value))
+    return 8 + value.bit_length() // 3 if isinstance(value, int) else 8
