@@ -55,6 +55,8 @@ class Cell:
     """Why that kernel was started, where it was not the first."""
     interrupted: bool = False
     """Whether it was told to stop from here."""
+    cut_off: bool = False
+    """Whether a restart ends it, which says how when it is over."""
     stopping: asyncio.Task[None] | None = None
     """Stops it, once somebody wants that."""
 
@@ -82,6 +84,11 @@ class Cell:
     def is_empty(self) -> bool:
         """Whether there is nothing in it to run: Jupyter sends no such cell, and it gets no number."""
         return not self.source.strip()
+
+    @property
+    def is_ended_elsewhere(self) -> bool:
+        """Whether its end is told already, or is a restart's to tell."""
+        return self.cut_off or self.status is not None
 
     @property
     def ran(self) -> Ran:
@@ -123,9 +130,10 @@ class Cell:
             self.reply = content
             for payload in content.get("payload") or () if isinstance(content.get("payload"), list) else ():
                 self._show(self.outputs.feed_payload(payload))
-            self._within_grace(self.finish)
         elif channel == "stdin" and kind == "input_request" and self.on_input is not None and not self.over.is_set():
             self.on_input(str(content.get("prompt", "")), content.get("password") is True)
+        if self.reply is not None and not self._idle:
+            self._within_grace(self.finish)  # from its last message on: outputs may be read slowly
         self._finish_if_complete()
 
     def _take_iopub(self, kind: str, content: dict[str, Any], message: Message) -> None:
@@ -196,6 +204,12 @@ class Cell:
         """End a cell that has nothing to run, as well as the kernel could have."""
         self.reply = {"status": "ok"}
         self.finish()
+
+    def cut(self) -> None:
+        """Take no more messages, because the kernel is restarted. `fail` follows, when it is known what is left."""
+        if not self.over.is_set():
+            self.cut_off = True
+            self.finish()
 
     def end(self, status: Status, cause: SandboxError, ename: str = "", *, kept: Kept | None = None) -> None:
         """End the cell from outside, with an error output that says why. Does nothing to a cell that is over.

@@ -12,7 +12,7 @@ from collections.abc import AsyncIterator, Iterator, Mapping
 from typing import Any
 
 from kernel_sandbox.cell import Cell, CellStream
-from kernel_sandbox.errors import SandboxError
+from kernel_sandbox.errors import SandboxError, SessionClosed
 from kernel_sandbox.outputs import Status
 from kernel_sandbox.prompts import Prompts
 from kernel_sandbox.recorder import Recorder
@@ -40,6 +40,9 @@ class CellRunner:
         """One for each cell, those that wait for their turn included."""
         self._turn = asyncio.Lock()
         self._restarts = 0
+        self._restarting: set[asyncio.Task[None]] = set()
+        self._restarted = asyncio.Event()
+        """Set when the last restart is over."""
         self._known: dict[str, Cell] = {}
 
     def begin(self, source: str, timeout: float | None, metadata: Mapping[str, Any]) -> CellStream:
@@ -59,21 +62,27 @@ class CellRunner:
         try:
             async with self._turn:
                 self.current = cell
-                if cell.over.is_set():
-                    return
-                if (death := self._kernel.why_no_cell) is not None:
-                    cell.end("dead", death)
-                elif restarts != self._restarts:
-                    why = SandboxError("The kernel was restarted before this cell ran.")
-                    cell.end("aborted", why, "Aborted", kept=self._kernel.kept_by_restart)
-                elif cell.is_empty:
-                    cell.end_empty()
-                else:
-                    await self._send(cell, timeout)
+                try:
+                    await self._take_turn(cell, timeout, restarts)
+                finally:
+                    self.current = None
+                    self._prompts.withdraw()
+            if cell.cut_off:
+                await self._tell_of_restart(cell)
         finally:
-            self.current = None
-            self._prompts.withdraw()
             self._recorder.conclude(cell)
+
+    async def _take_turn(self, cell: Cell, timeout: float | None, restarts: int) -> None:
+        if cell.over.is_set():
+            return
+        if restarts != self._restarts:
+            cell.cut()
+        elif (death := self._kernel.why_no_cell) is not None:
+            cell.end("dead", death)
+        elif cell.is_empty:
+            cell.end_empty()
+        else:
+            await self._send(cell, timeout)
 
     async def _send(self, cell: Cell, timeout: float | None) -> None:
         await self._kernel.others.rest(cell)
@@ -93,7 +102,7 @@ class CellRunner:
             await self._do_without_reply(cell)
         if not cell.over.is_set():
             await self._stop(cell, "error", "The cell showed more than its limit", "OutputLimit")
-        if cell.interrupted:
+        if cell.interrupted and not cell.is_ended_elsewhere:
             await self._stop(cell, "error", "The cell was interrupted", "KeyboardInterrupt")
 
     def _request(self, source: str, *, silent: bool = False) -> dict[str, Any]:
@@ -152,7 +161,10 @@ class CellRunner:
                 cell.interrupted = True
                 await step()
                 with contextlib.suppress(TimeoutError):
-                    await asyncio.wait_for(cell.heard_out.wait(), self._grace)
+                    async with asyncio.timeout(self._grace):
+                        await cell.heard_out.wait()
+            if cell.is_ended_elsewhere:
+                return
             if cell.heard_out.is_set() and await self._answers():
                 if not ended_itself:
                     cell.fail(status, SandboxError(f"{why} and was interrupted; variables are kept."), ename)
@@ -161,12 +173,20 @@ class CellRunner:
             if (death := self._kernel.why_no_cell) is not None:
                 cell.fail("dead", death, type(death).__name__)
                 return
-        stuck = "left a kernel that does not answer" if cell.heard_out.is_set() else "did not stop when interrupted"
-        with contextlib.suppress(SandboxError):  # the next cell tells of it
-            await self._kernel.start_anew(f"{why} and {stuck}")
-        lost = SandboxError(f"{why} and {stuck}, so the kernel was restarted.")
-        cell.fail(status, lost, ename, kept=self._kernel.kept_by_restart)
-        cell.finish()
+        if not cell.is_ended_elsewhere:
+            stuck = "left a kernel that does not answer" if cell.heard_out.is_set() else "did not stop when interrupted"
+            done = await self._restart_because(f"{why} and {stuck}")
+            lost = SandboxError(f"{why} and {stuck}, {done}.")
+            cell.fail(status, lost, ename, kept=self._kernel.kept_by_restart)
+            cell.finish()
+
+    async def _restart_because(self, why: str) -> str:
+        """Start a fresh kernel, and return in words what came of it; the next cell tells why none started."""
+        try:
+            await self._kernel.start_anew(why)
+        except SandboxError:
+            return "so the kernel was ended; no other one has started"
+        return "so the kernel was restarted"
 
     async def _do_without_reply(self, cell: Cell) -> None:
         """End a cell for which the kernel does nothing any more. It answers in order: no reply comes after another."""
@@ -209,8 +229,9 @@ class CellRunner:
         if cell.sent:
             if not cell.over.is_set():
                 await self._stop(cell, "error", "The cell was given up", "KeyboardInterrupt")
-        else:
-            cell.end("aborted", SandboxError("The cell was given up before it ran."), "Aborted")
+        elif cell.cut_off or not cell.over.is_set():
+            cell.fail("aborted", SandboxError("The cell was given up before it ran."), "Aborted")
+            cell.finish()
             cell.conclude()
 
     @contextlib.asynccontextmanager
@@ -220,15 +241,39 @@ class CellRunner:
         async with self._turn:
             yield
 
-    @contextlib.asynccontextmanager
-    async def restarting(self) -> AsyncIterator[None]:
-        """End the cell that runs, and all that wait; inside the block none runs."""
+    async def restart(self, because: str) -> None:
+        """Start a fresh kernel; the cell that runs, and all that wait, end. Raises what a start raises.
+
+        It goes on where the caller is cancelled: half a restart would leave no kernel, and might cost the files.
+        """
         self._restarts += 1
+        self._restarted.clear()
         if self.current is not None:
-            why = SandboxError("The kernel was restarted while the cell ran.")
-            self.current.end("aborted", why, "Aborted", kept="files")
-        async with self._turn:
-            yield
+            self.current.cut()
+        if self._kernel.channels is not None:
+            self._kernel.channels.give_up()
+        task = asyncio.get_running_loop().create_task(self._restart(because, self._restarts))
+        self._restarting.add(task)
+        task.add_done_callback(self._restarting.discard)
+        await asyncio.shield(task)
+
+    async def _restart(self, because: str, number: int) -> None:
+        try:
+            async with self._turn:
+                await self._kernel.start_anew(because)
+        finally:
+            if number == self._restarts:
+                self._restarted.set()
+
+    async def _tell_of_restart(self, cell: Cell) -> None:
+        """End a cell that a restart has cut off, once it is known what that has left."""
+        try:
+            await self._restarted.wait()
+        finally:
+            closed = isinstance(self._kernel.why_no_cell, SessionClosed)
+            why = f"The kernel was restarted {'while the cell ran' if cell.sent else 'before this cell ran'}."
+            kept = "nothing" if closed else self._kernel.kept_by_restart
+            cell.fail("aborted", SandboxError(why), "Aborted", kept=kept)
 
     def _end_current(self, cause: SandboxError) -> None:
         """End the cell that runs, because its kernel is gone."""

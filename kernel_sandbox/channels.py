@@ -84,6 +84,8 @@ class Channels:
         self._sockets: dict[str, Any] = {}
         self._readers: list[asyncio.Task[None]] = []
         self._asked: set[asyncio.Future[dict[str, Any] | None]] = set()
+        self._gives_up = False
+        """Whether no reply is waited for any more."""
         self._heard_iopub = asyncio.Event()
         self.invalid = 0
         """How many messages were refused; an honest kernel sends none."""
@@ -108,6 +110,7 @@ class Channels:
             self._failed(exc)
 
     async def close(self) -> None:
+        self.give_up()
         for task in self._readers:
             task.cancel()
         await asyncio.gather(*self._readers, return_exceptions=True)
@@ -115,11 +118,16 @@ class Channels:
             socket.close(0)
         self._handlers.clear()
 
-    async def settle(self) -> None:
-        """Wait until a dead kernel's last messages have been read; nobody waits for its replies any more."""
+    def give_up(self) -> None:
+        """Wait for replies no longer, those that are asked for from now on included: the kernel is gone, or going."""
+        self._gives_up = True
         for reply in self._asked:
             if not reply.done():
                 reply.set_result(None)
+
+    async def settle(self) -> None:
+        """Wait until a dead kernel's last messages have been read."""
+        self.give_up()
         deadline = asyncio.get_running_loop().time() + SETTLE_LIMIT
         before = -1
         while before != self.messages and asyncio.get_running_loop().time() < deadline:
@@ -149,7 +157,8 @@ class Channels:
                 while not (answered.is_set() and self._heard_iopub.is_set()):
                     self.request("shell", "kernel_info_request", {}, take)
                     with contextlib.suppress(TimeoutError):
-                        await asyncio.wait_for(both(), HANDSHAKE_RETRY)
+                        async with asyncio.timeout(HANDSHAKE_RETRY):
+                            await both()
         except TimeoutError as exc:
             raise KernelNotReady(f"The kernel started, but did not answer within {timeout:g} s.") from exc
         return info
@@ -173,7 +182,9 @@ class Channels:
             raise refused
 
     async def ask(self, channel: str, kind: str, content: dict[str, Any], timeout: float) -> dict[str, Any] | None:
-        """Send a request and return its reply's content; None when none came in time, or the kernel has died."""
+        """Send a request and return its reply's content; None when none came in time, or `give_up` was called."""
+        if self._gives_up:
+            return None
         reply: asyncio.Future[dict[str, Any] | None] = asyncio.get_running_loop().create_future()
         self._asked.add(reply)
 
@@ -183,7 +194,8 @@ class Channels:
 
         identifier = self.request(channel, kind, content, answered)
         try:
-            return await asyncio.wait_for(reply, timeout)
+            async with asyncio.timeout(timeout):
+                return await reply
         except TimeoutError:
             return None
         finally:

@@ -182,12 +182,11 @@ class AsyncSession(NotCopied):
         """Start a fresh kernel: variables and processes are gone, files under /mnt/data stay.
 
         A cell that runs, and those that wait, end as "aborted". Where the sandbox itself is gone a new one is
-        started, without the files. Raises what `open` raises.
+        started, without the files. A restart whose call is cancelled goes on. Raises what `open` raises.
         """
         self._kernel.check_open()
         death = self.death
-        async with self._runner.restarting():
-            await self._kernel.start_anew(death.happened if death is not None else "The kernel was restarted.")
+        await self._runner.restart(death.happened if death is not None else "The kernel was restarted.")
 
     async def request(self, kind: str, content: dict[str, Any], timeout: float = 10.0) -> dict[str, Any] | None:
         """Ask the kernel something beside the cells (a completion, say): its reply's content; None where none came."""

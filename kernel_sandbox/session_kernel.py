@@ -19,7 +19,15 @@ from jupyter_client.manager import AsyncKernelManager
 from kernel_sandbox import forks
 from kernel_sandbox.affinity import Affinity
 from kernel_sandbox.channels import Channels, Handler, refusals_named, shared_context
-from kernel_sandbox.errors import Kept, ProtocolViolation, SandboxError, SandboxLost, SessionClosed
+from kernel_sandbox.errors import (
+    Kept,
+    KernelError,
+    KernelNotReady,
+    ProtocolViolation,
+    SandboxError,
+    SandboxLost,
+    SessionClosed,
+)
 from kernel_sandbox.other_clients import OtherClients
 from kernel_sandbox.policy import SandboxSpec
 from kernel_sandbox.provisioner import LOG, SandboxProvisioner, kernelspec_in_memory
@@ -30,6 +38,8 @@ if TYPE_CHECKING:
     from kernel_sandbox.live import LiveSandbox
 
 FORKED = "The session was opened before this process was forked, and is the parent's: open another one here."
+CLOSED_EARLY = "The session was closed while it opened."
+CLOSED = "The session is closed. Open a new one; its transcript can be replayed."
 CLOSING = 1.0
 """Seconds in which cells end when their session is closed; they need no more than their turn."""
 
@@ -66,6 +76,7 @@ class SessionKernel:
         self._opening: asyncio.Future[None] | None = None
         self._ending = asyncio.Lock()
         self._closed = False
+        self._watching: asyncio.Task[None] | None = None
         self._background: set[asyncio.Task[Any]] = set()
         self._affinity = Affinity("session", "open another one here, or a Session, which works from everywhere")
         forks.tell(self)
@@ -93,8 +104,10 @@ class SessionKernel:
             closed, self._closed = self._closed, True
             await self._release(tasks)
             if closed and isinstance(exc, asyncio.CancelledError):
-                raise SessionClosed("The session was closed while it opened.") from None
+                raise SessionClosed(CLOSED_EARLY) from None
             raise
+        if self._closed:  # just when it was open
+            raise SessionClosed(CLOSED_EARLY)
 
     async def _start(self, manager: AsyncKernelManager) -> None:
         with refusals_named():
@@ -115,14 +128,16 @@ class SessionKernel:
 
     async def _release(self, tasks: Iterable[asyncio.Task[Any]]) -> None:
         """End all that there is by now, also what a start that failed or was given up has left."""
-        self.why_no_cell = SessionClosed("The session is closed. Open a new one; its transcript can be replayed.")
+        self.why_no_cell = SessionClosed(CLOSED)
         with anyio.CancelScope(shield=True):
             async with self._ending:
+                self.why_no_cell = SessionClosed(CLOSED)  # again: a restart may have ended meanwhile
                 self.on_gone(SessionClosed("The session was closed while the cell ran."))
                 if running := list(tasks):
                     await asyncio.wait(running, timeout=CLOSING)
-                for task in (*tasks, *self._background):
-                    task.cancel()
+                for task in (*tasks, *self._background, self._watching):
+                    if task is not None:
+                        task.cancel()
                 if self.channels is not None:
                     await self.channels.close()
                 manager, self._manager = self._manager, None
@@ -141,7 +156,9 @@ class SessionKernel:
         self.info = await channels.handshake(self.spec.limits.start_timeout)
         self.why_no_cell = None
         self.generation += 1
-        self._in_background(self._watch_death(self.live()))
+        if self._watching is not None:
+            self._watching.cancel()  # nobody is told how a kernel ended that was restarted
+        self._watching = asyncio.get_running_loop().create_task(self._watch_death(self.live()))
         self.on_connected()
 
     # What there is
@@ -232,8 +249,9 @@ class SessionKernel:
                     await self._manager.restart_kernel(now=True)
                     await self._connect()
                 self.restarted_because, self._because = self._because, None
-            except SandboxError as exc:
-                self.why_no_cell = exc
+            except BaseException as exc:
+                given_up = KernelNotReady("The kernel's restart was given up.", advice="Call restart().")
+                self.why_no_cell = exc if isinstance(exc, SandboxError) else given_up
                 raise
             finally:
                 self.kept_by_restart = "files" if before and before is self._standing() else "nothing"
@@ -255,8 +273,9 @@ class SessionKernel:
             self.why_no_cell = cause
             if self.channels is not None:
                 await self.channels.settle()
-            self.on_gone(cause)
-            self.on_death(cause)
+            if self.why_no_cell is cause:
+                self.on_gone(cause)
+                self.on_death(cause)
 
     def _channel_failed(self, exc: BaseException) -> None:
         """A reader must never end by itself: without it every later cell would wait for nothing."""
@@ -265,7 +284,7 @@ class SessionKernel:
             self._in_background(on_reactor(self.live().end_for_violation, str(exc)))
         else:
             failed = f"Reading from the kernel failed ({type(exc).__name__}: {exc})."
-            self.why_no_cell = SandboxError(failed, advice="Call restart().")
+            self.why_no_cell = KernelError(failed, advice="Call restart().")
             self.on_gone(self.why_no_cell)
 
     def _in_background(self, work: Any) -> None:

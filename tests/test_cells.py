@@ -12,7 +12,18 @@ from typing import Any
 import pytest
 from jupyter_client.blocking.client import BlockingKernelClient
 
-from kernel_sandbox import AsyncSession, CellError, ErrorOutput, Execution, KernelDied, Limits, SandboxLost, Session
+from kernel_sandbox import (
+    AsyncSession,
+    CellError,
+    ErrorOutput,
+    Execution,
+    KernelDied,
+    Limits,
+    SandboxLost,
+    Session,
+    SessionClosed,
+    VariableError,
+)
 
 pytestmark = pytest.mark.anyio
 
@@ -260,14 +271,17 @@ async def test_restart_tells_what_ran_and_what_is_kept(engine: str) -> None:
         assert outcomes == [None, *({"status": "aborted", "ran": how, "kept": "files"} for how in ("began", "no"))]
 
 
+async def stopped(session: AsyncSession) -> None:
+    """Stop the kernel's process, so that it answers nothing."""
+    stop = "import os, signal, threading\nthreading.Timer(0.2, lambda: os.kill(os.getpid(), signal.SIGSTOP)).start()"
+    (await session.execute(stop)).raise_for_error()
+    while await session.request("kernel_info_request", {}, timeout=0.5) is not None:
+        pass
+
+
 async def test_cell_of_which_nothing_was_heard_may_have_run(engine: str) -> None:
     async with open_session(engine) as session:
-        stop = (
-            "import os, signal, threading\nthreading.Timer(0.2, lambda: os.kill(os.getpid(), signal.SIGSTOP)).start()"
-        )
-        (await session.execute(stop)).raise_for_error()
-        while await session.request("kernel_info_request", {}, timeout=0.5) is not None:
-            pass
+        await stopped(session)
         sent = asyncio.create_task(session.execute("ran.append(1)"))
         await asyncio.sleep(0)
         waiting = asyncio.create_task(session.execute("ran.append(2)"))
@@ -276,6 +290,94 @@ async def test_cell_of_which_nothing_was_heard_may_have_run(engine: str) -> None
         assert [(each.status, each.ran, each.kept) for each in (await sent, await waiting)] == [
             ("aborted", "unknown", "files"),
             ("aborted", "no", "files"),
+        ]
+
+
+async def test_restart_whose_call_is_cancelled_goes_on(engine: str) -> None:
+    async with open_session(engine) as session:
+        await session.files.write("kept.txt", "here")
+        for delay in (0.0, 0.02, 0.1):
+            restart = asyncio.create_task(session.restart())
+            await asyncio.sleep(delay)
+            restart.cancel()
+            await asyncio.wait([restart])
+            first = await session.execute("'ran' in globals(), open('kept.txt').read()")
+            assert (first.status, first.text, session.death) == ("ok", "(False, 'here')", None)
+
+
+async def test_restart_after_an_interrupt_that_changed_nothing_is_one_restart(engine: str) -> None:
+    deaf = "import signal; signal.signal(signal.SIGINT, signal.SIG_IGN)\nprint('go', flush=True)\nwhile True: pass"
+    async with AsyncSession(engine=engine, image="python", limits=Limits(interrupt_grace=10)) as session:
+        running = await heard(session, "go", deaf)
+        await session.interrupt()
+        began = time.perf_counter()
+        await session.restart()
+        assert time.perf_counter() - began < 8
+        assert (session.generation, session.restarted_because) == (2, "The kernel was restarted.")
+        ended = await running
+        assert (ended.status, ended.ran, ended.kept) == ("aborted", "began", "files")
+
+
+async def test_restart_and_close_do_not_wait_for_a_variable(engine: str) -> None:
+    async with open_session(engine) as session:
+        for end in (session.restart, session.aclose):
+            (await session.execute("x = 1")).raise_for_error()
+            await stopped(session)
+            fetching = asyncio.create_task(session.get("x"))
+            await asyncio.sleep(0.5)
+            async with asyncio.timeout(15):
+                await end()
+                with pytest.raises((VariableError, SessionClosed)):
+                    await fetching
+
+
+async def test_cancelled_fetch_says_that_it_was_cancelled_also_in_a_closed_session(engine: str) -> None:
+    async with open_session(engine) as session:
+        await stopped(session)
+        fetching = asyncio.create_task(session.get("ran"))
+        await asyncio.sleep(0.3)
+        fetching.cancel()
+        await session.aclose()
+        with pytest.raises(asyncio.CancelledError):
+            await fetching
+
+
+async def test_session_that_is_closed_while_it_restarts_stays_closed(engine: str) -> None:
+    async with open_session(engine) as session:
+        restart = asyncio.create_task(session.restart())
+        await asyncio.sleep(0.01)
+        await session.aclose()
+        await asyncio.wait([restart])
+        with pytest.raises(SessionClosed):
+            await session.execute("1")
+
+
+async def test_outputs_that_are_read_slowly_all_come(engine: str) -> None:
+    """The reply, which overtakes them, does not end the cell before."""
+    async with AsyncSession(engine=engine, image="python") as session:
+        stream = session.stream("for i in range(400): display(i)")
+        async for _ in stream:
+            time.sleep(0.02)  # noqa: ASYNC251 - the caller's own work, in the same loop
+        assert stream.execution is not None
+        assert len(stream.execution.outputs) == 400
+
+
+async def test_restart_tells_what_this_one_has_left_and_not_an_earlier_one() -> None:
+    async with open_session("docker") as session:
+        await killed(session)
+        while session.death is None:
+            await asyncio.sleep(0.05)
+        await session.restart()
+        assert session.kept_by_restart == "nothing"
+        await session.files.write("kept.txt", "here")
+        running = await heard(session, "go", "print('go', flush=True); import time; time.sleep(60)")
+        waiting = asyncio.create_task(session.execute("1"))
+        await asyncio.sleep(0)
+        await session.restart()
+        assert [info.name for info in await session.files.list()] == ["kept.txt"]
+        assert [(each.ran, each.kept) for each in (await running, await waiting)] == [
+            ("began", "files"),
+            ("no", "files"),
         ]
 
 
@@ -291,14 +393,19 @@ def test_death_tells_what_ran_and_what_is_kept(engine: str) -> None:
         assert "exited with status 3" in (session.restarted_because or "")
 
 
-async def test_sandbox_that_is_lost_keeps_nothing() -> None:
+async def killed(session: AsyncSession) -> None:
+    """Kill a session's container."""
     from kernel_sandbox.engines.docker_client import connect
 
+    label = f"org.kernel-sandbox.session={session.id}"
+    (container,) = await asyncio.to_thread(lambda: connect().containers.list(filters={"label": label}))
+    await asyncio.to_thread(container.kill)
+
+
+async def test_sandbox_that_is_lost_keeps_nothing() -> None:
     async with open_session("docker") as session:
         running = await heard(session, "go", "print('go', flush=True); time.sleep(60)")
-        label = f"org.kernel-sandbox.session={session.id}"
-        (container,) = await asyncio.to_thread(lambda: connect().containers.list(filters={"label": label}))
-        await asyncio.to_thread(container.kill)
+        await killed(session)
         lost = await running
         assert (lost.status, lost.ran, lost.kept) == ("dead", "began", "nothing")
         with pytest.raises(SandboxLost):

@@ -132,7 +132,8 @@ class _Exchange:
         try:
             reply = await self._session.request("execute_request", content, PATIENCE)
         except asyncio.CancelledError:
-            await self._session.interrupt()
+            with contextlib.suppress(SandboxError):
+                await self._session.interrupt()
             raise
         if reply is None and self._session.death is not None:
             raise self._session.death
@@ -142,7 +143,7 @@ class _Exchange:
 def _read_answer(reply: Mapping[str, Any] | None) -> tuple[str, str]:
     """Read why the kernel refused, in a word and in a line; empty where it has done its part. It is the sandbox's."""
     if reply is None:
-        return "", f"the kernel did not answer within {PATIENCE:g} s"
+        return "", f"the kernel did not answer: it was restarted, or took longer than {PATIENCE:g} s"
     found = reply.get("user_expressions")
     answer = found.get("answer") if isinstance(found, Mapping) else None
     if not isinstance(answer, Mapping):
