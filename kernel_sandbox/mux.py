@@ -155,8 +155,12 @@ class Channel:
             if self._failure is not None:
                 raise MuxError(self._failure)
             self._changed.clear()
+            if self.patience is None:
+                await self._changed.wait()
+                continue
             try:
-                await asyncio.wait_for(self._changed.wait(), self.patience)
+                async with asyncio.timeout(self.patience):  # on the host alone: Python 3.11 has it
+                    await self._changed.wait()
             except TimeoutError:
                 raise MuxError(f"nothing came for {self.patience:g} s") from None
 

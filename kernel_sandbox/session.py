@@ -206,7 +206,9 @@ class AsyncSession(NotCopied):
             return await fetch_variable(self, name, parse_size(limit))
 
     async def put(self, name: str, value: Any, *, limit: int | str = "256m", file: str | None = None) -> None:
-        """Set a variable of the kernel to a copy of a value, as `get` carries it. Raises VariableError.
+        """Set a variable of the kernel to a copy of a value, as `get` carries it.
+
+        Raises VariableError, and SandboxFull where /mnt/data has no room for it on its way.
 
         `file` keeps a DataFrame under /mnt/data, too: a name that ends in .parquet, or CSV.
         """

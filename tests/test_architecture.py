@@ -208,6 +208,13 @@ def test_start_of_an_interpreter_is_found(source: str) -> None:
     assert not unsafe_starts(ast.parse("[sys.executable, '-P', '-m', 'pip']; f'{sys.executable} -P -m pip'"))
 
 
+@pytest.mark.parametrize("path", [path for path in MODULES if not runs_inside(path)], ids=lambda path: path.name)
+def test_no_cancellation_is_swallowed(path: Path) -> None:
+    """Before Python 3.12 asyncio.wait_for returns where it is cancelled at the moment of a result; `timeout` raises."""
+    names = [node.attr for node in ast.walk(ast.parse(path.read_text())) if isinstance(node, ast.Attribute)]
+    assert "wait_for" not in names or path.name == "forks.py"  # of a threading.Condition
+
+
 @pytest.mark.parametrize("path", MODULES, ids=lambda path: str(path.relative_to(PACKAGE)))
 def test_module_and_functions_stay_small(path: Path) -> None:
     assert len(path.read_text().splitlines()) <= 400

@@ -24,6 +24,7 @@ from kernel_sandbox import (
     SessionClosed,
     VariableError,
 )
+from kernel_sandbox.validate import Message
 
 pytestmark = pytest.mark.anyio
 
@@ -102,6 +103,25 @@ async def test_running_cell_that_is_cancelled_is_interrupted(engine: str) -> Non
         assert stream.execution is not None
         assert (stream.execution.status, stream.execution.ran, stream.execution.kept) == ("error", "began", "all")
         assert (await session.execute("ran")).text == "[1]"
+
+
+async def test_request_that_is_cancelled_as_its_reply_comes_is_cancelled(engine: str) -> None:
+    async with open_session(engine) as session:
+        asking = asyncio.create_task(session.request("kernel_info_request", {}))
+        channels = session._kernel.channels
+        assert channels is not None
+        while not channels._asked:
+            await asyncio.sleep(0)
+        identifier, answered = list(channels._handlers.items())[-1]
+
+        def answered_and_cancelled(channel: str, message: Message) -> None:
+            answered(channel, message)
+            if channel == "shell":
+                asking.cancel()
+
+        channels._handlers[identifier] = answered_and_cancelled
+        with pytest.raises(asyncio.CancelledError):
+            await asking
 
 
 # Two clients of one kernel

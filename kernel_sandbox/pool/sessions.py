@@ -106,7 +106,8 @@ class SessionPool(NotCopied):
             entry.refusal = self._refusal
         self._changed()
         with contextlib.suppress(TimeoutError):
-            await asyncio.wait_for(self._at_rest.wait(), grace)
+            async with asyncio.timeout(grace):
+                await self._at_rest.wait()
         if self._timer is not None:
             self._timer.cancel()
         for entry in list(self._entries.values()):
@@ -208,7 +209,8 @@ class SessionPool(NotCopied):
     async def _outlive(self, entry: PooledSession) -> None:
         """Wait until a session that takes no more cells has ended."""
         try:
-            await asyncio.wait_for(entry.ended.wait(), self.settings.queue_timeout)
+            async with asyncio.timeout(self.settings.queue_timeout):
+                await entry.ended.wait()
         except TimeoutError as exc:
             self.metrics.refused += 1
             raise PoolFull(

@@ -220,7 +220,7 @@ def _is_text(values: list[Any]) -> bool:
     return True
 
 
-def unpack(data: bytes) -> Any:
+def unpack(data: bytes | memoryview) -> Any:
     """Read what `pack` wrote. Raises Refused for anything else, and ImportError where pandas or NumPy is missing."""
     try:
         return _Unpacker(data).value()
@@ -231,7 +231,7 @@ def unpack(data: bytes) -> Any:
 
 
 class _Unpacker:
-    def __init__(self, data: bytes) -> None:
+    def __init__(self, data: bytes | memoryview) -> None:
         view = memoryview(data)
         size = struct.unpack("<I", view[4:8])[0]
         if bytes(view[:4]) != MAGIC or size > MAX_HEAD or 8 + size > len(view):

@@ -8,13 +8,14 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import io
 import json
 import secrets
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, Protocol
 
-from kernel_sandbox.errors import SandboxError, VariableError, VariableNotFound, VariableTooLarge
+from kernel_sandbox.errors import FileError, SandboxError, VariableError, VariableNotFound, VariableTooLarge
 from kernel_sandbox.files import AsyncSandboxFiles
 from kernel_sandbox.policy import DATA_DIRECTORY, format_size
 from kernel_sandbox.variables.packing import pack, unpack
@@ -73,9 +74,13 @@ async def fetch_variable(session: Reach, name: str, limit: int) -> Any:
         size = {info.name: info.size for info in await exchange.files.list(FOLDER)}.get(exchange.place, 0)
         if size > limit + 100:
             raise _error("large", otherwise, f"{format_size(size)} are more than the limit")
-        packed = await exchange.files.read(exchange.place)
+        packed = io.BytesIO()
+        try:
+            await exchange.files.copy_to(exchange.place, packed, limit=limit + 100)
+        except FileError as exc:  # no honest kernel changes it meanwhile
+            raise _error("", otherwise, "its bytes changed while they were read") from exc
     try:
-        return await asyncio.to_thread(unpack, packed)
+        return await asyncio.to_thread(unpack, packed.getbuffer())
     except Refused as exc:
         raise _error("", otherwise, str(exc)) from exc
     except ImportError as exc:
