@@ -21,7 +21,7 @@ ELSEWHERE = "Another environment's JupyterLab would run these cells on your mach
 
 
 def say_where(screen: Screen, notebook: Path) -> None:
-    """Say where the notebook is and how to open it; first what makes that safe."""
+    """Show where the notebook is and how to open it; first what makes that safe."""
     name = shlex.quote(str(notebook))
     screen.say("The notebook is ", (str(notebook), "bold"), ".")
     ways = [("run it again", f"kernel-sandbox run {name}"), ("make a page", f"kernel-sandbox export {name}")]

@@ -129,7 +129,7 @@ def settings_kept(session: Session) -> list[bool]:
 
 
 def service_notebook(engine: str, directory: Path) -> Path:
-    """Have a service's pool keep a notebook in a directory that everybody may read; the umask hides nothing."""
+    """Make a service's pool keep a notebook in a directory that everybody may read; the umask hides nothing."""
 
     async def keep() -> Path:
         path = directory / "kept.ipynb"

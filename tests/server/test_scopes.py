@@ -47,7 +47,7 @@ def make_keys(directory: Path, prefix: str) -> tuple[str, str]:
 
 
 def fill(server: Running, prefix: str, key: str, admin: str) -> Side:
-    """Have a session with a variable, a file and an asynchronous result, and a notebook of one that has ended."""
+    """Make a session with a variable, a file and an asynchronous result, and a notebook of one that has ended."""
     session, secret = f"{prefix}session", f"what only {prefix} knows"
     with server.client(key) as client:
         for name in (f"{prefix}ended", session):
