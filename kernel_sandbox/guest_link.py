@@ -37,6 +37,7 @@ SOURCES = (
     "guest.application",
     "guest.leaving",
     "guest.last_words",
+    "guest.standing",
     "guest.kernel",
     "guest.shell",
     "guest.tables",
@@ -189,9 +190,12 @@ class GuestLink:
                 late += last_words(read_said(await self.ask("said", patience=SAID_PATIENCE, kernel=name)))
             raise KernelNotReady(late) from exc
 
-    async def stop_kernel(self, name: str) -> None:
-        """End a kernel; when it is the only one, all other processes too, and empty home, /tmp and /dev/shm."""
-        await self.ask("stop", kernel=name)
+    async def stop_kernel(self, name: str) -> bool:
+        """End a kernel; when it is the only one, all other processes too, and empty home, /tmp and /dev/shm.
+
+        Returns whether PID 1 is still what it was at the start.
+        """
+        return (await self.ask("stop", kernel=name)).get("changed") is not True
 
     async def signal_kernel(self, name: str, number: int) -> None:
         """Send a signal to a kernel's process group."""

@@ -198,10 +198,15 @@ class LiveSandbox:
             return
         self._kernel_stands = False
         if self.lost is None:
-            await self._obeyed(self.link.stop_kernel(kernel_name(self.generation)), STOPPED_WITHIN)
+            await self._obeyed(self._stop(kernel_name(self.generation)), STOPPED_WITHIN)
         await self.gate.aclose()
         if self.exit_code is None:
             self.exit_code = -9
+
+    async def _stop(self, name: str) -> None:
+        if not await self.link.stop_kernel(name):
+            changed = "the limits or the priority of its first process were changed, which no restart would mend"
+            self._give_up(SandboxLost(f"The sandbox was ended because {changed}.", advice=ADVICE))
 
     async def signal_kernel(self, number: int) -> None:
         if self.lost is None and self.exit_code is None:

@@ -11,24 +11,17 @@ import json
 import platform
 import struct
 
+from kernel_sandbox.engines import call_arguments
+from kernel_sandbox.engines.call_arguments import WHOLE, Rule, refusals
 from kernel_sandbox.engines.system_calls import ALLOWED, CONDITIONAL, DENIED, parse
 
 EPERM, ENOSYS = 1, 38
-NAMESPACE_FLAGS = 0x7E020000
-"""CLONE_NEWNS, NEWCGROUP, NEWUTS, NEWIPC, NEWUSER, NEWPID and NEWNET (linux/sched.h)."""
-SOCKET_FAMILIES = {"AF_UNIX": 1, "AF_INET": 2, "AF_INET6": 10}
-AF_NETLINK, NETLINK_ROUTE = 16, 0
-"""glibc asks for the interfaces over it."""
-PERSONALITIES = (0x0, 0x0008, 0x20000, 0x20008, 0xFFFFFFFF)
-"""Linux's own, and those that report another kernel release: `setarch` and debuggers ask with the last."""
-TIOCSTI = 0x5412
-"""The ioctl that types into a terminal. One alone: engines join two conditions on an argument by "or"."""
 
 # linux/audit.h; the place of the architecture in the tables.
 AUDIT_ARCHITECTURES = {"x86_64": (0xC000003E, 0), "aarch64": (0xC00000B7, 1)}
 X32_BIT = 0x40000000
 
-LOAD, JUMP_EQUAL, JUMP_GREATER_EQUAL, JUMP_SET, RETURN = 0x20, 0x15, 0x35, 0x45, 0x06
+LOAD, AND, JUMP, JUMP_EQUAL, JUMP_GREATER_EQUAL, RETURN = 0x20, 0x54, 0x05, 0x15, 0x35, 0x06
 ALLOW, ERRNO, KILL_PROCESS = 0x7FFF0000, 0x00050000, 0x80000000
 NUMBER, ARCHITECTURE = 0, 4
 """Offsets in struct seccomp_data; the low halves of the arguments begin at 16, 8 bytes apart (little-endian)."""
@@ -44,21 +37,19 @@ def _argument(index: int) -> int:
 def docker_profile() -> str:
     """Return the profile as Docker's JSON, for the `seccomp=` security option; for either architecture."""
 
-    def rule(names: list[str], *conditions: dict[str, object]) -> dict[str, object]:
-        return {"names": names, "action": "SCMP_ACT_ALLOW", "args": list(conditions)}
+    def entry(names: list[str], rule: Rule, **action: object) -> dict[str, object]:
+        conditions = [
+            {"index": part.argument, "value": part.mask, "valueTwo": part.value, "op": "SCMP_CMP_MASKED_EQ"}
+            for part in rule
+        ]
+        return {"names": names, "args": conditions, **action}
 
-    def equal(index: int, value: int) -> dict[str, object]:
-        return {"index": index, "value": value, "op": "SCMP_CMP_EQ"}
-
-    rules = [rule(sorted(parse(ALLOWED)))]
-    rules += [rule(["socket"], equal(0, family)) for family in SOCKET_FAMILIES.values()]
-    rules.append(rule(["socket"], equal(0, AF_NETLINK), equal(2, NETLINK_ROUTE)))
-    rules += [rule(["personality"], equal(0, value)) for value in PERSONALITIES]
-    no_namespace = {"index": 0, "value": NAMESPACE_FLAGS, "valueTwo": 0, "op": "SCMP_CMP_MASKED_EQ"}
-    rules.append(rule(["clone"], no_namespace))
-    rules.append({"names": ["clone3"], "action": "SCMP_ACT_ERRNO", "errnoRet": ENOSYS})
-    rules.append(rule(["ioctl"], {"index": 1, "value": TIOCSTI, "op": "SCMP_CMP_NE"}))
-    return json.dumps({"defaultAction": "SCMP_ACT_ERRNO", "syscalls": rules})
+    entries = [entry(sorted(parse(ALLOWED)), (), action="SCMP_ACT_ALLOW")]
+    for name, allowed in call_arguments.rules().items():
+        entries += [entry([name], rule, action="SCMP_ACT_ALLOW") for rule in allowed]
+    for name, (rule, error) in refusals().items():
+        entries.append(entry([name], rule, action="SCMP_ACT_ERRNO", errnoRet=error))
+    return json.dumps({"defaultAction": "SCMP_ACT_ERRNO", "syscalls": entries})
 
 
 @functools.cache
@@ -79,10 +70,10 @@ def filter_program(machine: str = "") -> bytes:
         (JUMP_GREATER_EQUAL, 0, 1, X32_BIT),
         (RETURN, 0, 0, KILL_PROCESS),
     ]
-    for low, high in _ranges([numbers[column] for numbers in parse(ALLOWED).values()]):
+    for low, high in _ranges([found[column] for found in parse(ALLOWED).values()]):
         program += _allow_range(low, high)
-    for rule in _conditional(column):
-        program += rule
+    for called, numbers in parse(CONDITIONAL).items():
+        program += _for_call(numbers[column], _by_arguments(called))
     last = _last_number(column)
     # A call that is newer than the tables is "not there", so that libraries fall back to what is.
     program += [(JUMP_GREATER_EQUAL, 0, 1, last + 1), (RETURN, 0, 0, ERRNO | ENOSYS), (RETURN, 0, 0, ERRNO | EPERM)]
@@ -111,31 +102,27 @@ def _allow_range(low: int, high: int) -> list[Instruction]:
     return [(JUMP_GREATER_EQUAL, 0, 2, low), (JUMP_GREATER_EQUAL, 1, 0, high + 1), (RETURN, 0, 0, ALLOW)]
 
 
-def _conditional(column: int) -> list[list[Instruction]]:
-    numbers = {name: found[column] for name, found in parse(CONDITIONAL).items()}
-    refused = (RETURN, 0, 0, ERRNO | EPERM)
-    allowed = (RETURN, 0, 0, ALLOW)
+def _for_call(number: int | None, body: list[Instruction]) -> list[Instruction]:
+    """Run `body` for this call alone; nothing where the architecture has none."""
+    if number is None:
+        return []
+    # A conditional jump leads 255 instructions on at most.
+    return [(JUMP_EQUAL, 1, 0, number), (JUMP, 0, 0, len(body)), *body]
 
-    def rule(name: str, body: list[Instruction]) -> list[Instruction]:
-        """Run `body` for this call only; it always returns."""
-        number = numbers[name]
-        return [] if number is None else [(JUMP_EQUAL, 0, len(body), number), *body]
 
-    def one_of(argument: int, values: list[int]) -> list[Instruction]:
-        tests = [(JUMP_EQUAL, len(values) - place, 0, value) for place, value in enumerate(values)]
-        return [(LOAD, 0, 0, _argument(argument)), *tests, refused, allowed]
+def _by_arguments(called: str) -> list[Instruction]:
+    """Judge a conditional call; every path through this returns."""
+    steps = [step for rule in call_arguments.rules().get(called, ()) for step in _return_where(rule, ALLOW)]
+    if called in refusals():
+        rule, error = refusals()[called]
+        steps += _return_where(rule, ERRNO | error)
+    return [*steps, (RETURN, 0, 0, ERRNO | EPERM)]
 
-    netlink = [
-        (LOAD, 0, 0, _argument(0)),
-        (JUMP_EQUAL, 0, 3, AF_NETLINK),
-        (LOAD, 0, 0, _argument(2)),
-        (JUMP_EQUAL, 0, 1, NETLINK_ROUTE),
-        allowed,
-    ]
-    return [
-        rule("socket", [*netlink, *one_of(0, list(SOCKET_FAMILIES.values()))]),
-        rule("personality", one_of(0, list(PERSONALITIES))),
-        rule("clone", [(LOAD, 0, 0, _argument(0)), (JUMP_SET, 1, 0, NAMESPACE_FLAGS), allowed, refused]),
-        rule("clone3", [(RETURN, 0, 0, ERRNO | ENOSYS)]),
-        rule("ioctl", [(LOAD, 0, 0, _argument(1)), (JUMP_EQUAL, 1, 0, TIOCSTI), allowed, refused]),
-    ]
+
+def _return_where(rule: Rule, verdict: int) -> list[Instruction]:
+    """Return `verdict` where all conditions hold; go on behind this where one does not."""
+    steps: list[Instruction] = [(RETURN, 0, 0, verdict)]
+    for part in reversed(rule):
+        masking = [] if part.mask == WHOLE else [(AND, 0, 0, part.mask)]
+        steps = [(LOAD, 0, 0, _argument(part.argument)), *masking, (JUMP_EQUAL, 0, len(steps), part.value), *steps]
+    return steps

@@ -7,13 +7,27 @@ control is held.
 
 from __future__ import annotations
 
-from .without import channels, ends, guest, limits, messages, people, rights, service, sockets, surroundings, walls
+from .without import (
+    channels,
+    ends,
+    guest,
+    limits,
+    messages,
+    people,
+    rights,
+    service,
+    shared,
+    sockets,
+    surroundings,
+    walls,
+)
 from .without.removal import Removal
 
 REMOVALS: dict[str, Removal] = {
     **walls.REMOVALS,
     **rights.REMOVALS,
     **limits.REMOVALS,
+    **shared.REMOVALS,
     **guest.REMOVALS,
     **ends.REMOVALS,
     **sockets.REMOVALS,

@@ -202,6 +202,9 @@ CALLS: dict[str, tuple[int, ...]] = {
     "mbind": (0, 0, 0, 0, 0, 0),
     "migrate_pages": (0, 0, 0, 0),
     "modify_ldt": (0, 0, 0),
+    "seccomp": (2, 0, 0),
+    "sync": (),
+    "syncfs": (-1,),
     "iopl": (3,),
     "ioperm": (0, 1, 1),
 }
@@ -233,9 +236,18 @@ answer(call(0x40000000 | 39) if DOOR == "x32" else in_child(int_0x80))
     assert ask(target, tried, DOOR=door) in (EPERM, ENOSYS, SIGSYS)
 
 
+ORDERS = {"TIOCSTI": 0x5412, "TIOCLINUX": 0x541C, "TIOCSETD": 0x5423}
+
+
 @attack("Escape")
-def test_terminal_cannot_be_typed_into(target: Session) -> None:
-    assert ask(target, f"{IN_CHILD}\nanswer(call(IOCTL, 0, 0x5412, 0))", IOCTL=numbers()["ioctl"]) == EPERM
+@pytest.mark.parametrize("high", [0, 1 << 32, 0x77 << 56], ids=["32 bits", "a high bit", "high bits"])
+@pytest.mark.parametrize("order", ORDERS)
+def test_terminal_cannot_be_typed_into(target: Session, order: str, high: int) -> None:
+    """Neither typing nor other drivers of terminals; the kernel takes 32 bits of the order, whatever stands above."""
+    asked = ask(
+        target, f"{IN_CHILD}\nanswer(call(IOCTL, 0, ORDER, 0))", IOCTL=numbers()["ioctl"], ORDER=ORDERS[order] | high
+    )
+    assert asked == EPERM
 
 
 @attack("HostDoS")

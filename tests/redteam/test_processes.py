@@ -16,7 +16,7 @@ from kernel_sandbox.engines import get_engine
 from kernel_sandbox.reactor import portal
 from kernel_sandbox.run_directory import remove_stale_directories
 
-from . import census
+from . import census, kernel_side
 from .canaries import Canaries
 from .cells import EACCES, EPERM, arm, armed, ask, attack, is_well, opened_sessions, strike
 
@@ -167,6 +167,50 @@ answer(len([name for name in os.listdir("/proc") if name.isdigit()]))
     survivors = ask(target, "answer(len([name for name in os.listdir('/proc') if name.isdigit()]))")
     target.files.delete("survivor")
     assert survivors == 3, f"{survivors} processes after the restart"
+
+
+TAKEN: dict[str, Callable[[int], object]] = {
+    "priority": lambda pid: os.setpriority(os.PRIO_PROCESS, pid, 19),
+    "policy": lambda pid: os.sched_setscheduler(pid, os.SCHED_IDLE, os.sched_param(0)),
+}
+
+
+@attack("Integrity")
+@pytest.mark.parametrize("what", TAKEN)
+def test_restart_keeps_no_first_process_that_was_changed(engine: str, what: str) -> None:
+    """No cell can do it; here it is done from outside, where the host is root."""
+    with armed(engine) as session:
+        pid = kernel_side.first_process(session)
+        standing = kernel_side.standing(pid)
+        try:
+            TAKEN[what](pid)
+        except PermissionError:
+            pytest.skip("the sandbox's processes are another user's: only root can change them")
+        session.restart()
+        session.files.write("x", b"whole")
+        assert session.files.read("x") == b"whole"
+        assert kernel_side.standing(kernel_side.first_process(session)) == standing
+
+
+@attack("Integrity")
+def test_other_processes_keep_what_they_have(target: Session) -> None:
+    """Neither PID 1 nor the process that forks kernels is given limits, another priority or fewer processors."""
+    pid = kernel_side.first_process(target)
+    before = kernel_side.standing(pid)
+    change = f"""{OTHERS}
+def all_of(pid):
+    return [
+        error(resource.prlimit, pid, resource.RLIMIT_FSIZE, (0, 0)),
+        error(os.setpriority, os.PRIO_PROCESS, pid, 19),
+        error(os.setpriority, os.PRIO_USER, os.getuid(), 19),
+        error(os.sched_setaffinity, pid, {{0}}),
+        error(os.sched_setscheduler, pid, os.SCHED_IDLE, os.sched_param(0)),
+        error(lambda: open(f"/proc/{{pid}}/oom_score_adj", "w").write("1000")),
+    ]
+answer(sorted({{number for pid in others() for number in all_of(pid)}}))
+"""
+    assert set(ask(target, change)) <= {EPERM, EACCES}
+    assert kernel_side.standing(pid) == before
 
 
 @attack("Integrity")

@@ -5,6 +5,7 @@ edits       how an engine, or the guest, is told something else
 walls       what the host's kernel holds of the profile: namespaces, mounts, what is seen of the host
 rights      users, capabilities, and the calls that it takes
 limits      what it holds in numbers
+shared      what it has once for everybody, or counts for nobody
 guest       PID 1, the kernels that it starts, restarts, files
 ends        the end of a sandbox whose owner is gone, and the look from inside
 sockets     the directory of a kernel's sockets

@@ -8,6 +8,7 @@ from pathlib import Path
 from kernel_sandbox import Limits, Session
 from kernel_sandbox.engines.docker_client import connect
 
+from .. import kernel_side
 from ..cells import SMALL, ask, strike
 from .edits import edit_preparation, edit_tmpfs, raise_ulimit, set_config, unlimit
 from .removal import BOTH, Ground, Removal
@@ -67,15 +68,8 @@ for pid in pids: os.waitpid(pid, 0)
 
 def _times_held_up(session: Session) -> int:
     """Read how often a sandbox had used its share up (Documentation/scheduler/sched-bwc.rst)."""
-    sandbox = session._session._kernel.live().sandbox
-    pid = getattr(sandbox, "first_pid", 0) or connect().api.inspect_container(sandbox.id)["State"]["Pid"]
-    for line in Path(f"/proc/{pid}/cgroup").read_text().splitlines():
-        _, controllers, path = line.split(":", 2)
-        if not controllers or "cpu" in controllers.split(","):
-            place = Path("/sys/fs/cgroup", "cpu" if controllers else "", path.lstrip("/"), "cpu.stat")
-            if place.exists():
-                return int(dict(entry.split() for entry in place.read_text().splitlines())["nr_throttled"])
-    raise AssertionError("the sandbox has no control group for processor time")
+    stat = kernel_side.group(kernel_side.first_process(session), "cpu") / "cpu.stat"
+    return int(dict(entry.split() for entry in stat.read_text().splitlines())["nr_throttled"])
 
 
 def any_processes(ground: Ground) -> None:

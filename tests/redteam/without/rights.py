@@ -10,13 +10,14 @@ import shutil
 from pathlib import Path
 from typing import Any
 
-from kernel_sandbox import Mount
+from kernel_sandbox import FileError, Mount
 from kernel_sandbox.engines import bubblewrap_profile, docker
-from kernel_sandbox.engines.seccomp import SOCKET_FAMILIES, docker_profile
+from kernel_sandbox.engines.seccomp import docker_profile
 from kernel_sandbox.engines.system_calls import ALLOWED, CONDITIONAL, DENIED, parse
 
+from .. import kernel_side
 from ..cells import EPERM, ask
-from .edits import Config, edit_config, edit_filter, edit_preparation, edit_prepare
+from .edits import Config, edit_config, edit_guest, edit_preparation, edit_prepare, let_through
 from .removal import BOTH, Ground, Removal
 
 COLUMN = {"x86_64": 0, "aarch64": 1}[platform.machine()]
@@ -148,8 +149,8 @@ def make_a_user_namespace(ground: Ground) -> bool:
         return bool(ask(session, f"{IN_CHILD}\nanswer(call(N, 0x10000000))", N=number("unshare")) == 0)
 
 
-def more_families(ground: Ground) -> None:
-    edit_filter(ground, SOCKET_FAMILIES={**SOCKET_FAMILIES, "AF_VSOCK": 40})
+def any_socket(ground: Ground) -> None:
+    let_through(ground, "socket")
 
 
 def open_a_socket_to_the_hypervisor(ground: Ground) -> bool:
@@ -162,6 +163,9 @@ def other_architectures(ground: Ground) -> None:
     def change(options: list[str]) -> list[str]:
         profile = json.loads(docker_profile())
         profile["architectures"] = ["SCMP_ARCH_X86_64", "SCMP_ARCH_X86"]
+        # 32-bit calls on sockets are one call, for which libseccomp cannot have these rules.
+        profile["syscalls"] = [entry for entry in profile["syscalls"] if not entry["names"][0].startswith("socket")]
+        profile["syscalls"].append({"names": ["socket", "socketpair"], "action": "SCMP_ACT_ALLOW", "args": []})
         return [*(option for option in options if not option.startswith("seccomp=")), f"seccomp={json.dumps(profile)}"]
 
     _edit_security(ground, change)
@@ -189,7 +193,7 @@ answer(in_child(int_0x80))
 
 
 def any_clone(ground: Ground) -> None:
-    edit_filter(ground, NAMESPACE_FLAGS=0)
+    let_through(ground, "clone")
 
 
 def clone_into_a_user_namespace(ground: Ground) -> bool:
@@ -199,13 +203,50 @@ def clone_into_a_user_namespace(ground: Ground) -> bool:
 
 
 def any_ioctl(ground: Ground) -> None:
-    edit_filter(ground, TIOCSTI=0x7FFFFFFF)
+    let_through(ground, "ioctl")
 
 
 def get_through_to_the_terminals_ioctl(ground: Ground) -> bool:
     """The host's kernel is asked to type; what it says of this descriptor (no terminal) is its own word."""
     with ground.session() as session:
         return bool(ask(session, f"{IN_CHILD}\nanswer(call(N, 0, 0x5412, 0))", N=number("ioctl")) != EPERM)
+
+
+def get_through_to_pairs_of_any_family(ground: Ground) -> bool:
+    """Whether the host's kernel itself says that a family has no pairs."""
+    pair = f"{IN_CHILD}\nanswer(call(N, 2, 1, 0, 0))"
+    with ground.session() as session:
+        return bool(ask(session, pair, N=number("socketpair")) != EPERM)
+
+
+OTHERS_TOO = ("prlimit64", "setpriority", "ioprio_set", "sched_setaffinity", "sched_setattr", "sched_setscheduler")
+
+
+def orders_for_other_processes(ground: Ground) -> None:
+    let_through(ground, *OTHERS_TOO)
+
+
+def give_pid_1_the_least_priority(ground: Ground) -> bool:
+    with ground.session() as session:
+        pid = kernel_side.first_process(session)
+        ask(session, "answer(error(os.setpriority, os.PRIO_PROCESS, 1, 19))")
+        return os.getpriority(os.PRIO_PROCESS, pid) == 19
+
+
+def changed_first_process(ground: Ground) -> None:
+    edit_guest(ground, "guest.kernels", "changed=standing.of(os.getpid()) != self.standing", "changed=False")
+
+
+def fill_the_disk_of_later_kernels(ground: Ground) -> bool:
+    """PID 1 may write no more than a page, and serves the session's files after every restart."""
+    with ground.session() as session:
+        ask(session, "answer(error(resource.prlimit, 1, resource.RLIMIT_FSIZE, (4096, 4096)))")
+        session.restart()
+        try:
+            session.files.write("x", bytes(8192))
+        except FileError:
+            return True
+        return False
 
 
 REMOVALS = {
@@ -239,7 +280,7 @@ REMOVALS = {
     "socket families": Removal(
         severity="Escape",
         engines=BOTH,
-        remove=more_families,
+        remove=any_socket,
         succeeds=open_a_socket_to_the_hypervisor,
         noticed="vsock can be used",
     ),
@@ -251,5 +292,20 @@ REMOVALS = {
     ),
     "TIOCSTI refused": Removal(
         severity="Escape", engines=BOTH, remove=any_ioctl, succeeds=get_through_to_the_terminals_ioctl
+    ),
+    "socket pairs of AF_UNIX": Removal(
+        severity="Escape",
+        engines=BOTH,
+        remove=lambda ground: let_through(ground, "socketpair"),
+        succeeds=get_through_to_pairs_of_any_family,
+    ),
+    "orders for its own process only": Removal(
+        severity="Integrity", engines=BOTH, remove=orders_for_other_processes, succeeds=give_pid_1_the_least_priority
+    ),
+    "PID 1 compared at a restart": Removal(
+        severity="Integrity",
+        remove=changed_first_process,
+        succeeds=fill_the_disk_of_later_kernels,
+        also=("orders for its own process only",),
     ),
 }

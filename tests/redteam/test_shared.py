@@ -1,0 +1,115 @@
+"""What the host's kernel has once for everybody, or counts for nobody: no session takes it from the machine.
+
+kernel_resources.md lists all that was looked at.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from kernel_sandbox import Mount, Session
+
+from . import kernel_side
+from .cells import EPERM, armed, ask, attack
+from .test_privileges import IN_CHILD, numbers
+
+CACHED = 8 * kernel_side.MEGABYTE
+FILTER = """
+import struct
+def program(length):
+    "A classic filter that lets everything through (struct sock_fprog)."
+    steps = struct.pack("=HBBI", 0x04, 0, 0, 1) * (length - 1) + struct.pack("=HBBI", 0x06, 0, 0, 0x7FFF0000)
+    kept.append(ctypes.create_string_buffer(steps))
+    return struct.pack("=HxxxxxxQ", length, ctypes.addressof(kept[-1]))
+kept = []
+"""
+"""Each is compiled into memory that has a limit per machine (net.core.bpf_jit_limit); past it nobody's can be, and a
+sandbox without its filter does not start."""
+
+
+@attack("HostDoS")
+@pytest.mark.parametrize("call", ["sync", "syncfs"])
+def test_disks_of_the_host_are_not_told_to_write(engine: str, tmp_path: Path, call: str) -> None:
+    """What a host program has written lately stays in memory until the host's kernel thinks fit."""
+    tmp_path.chmod(0o755)
+    flush = f"{IN_CHILD}\nanswer(call(NUMBER, os.open('/mnt/input/shown', os.O_RDONLY)))"
+    with armed(engine, mounts=(Mount(tmp_path, "shown"),)) as session:
+        assert ask(session, flush, NUMBER=numbers()[call]) == EPERM
+        written = kernel_side.is_written_by(lambda: ask(session, flush, NUMBER=numbers()[call]), tmp_path)
+    assert not written
+
+
+@attack("PeerDoS")
+def test_pages_that_others_read_stay_in_memory(engine: str, tmp_path: Path) -> None:
+    file = tmp_path / "shown"
+    with file.open("wb") as written:
+        written.write(b"x" * CACHED)
+        kernel_side.write_out(written)
+    advise = """
+held = os.open("/mnt/input/shown", os.O_RDONLY)
+answer([error(os.posix_fadvise, held, 0, 0, advice) for advice in range(6)])
+"""
+    file.chmod(0o644)
+    with armed(engine, mounts=(Mount(file),)) as session:
+        assert ask(session, advise) == [0, 0, 0, 0, EPERM, 0]
+    pages = kernel_side.pages_of(file)
+    assert pages is None or pages[0] == CACHED // kernel_side.PAGE
+
+
+@attack("HostDoS")
+def test_datagrams_take_no_memory_of_the_machine(target: Session) -> None:
+    """Buffers of sockets are counted for nobody (control groups v1): 803 MB were held by a sandbox of 256."""
+    send = """
+held = []
+with contextlib.suppress(OSError):
+    for _ in range(40):
+        held.append(receiver := socket.socket(socket.AF_INET, socket.SOCK_DGRAM))
+        receiver.bind(("127.0.0.1", 0))
+        receiver.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 2**22)
+        for _ in range(60): receiver.sendto(b"x" * 60_000, receiver.getsockname())
+answer(len(held))
+"""
+    before = kernel_side.socket_buffers("UDP")
+    assert ask(target, send) == 0
+    assert kernel_side.socket_buffers("UDP") - before < 16 * kernel_side.MEGABYTE
+
+
+@attack("HostDoS")
+def test_answers_of_the_kernel_are_not_hoarded(target: Session) -> None:
+    """What netlink answers waits in memory that is counted for nobody: 323 MB were held by forty sockets."""
+    hoard = "answer([error(lambda: socket.socket(socket.AF_NETLINK, kind, 0).close()) for kind in (2, 3)])"
+    assert ask(target, hoard) == [95, 95]  # EOPNOTSUPP, which libraries understand
+
+
+@attack("PeerDoS")
+@pytest.mark.parametrize("level", ["socket", "reuseport", "process", "seccomp"])
+def test_no_filter_is_compiled_for_a_cell(target: Session, level: str) -> None:
+    compiling = f"""{IN_CHILD}{FILTER}
+described = ctypes.create_string_buffer(program(64))
+held = socket.socket(socket.AF_UNIX)
+calls = {{
+    "socket": (NUMBER["setsockopt"], held.fileno(), 1, 26, ctypes.addressof(described), 16),
+    "reuseport": (NUMBER["setsockopt"], held.fileno(), 1, 51, ctypes.addressof(described), 16),
+    "process": (NUMBER["prctl"], 22 | 1 << 32, 2, ctypes.addressof(described), 0, 0),
+    "seccomp": (NUMBER["seccomp"], 1, 8, ctypes.addressof(described)),
+}}
+answer(call(*calls[LEVEL]))
+"""
+    assert ask(target, compiling, NUMBER=numbers(), LEVEL=level) == EPERM
+
+
+@attack("HostDoS")
+def test_keys_of_connections_are_not_hoarded(target: Session) -> None:
+    """Keys of TCP (RFC 2385) and their kin take up to 128 KB a socket that is counted for nobody."""
+    keys = """
+with socket.socket() as held:
+    answer([error(held.setsockopt, 6, option, bytes(256)) for option in (14, 31, 32, 38, 39, 40)])
+"""
+    assert set(ask(target, keys)) == {EPERM}
+
+
+@attack("PeerDoS")
+def test_no_processor_core_is_kept_from_others(target: Session) -> None:
+    assert ask(target, f"{IN_CHILD}\nanswer(call(PRCTL, 62, 1, 0, 0, 0))", PRCTL=numbers()["prctl"]) == EPERM

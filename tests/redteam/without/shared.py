@@ -1,0 +1,119 @@
+"""What the host's kernel has once for everybody, or counts for nobody: what takes it is refused."""
+
+from __future__ import annotations
+
+from kernel_sandbox import Mount
+from kernel_sandbox.engines.system_calls import ALLOWED
+
+from .. import kernel_side
+from ..cells import ask
+from ..kernel_side import MEGABYTE
+from ..test_shared import FILTER
+from .edits import edit_filter, let_through
+from .removal import BOTH, Ground, Removal
+from .rights import IN_CHILD, number
+
+CACHED = 8 * MEGABYTE
+
+
+def datagrams(ground: Ground) -> None:
+    let_through(ground, "socket")
+
+
+def fill_buffers_with_datagrams(ground: Ground) -> bool:
+    """A hundred megabytes, of which nothing counts as the sandbox's."""
+    fill = """
+held = []
+for _ in range(20):
+    held.append(receiver := socket.socket(socket.AF_INET, socket.SOCK_DGRAM))
+    receiver.bind(("127.0.0.1", 0))
+    receiver.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 2**22)
+    for _ in range(60): receiver.sendto(b"x" * 60_000, receiver.getsockname())
+"""
+    before = kernel_side.socket_buffers("UDP")
+    with ground.session() as session:
+        session.execute(fill)
+        return kernel_side.socket_buffers("UDP") - before > 64 * MEGABYTE
+
+
+def hoard_answers(ground: Ground) -> bool:
+    """Fifty megabytes of what the kernel answered, which nobody reads."""
+    hoard = """
+import struct
+held = []
+for _ in range(8):
+    held.append(link := socket.socket(16, socket.SOCK_RAW, 0))
+    link.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 2**22)
+    link.bind((0, 0))
+    question = struct.pack("=IHHII", 32, 18, 1, 1, 0) + struct.pack("=BBHiII", 0, 0, 0, 1, 0, 0)  # RTM_GETLINK, lo
+    for _ in range(8000): link.send(question)
+"""
+    before = kernel_side.memory("SUnreclaim")
+    with ground.session() as session:
+        session.execute(hoard)
+        return kernel_side.memory("SUnreclaim") - before > 32 * MEGABYTE
+
+
+def attach_a_filter_to_a_socket(ground: Ground) -> bool:
+    attach = f"""{FILTER}
+with socket.socket(socket.AF_UNIX) as held: answer(error(held.setsockopt, 1, 26, program(64)))
+"""
+    with ground.session() as session:
+        return bool(ask(session, attach) == 0)
+
+
+def filter_itself(ground: Ground) -> bool:
+    compile_one = f"""{IN_CHILD}{FILTER}
+described = ctypes.create_string_buffer(program(64))
+answer(call(N, 22, 2, ctypes.addressof(described), 0, 0))
+"""
+    with ground.session() as session:
+        return bool(ask(session, compile_one, N=number("prctl")) == 0)
+
+
+def syncs(ground: Ground) -> None:
+    edit_filter(ground, ALLOWED=f"{ALLOWED.rstrip()}; sync 162 81; syncfs 306 267\n")
+
+
+def have_the_disks_written(ground: Ground) -> bool:
+    """What a host program has just written is on the disk at once."""
+    with ground.session() as session:
+        return kernel_side.is_written_by(lambda: ask(session, "os.sync(); answer(0)"), ground.path)
+
+
+def drop_what_others_read(ground: Ground) -> bool:
+    file = ground.path / "shown"
+    with file.open("wb") as written:
+        written.write(b"x" * CACHED)
+        kernel_side.write_out(written)
+    ground.path.chmod(0o755)
+    drop = "answer(error(os.posix_fadvise, os.open('/mnt/input/shown', os.O_RDONLY), 0, 0, os.POSIX_FADV_DONTNEED))"
+    with ground.session(mounts=(Mount(file),)) as session:
+        ask(session, drop)
+        pages = kernel_side.pages_of(file)
+        return pages is not None and pages[0] == 0
+
+
+REMOVALS = {
+    "streams only": Removal(severity="HostDoS", engines=BOTH, remove=datagrams, succeeds=fill_buffers_with_datagrams),
+    "netlink refused": Removal(severity="HostDoS", engines=BOTH, remove=datagrams, succeeds=hoard_answers),
+    "socket options": Removal(
+        severity="PeerDoS",
+        engines=BOTH,
+        remove=lambda ground: let_through(ground, "setsockopt"),
+        succeeds=attach_a_filter_to_a_socket,
+    ),
+    "filters refused": Removal(
+        severity="PeerDoS",
+        engines=BOTH,
+        remove=lambda ground: let_through(ground, "prctl"),
+        succeeds=filter_itself,
+    ),
+    "sync refused": Removal(severity="HostDoS", engines=BOTH, remove=syncs, succeeds=have_the_disks_written),
+    "page cache kept": Removal(
+        severity="PeerDoS",
+        engines=BOTH,
+        remove=lambda ground: let_through(ground, "fadvise64"),
+        succeeds=drop_what_others_read,
+    ),
+}
