@@ -17,6 +17,7 @@ from datetime import UTC, datetime
 from importlib.metadata import PackageNotFoundError, entry_points, version
 from pathlib import Path
 
+from kernel_sandbox import programs
 from kernel_sandbox.engines.base import Finding
 from kernel_sandbox.errors import SandboxError
 from kernel_sandbox.kernelspec import PROVISIONER, exposed, installed
@@ -35,6 +36,7 @@ CERTIFICATE_SETTINGS = ("SSL_CERT_FILE", "SSL_CERT_DIR", "REQUESTS_CA_BUNDLE", "
 def examine_host() -> Iterator[Finding]:
     """Look at all of it. Never raises."""
     yield from _python()
+    yield from _search_paths()
     yield from _jupyter()
     yield from _rooms()
     yield _clock()
@@ -55,10 +57,22 @@ def _python() -> Iterator[Finding]:
     yield Finding("Packages", "ok", ", ".join(versions))
 
 
+def _search_paths() -> Iterator[Finding]:
+    if names := programs.relative_entries():
+        detail = (
+            f"{', '.join(names)} mean the working directory too. Sandboxes do without; other programs run and read "
+        )
+        detail += "what somebody has put there"
+        yield Finding("Search paths", "note", detail, "take the empty and the relative entries out")
+
+
 def _jupyter() -> Iterator[Finding]:
     names = {point.name for point in entry_points(group="jupyter_client.kernel_provisioners")}
     if PROVISIONER not in names:
-        remedy = "pip install --force-reinstall --no-deps kernel-sandbox"
+        # Not by its name alone: on an index, that may be somebody else's.
+        remedy = (
+            "install kernel-sandbox again from where you have it: pip install --force-reinstall --no-deps DIRECTORY"
+        )
         yield Finding("Provisioner", "problem", "Jupyter does not find it in this environment", remedy)
     remedy = "kernel-sandbox kernelspec install"
     for known in exposed():

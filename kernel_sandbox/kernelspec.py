@@ -6,9 +6,11 @@ jupyter_core; starting kernels is the provisioner's work.
 
 from __future__ import annotations
 
+import functools
 import json
 import re
 import shutil
+import subprocess
 import sys
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -17,6 +19,7 @@ from typing import Any
 
 from jupyter_core.paths import jupyter_data_dir, jupyter_path
 
+from kernel_sandbox import programs
 from kernel_sandbox.errors import SandboxError
 from kernel_sandbox.policy import SandboxSpec
 from kernel_sandbox.spelling import did_you_mean
@@ -66,13 +69,13 @@ def kernelspec_document(engine: str | None, spec: SandboxSpec, display_name: str
 
     `argv` is what a front end that knows no provisioners runs: the same sandbox, by a process of our own. Named by this
     interpreter's path: such front ends would take the one that the user has chosen, in which we may not be. They start
-    it in the notebook's directory, whose json.py is none of ours: hence -P.
+    it in the notebook's directory, whose json.py is none of ours.
     """
     config = {**({"engine": engine} if engine else {}), **spec.to_config()}
     provisioner = {"provisioner_name": PROVISIONER, "config": config}
     command = [
         sys.executable,
-        "-P",
+        isolation(),
         "-m",
         "kernel_sandbox.launcher",
         "-f",
@@ -88,6 +91,18 @@ def kernelspec_document(engine: str | None, spec: SandboxSpec, display_name: str
         "kernel_protocol_version": "5.5",
         "metadata": {"debugger": False, "kernel_provisioner": provisioner},
     }
+
+
+@functools.cache
+def isolation() -> str:
+    """Return what keeps the notebook's directory out of Python's search path: -I, which leaves PYTHONPATH out too.
+
+    Where only a PYTHONPATH or the user's own packages have us, -P, which does without the directory alone.
+    """
+    look = "import importlib.util as u, sys; sys.exit(not all(map(u.find_spec, ('kernel_sandbox', 'jupyter_core'))))"
+    command = [sys.executable, "-I", "-c", look]
+    done = subprocess.run(command, cwd="/", env=programs.environment(), capture_output=True, check=False)
+    return "-P" if done.returncode else "-I"
 
 
 def install(
@@ -143,11 +158,11 @@ def exposed() -> list[InstalledKernelspec]:
 
 
 def mend(kernelspec: InstalledKernelspec) -> None:
-    """Give an exposed kernelspec's command its -P; all else in it stays. Raises SandboxError where it cannot."""
+    """Give an exposed kernelspec's command its isolation; all else in it stays. Raises SandboxError where it cannot."""
     path = kernelspec.directory / "kernel.json"
     try:
         document = json.loads(path.read_text())
-        document["argv"].insert(1, "-P")
+        document["argv"].insert(1, isolation())
         path.write_text(json.dumps(document, indent=1) + "\n")
     except (OSError, ValueError) as exc:
         raise SandboxError(f"{path} cannot be replaced ({getattr(exc, 'strerror', None) or exc}).") from exc

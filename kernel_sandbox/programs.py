@@ -62,7 +62,20 @@ def without_relative(environ: Mapping[str, str]) -> dict[str, str]:
     return clean
 
 
-def relative_entries(environ: Mapping[str, str] = os.environ) -> list[str]:
-    """Return the variables that mean another thing in each directory, for `doctor`."""
-    clean = without_relative(environ)
-    return [name for name in (*SEARCH_PATHS, *PLACES) if environ.get(name) and environ[name] != clean.get(name)]
+def clean_up() -> None:
+    """Give this process such an environment, for what other libraries start (docker-py its credential helpers)."""
+    _left_out[:] = relative_entries()
+    clean = environment()
+    for name in os.environ.keys() - clean.keys():
+        del os.environ[name]
+    os.environ.update(clean)
+
+
+def relative_entries() -> list[str]:
+    """Return the variables that meant another thing in each directory when this process began."""
+    clean = without_relative(os.environ)
+    given = {name: os.environ[name] for name in (*SEARCH_PATHS, *PLACES) if os.environ.get(name)}
+    return _left_out or [name for name, value in given.items() if value != clean.get(name)]
+
+
+_left_out: list[str] = []

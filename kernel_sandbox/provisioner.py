@@ -11,9 +11,11 @@ import asyncio
 import contextlib
 import logging
 import signal
+from importlib.metadata import EntryPoint
 from typing import Any
 
 from jupyter_client.kernelspec import KernelSpec
+from jupyter_client.provisioning.factory import KernelProvisionerFactory
 from jupyter_client.provisioning.provisioner_base import KernelProvisionerBase
 from traitlets import Bool, Dict, List, Unicode
 
@@ -43,6 +45,16 @@ def kernelspec_in_memory(engine: str | None, session_id: str, spec: SandboxSpec)
         interrupt_mode="message",
         metadata={"kernel_provisioner": {"provisioner_name": PROVISIONER, "config": config}},
     )
+
+
+def register() -> None:
+    """Have jupyter_client take the provisioner below, in this process: it asks what is installed for that name.
+
+    Where modules come from the working directory, as in Python's own prompt, a directory of metadata there says so too.
+    """
+    here = f"{__name__}:{SandboxProvisioner.__name__}"
+    factory = KernelProvisionerFactory.instance()
+    factory.provisioners[PROVISIONER] = EntryPoint(PROVISIONER, here, KernelProvisionerFactory.GROUP_NAME)
 
 
 class SandboxProvisioner(KernelProvisionerBase):

@@ -30,7 +30,7 @@ from kernel_sandbox.errors import (
 )
 from kernel_sandbox.other_clients import OtherClients
 from kernel_sandbox.policy import SandboxSpec
-from kernel_sandbox.provisioner import LOG, SandboxProvisioner, kernelspec_in_memory
+from kernel_sandbox.provisioner import LOG, SandboxProvisioner, kernelspec_in_memory, register
 from kernel_sandbox.reactor import on_reactor
 
 if TYPE_CHECKING:
@@ -94,6 +94,7 @@ class SessionKernel:
             raise SessionClosed("A session opens once: make a new one.")
         self._affinity.bind()
         forks.separate(asyncio.get_running_loop())
+        register()
         self._manager = AsyncKernelManager(context=shared_context(), log=LOG)
         # The property would look for files; this spec lives in memory.
         self._manager._kernel_spec = kernelspec_in_memory(self._engine, self._session_id, self.spec)

@@ -31,6 +31,19 @@ def shadow_programs(directory: Path, canary: Path) -> None:
         (directory / name).chmod(0o755)
 
 
+def shadow_entry_point(directory: Path) -> Path:
+    """Put metadata there that name a kernel's provisioner as ours does; return the file in which it writes its name."""
+    canary = directory / "provisioned"
+    (directory / "planted.py").write_text(f"open({str(canary)!r}, 'w').close()\nraise ImportError('planted')\n")
+    metadata = directory / "kernel_sandbox-9.dist-info"
+    metadata.mkdir()
+    (metadata / "METADATA").write_text("Metadata-Version: 2.1\nName: kernel-sandbox\nVersion: 9\n")
+    (metadata / "entry_points.txt").write_text(
+        "[jupyter_client.kernel_provisioners]\nkernel-sandbox = planted:Planted\n"
+    )
+    return canary
+
+
 def shadow(directory: Path, canary: Path | None = None) -> Path:
     """Put the modules there, and return the file in which each writes its name."""
     canary = canary or directory / "canary"

@@ -187,7 +187,7 @@ def unsafe_starts(tree: ast.AST) -> list[str]:
             option = (following.split() or [""])[0]
             ours = word == "sys.executable"
             named = re.fullmatch(r"(.*/)?python[\d.]*", word) and option.startswith("-")
-            if (ours or named) and option not in ("-P", "-I"):
+            if (ours or named) and option not in ("-P", "-I", "isolation()"):  # kernelspec.isolation: one of them
                 found.append(f"{word} {option}")
     return found
 

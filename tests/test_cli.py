@@ -549,7 +549,7 @@ def test_kernelspec_that_imports_what_lies_beside_a_notebook_is_replaced(cli: Cl
     assert cli("kernelspec", "install", *old, JUPYTER_PATH=where).returncode == 0
     file = Path(where, "kernels", "old", "kernel.json")
     sound = json.loads(file.read_text())
-    file.write_text(json.dumps(sound | {"argv": [part for part in sound["argv"] if part != "-P"]}))
+    file.write_text(json.dumps(sound | {"argv": [part for part in sound["argv"] if part != "-I"]}))
     findings = json.loads(cli("doctor", "--json", "--engine", "bubblewrap", JUPYTER_PATH=where).stdout)
     (found,) = (finding for finding in findings if finding["subject"] == "Kernelspec old")
     assert (found["verdict"], found["remedy"]) == ("problem", "kernel-sandbox kernelspec install")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import shutil
 import signal
 import subprocess
@@ -221,11 +222,14 @@ def test_connection_file_that_is_none_is_told_in_a_line(
     assert said.count("\n") == 1
 
 
-def test_launcher_imports_nothing_that_lies_beside_the_notebook(tmp_path: Path) -> None:
+@pytest.mark.parametrize("entry", ["/nowhere", "", "."])
+def test_launcher_imports_nothing_that_lies_beside_the_notebook(tmp_path: Path, entry: str) -> None:
+    """Neither as Python's own first place, nor for a PYTHONPATH with an empty or a relative entry."""
     canary = shadow(tmp_path)
     target = install(prefix_directory(tmp_path), engine="bubblewrap", spec=SandboxSpec(image="python"))
     argv = json.loads((target / "kernel.json").read_text())["argv"]
-    done = subprocess.run(argv, cwd=tmp_path, capture_output=True, text=True, timeout=30, check=False)
+    environment = os.environ | {"PYTHONPATH": f"{entry}{os.pathsep}/nowhere"}
+    done = subprocess.run(argv, cwd=tmp_path, env=environment, capture_output=True, text=True, timeout=30, check=False)
     assert "is no connection file" in done.stderr
     assert not canary.exists()
 
@@ -233,6 +237,6 @@ def test_launcher_imports_nothing_that_lies_beside_the_notebook(tmp_path: Path) 
 def test_installed_kernelspec_never_runs_an_unsandboxed_kernel(tmp_path: Path) -> None:
     target = install(prefix_directory(tmp_path), engine="bubblewrap", spec=SandboxSpec(image="python"))
     document = json.loads((target / "kernel.json").read_text())
-    assert document["argv"][1:4] == ["-P", "-m", "kernel_sandbox.launcher"]
+    assert document["argv"][1:4] == ["-I", "-m", "kernel_sandbox.launcher"]
     assert json.loads(document["argv"][-1]) == document["metadata"]["kernel_provisioner"]["config"]
     assert shutil.which(document["argv"][0]) == sys.executable

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import subprocess
 import sys
@@ -93,6 +94,12 @@ def test_directories_of_the_user_are_absolute(relative: str, tmp_path: Path, mon
         environments.find("python")
 
 
-def test_relative_paths_of_the_environment_are_named() -> None:
-    given = {"PATH": "/bin:.", "PYTHONPATH": "/x:", "TMPDIR": "t", "HOME": "/h", "LD_LIBRARY_PATH": "/lib"}
-    assert programs.relative_entries(given) == ["PATH", "PYTHONPATH", "TMPDIR"]
+def test_doctor_names_relative_entries(planted: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("TMPDIR", "t")
+    monkeypatch.setenv("LD_LIBRARY_PATH", "/lib")
+    arguments = [COMMAND, "doctor", "--json", "--engine", "bubblewrap"]
+    done = subprocess.run(arguments, capture_output=True, text=True, timeout=120, check=False)
+    (found,) = [finding for finding in json.loads(done.stdout) if finding["subject"] == "Search paths"]
+    assert found["verdict"] == "note"
+    assert found["detail"].startswith("PATH, TMPDIR mean the working directory too.")
+    assert not planted.exists()

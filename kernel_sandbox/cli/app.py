@@ -104,11 +104,7 @@ def cli() -> None:
 def main() -> None:
     """Run the command line and leave with its exit status."""
     _write_any_character()
-    # What other libraries start (docker-py its credential helpers) comes from no working directory either.
-    clean = programs.environment()
-    for name in os.environ.keys() - clean.keys():
-        del os.environ[name]
-    os.environ.update(clean)
+    programs.clean_up()
     try:
         status = _run()
     except BrokenPipeError:

@@ -17,7 +17,7 @@ from kernel_sandbox.errors import PolicyError
 from kernel_sandbox.policy import Limits, SandboxSpec
 from kernel_sandbox.pool import PoolSettings
 from kernel_sandbox.server.identity import is_loopback, is_trustworthy
-from kernel_sandbox.server.settings_table import ROWS, TABLE, Row, read_value
+from kernel_sandbox.server.settings_table import NONE, ROWS, TABLE, Row, read_value
 from kernel_sandbox.server.state import default_database, default_transcripts
 from kernel_sandbox.spelling import did_you_mean
 
@@ -26,6 +26,9 @@ PREFIX = "KERNEL_SANDBOX_SERVER_"
 CONFIG_VARIABLE = f"{PREFIX}CONFIG"
 """Names the file, where no flag does."""
 MAX_FILE_BYTES = 1024**2
+PATHS = ("database", "transcripts", "tls_certificate", "tls_key")
+"""Settings that may be paths. In a file they are beside it; a variable's must be absolute: the directory in which the
+service happens to start must not bring the keys that open it."""
 
 
 class SettingsError(PolicyError):
@@ -141,7 +144,7 @@ def load(file: Path | None, environ: Mapping[str, str], flags: Mapping[str, Any]
     Flags are named as Python names, as in `pool_ready`; None is a flag that was not given. Where no file is given,
     KERNEL_SANDBOX_SERVER_CONFIG may name one. Raises SettingsError.
     """
-    named = file or (Path(environ[CONFIG_VARIABLE]) if environ.get(CONFIG_VARIABLE) else None)
+    named = file or (_absolute(CONFIG_VARIABLE, environ[CONFIG_VARIABLE]) if environ.get(CONFIG_VARIABLE) else None)
     given: dict[str, _Given] = {}
     for found in (*_of_file(named), *_of_environment(environ), *_of_flags(flags)):
         given[found.key] = found
@@ -184,7 +187,31 @@ def _of_file(path: Path | None) -> Iterator[_Given]:
     for key, value in _flattened(tables):
         if key not in ROWS:
             raise SettingsError(f"{path}: {key}: there is no such setting.{_near(key, ROWS)}")
+        if key in PATHS and _is_relative(value):
+            value = str(path.absolute().parent / _plain_path(value, f"{path}: {key}"))
         yield _given(key, value, f"{path}: {key}")
+
+
+def _is_relative(value: Any) -> bool:
+    """Return whether a text is a path that means another place in each directory; a URL of SQLite may hold one."""
+    if not isinstance(value, str) or value == NONE or not value.strip():
+        return False
+    if "://" in value:
+        return re.match(r"sqlite[+\w]*:///(?![/:])", value) is not None
+    return not value.strip().startswith(("/", "~"))
+
+
+def _plain_path(value: str, place: str) -> str:
+    if "://" in value:
+        raise SettingsError(f"{place} = {value!r} is another place in each directory: give it an absolute path.")
+    return value.strip()
+
+
+def _absolute(name: str, value: str) -> Path:
+    """Read a variable's path. Raises SettingsError for a relative one."""
+    if _is_relative(value):
+        raise SettingsError(f"{name} = {value!r} is another place in each directory: set an absolute path.")
+    return Path(value).expanduser()
 
 
 def _flattened(tables: Mapping[str, Any]) -> Iterator[tuple[str, Any]]:
@@ -203,6 +230,8 @@ def _of_environment(environ: Mapping[str, str]) -> Iterator[_Given]:
             continue
         if name not in variables:
             raise SettingsError(f"{name}: there is no such setting.{_near(name, variables)}")
+        if variables[name] in PATHS:
+            _absolute(name, value)
         yield _given(variables[name], value, name)
 
 

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import contextlib
 import os
+import subprocess
+import sys
 from pathlib import Path
 
 import nbformat
@@ -25,7 +27,7 @@ from kernel_sandbox.server.state import default_database
 from kernel_sandbox.wheels import cache_directory
 
 from ..agents.model_server import Say, model_server
-from ..shadowing import shadow, shadow_programs
+from ..shadowing import shadow, shadow_entry_point, shadow_programs
 from .cells import attack
 from .terminal import on_terminal, through_pipes
 
@@ -151,6 +153,42 @@ def test_directory_holds_no_keys_packages_and_roots_of_ours(
         assert not environments.shelf().is_relative_to(tmp_path)
     assert not cache_directory().is_relative_to(tmp_path)
     assert not Path(default_database()).absolute().is_relative_to(tmp_path)
+
+
+@attack("Escape")
+def test_metadata_that_lie_in_a_directory_start_no_kernel(engine: str, tmp_path: Path) -> None:
+    """Python's own prompt, and `python -c`, take modules and the metadata of packages from the working directory."""
+    canary = shadow_entry_point(tmp_path)
+    source = f"from kernel_sandbox import Session\nwith Session(engine={engine!r}, image='python') as session:\n"
+    source += "    print(session.execute('6 * 7').text)"
+    done = subprocess.run(
+        [sys.executable, "-c", source], cwd=tmp_path, capture_output=True, text=True, timeout=60, check=False
+    )
+    assert done.stdout == "42\n", done.stderr
+    assert not canary.exists()
+
+
+@attack("Escape")
+@pytest.mark.parametrize("entry", ["", "."])
+def test_kernelspec_imports_nothing_that_lies_beside_a_notebook(entry: str, tmp_path: Path) -> None:
+    canary = shadow(tmp_path)
+    argv = kernelspec.kernelspec_document("bubblewrap", SandboxSpec(image="python"))["argv"]
+    environment = os.environ | {"PYTHONPATH": os.pathsep.join([entry, "/nowhere"])}
+    done = subprocess.run(argv, cwd=tmp_path, env=environment, capture_output=True, text=True, timeout=60, check=False)
+    assert "is no connection file" in done.stderr
+    assert not canary.exists()
+
+
+@attack("Lateral")
+@pytest.mark.parametrize("setting", ["DATABASE", "TRANSCRIPTS", "CONFIG", "TLS_KEY"])
+def test_service_takes_no_keys_from_where_it_is_started(setting: str, tmp_path: Path) -> None:
+    environment = os.environ | {
+        f"KERNEL_SANDBOX_SERVER_{setting}": "planted",
+        "XDG_STATE_HOME": str(tmp_path / "state"),
+    }
+    for command in (("serve", "--port", "0"), ("keys", "list")):
+        told = through_pipes(*command, directory=tmp_path, environment=environment)
+        assert b"is another place in each directory" in told
 
 
 @attack("HostDoS")

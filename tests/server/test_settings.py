@@ -209,3 +209,16 @@ def test_settings_are_values() -> None:
     assert ROWS["port"].kind.read("1") == 1
     with pytest.raises(dataclasses.FrozenInstanceError):
         load(None, {}, {}).port = 1  # type: ignore[misc]
+
+
+@pytest.mark.parametrize("key", ["database", "transcripts", "tls_certificate"])
+def test_relative_path_of_a_file_is_beside_it_and_of_a_variable_refused(file: Path, key: str) -> None:
+    other = 'tls_key = "/k"' if key == "tls_certificate" else ""
+    file.write_text(f'{key} = "here/x"\n{other}\n')
+    assert Path(getattr(load(file, {}, {}), key)) == file.parent / "here" / "x"
+    for value in ("x", "./x", "sqlite:///x"):
+        refused = refusal(environ={f"{PREFIX}{key.upper()}": value})
+        assert f"{PREFIX}{key.upper()} = '{value}' is another place in each directory" in refused
+    assert "another place" in refusal(environ={f"{PREFIX}CONFIG": "server.toml"})
+    file.write_text('database = "sqlite:///x.db"\n')
+    assert "another place in each directory" in refusal(file)

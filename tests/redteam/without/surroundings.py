@@ -5,12 +5,14 @@ from __future__ import annotations
 import contextlib
 import io
 import os
+import subprocess
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
 import click
 import nbformat
+from jupyter_client.provisioning.factory import KernelProvisionerFactory
 from nbclient import NotebookClient
 from rich.console import Console
 
@@ -25,6 +27,7 @@ from kernel_sandbox import (
     export_notebook,
     kernelspec,
     programs,
+    session_kernel,
 )
 from kernel_sandbox.agents import recipient
 from kernel_sandbox.cli import access, keeping, run
@@ -33,11 +36,12 @@ from kernel_sandbox.cli.app import cli
 from kernel_sandbox.cli.console import Screen
 from kernel_sandbox.engines import docker
 from kernel_sandbox.recorder import Recorder
+from kernel_sandbox.server import settings
 from kernel_sandbox.server.state import default_database
 from kernel_sandbox.transcript import writing
 
 from ...agents.model_server import Say, model_server
-from ...shadowing import shadow, shadow_programs
+from ...shadowing import shadow, shadow_entry_point, shadow_programs
 from .removal import Ground, Removal
 
 
@@ -165,6 +169,48 @@ def bring_keys_to_the_service(ground: Ground) -> bool:
     return taken.exists() and taken.samefile(planted)
 
 
+def unregistered(ground: Ground) -> None:
+    ground.patch.setattr(session_kernel, "register", lambda: None)
+
+
+def be_loaded_as_the_provisioner(ground: Ground) -> bool:
+    """In a Python that takes modules from the working directory, by metadata that lie there."""
+    canary = shadow_entry_point(ground.path)
+    ground.patch.syspath_prepend(ground.path)
+    KernelProvisionerFactory.clear_instance()
+    ground.undo.callback(KernelProvisionerFactory.clear_instance)
+    with contextlib.suppress(Exception), ground.session():
+        pass
+    return canary.exists()
+
+
+def modules_of_the_notebooks_directory(ground: Ground) -> None:
+    ground.patch.setattr(kernelspec, "isolation", lambda: "-P")
+
+
+def be_imported_beside_a_notebook(ground: Ground) -> bool:
+    """By a front end that runs the kernelspec's command, for a user whose PYTHONPATH has an empty entry."""
+    canary = shadow(ground.path)
+    argv = kernelspec.kernelspec_document(ground.engine, SandboxSpec(image="python"))["argv"]
+    environment = os.environ | {"PYTHONPATH": os.pathsep.join(["", "/nowhere"])}
+    subprocess.run(argv, cwd=ground.path, env=environment, capture_output=True, timeout=60, check=False)
+    return canary.exists()
+
+
+def any_path(ground: Ground) -> None:
+    ground.patch.setattr(settings, "_is_relative", lambda value: False)
+
+
+def bring_keys_by_a_relative_setting(ground: Ground) -> bool:
+    """In a database that lies in the directory in which the service is started."""
+    (ground.path / "server.db").write_bytes(b"with the attacker's key")
+    ground.patch.chdir(ground.path)
+    with contextlib.suppress(SandboxError):
+        taken = settings.load(None, {f"{settings.PREFIX}DATABASE": "server.db"}, {}).database
+        return Path(taken).samefile(ground.path / "server.db")
+    return False
+
+
 def any_link(ground: Ground) -> None:
     ground.patch.setattr(writing, "_followed", lambda path: path.resolve())
 
@@ -197,6 +243,13 @@ def have_files_written_elsewhere(ground: Ground) -> bool:
 
 
 REMOVALS = {
+    "provisioner registered": Removal(severity="Escape", remove=unregistered, succeeds=be_loaded_as_the_provisioner),
+    "kernelspec isolated": Removal(
+        severity="Escape", remove=modules_of_the_notebooks_directory, succeeds=be_imported_beside_a_notebook
+    ),
+    "paths of settings absolute": Removal(
+        severity="Lateral", remove=any_path, succeeds=bring_keys_by_a_relative_setting
+    ),
     "programs by absolute entries": Removal(
         severity="Escape", remove=every_entry, succeeds=be_run_in_place_of_bubblewrap, engines=("bubblewrap",)
     ),
