@@ -40,8 +40,26 @@ REPOSITORY, TAG = "kernel-sandbox/base-debian", SUITE
 PACKAGES_LABEL = "org.kernel-sandbox.packages"
 """By which a base with other packages is known to be out of date."""
 REFERENCE = f"{REPOSITORY}:{TAG}"
+KEYRING = Path("/usr/share/keyrings/debian-archive-keyring.gpg")
+"""The keys of Debian's archive. Without a keyring debootstrap would go on unverified, if it were not forced."""
 STAGE = "make Debian root"
 CHUNK = 4 * 1024 * 1024
+SEAL = """
+root=$1; shift
+mount --make-rprivate /
+mount --bind "$root" "$root"
+findmnt --raw --noheadings --output TARGET | while read -r place; do
+    place=$(printf %b "$place")
+    case $place in
+        "$root") ;;
+        /) mount -o remount,bind,ro / ;;
+        *) mount -o remount,bind,ro "$place" 2>/dev/null || true ;;
+    esac
+done
+cd "$root"
+exec "$@"
+"""
+"""Makes all of this machine's files read-only but the new root, for what unpacks Debian's packages as root."""
 DEBIAN_SUITES = {"oldoldstable", "oldstable", "stable", "testing", "unstable", "sid"} | {
     *("buster", "bullseye", "bookworm", "trixie", "forky", "duke")
 }
@@ -77,6 +95,11 @@ def _check_host(client: docker.DockerClient) -> None:
         raise EngineError("A Debian base needs root to be made (debootstrap). Run the same command with sudo -E.")
     if programs.find("debootstrap") is None:
         raise EngineError("debootstrap is missing. Get it with: apt-get install -y debootstrap")
+    if not KEYRING.is_file():
+        raise EngineError(
+            f"{KEYRING} is missing, and without it Debian's packages cannot be verified. "
+            "Get it with: apt-get install -y debian-archive-keyring"
+        )
     with translated_errors():
         theirs = str(client.version()["Arch"])
     ours = {"x86_64": "amd64", "aarch64": "arm64"}.get(platform.machine(), platform.machine())
@@ -99,14 +122,9 @@ def _scratch_directory() -> Iterator[Path]:
 
 def _debootstrap(root: Path, mirror: str | None, report: Report) -> None:
     report(Progress(STAGE, f"debootstrap {SUITE} from {_without_password(mirror or 'its default mirror')}"))
-    # debootstrap mounts /proc and /sys inside the root. In namespaces of its own, an end by force takes the mounts
-    # and every process along, and the directory can be removed.
-    command = ["unshare", "--mount", "--pid", "--fork", "--kill-child"]
-    command += ["debootstrap", "--variant=minbase", f"--include={PACKAGES}", SUITE, str(root)]
-    command += [mirror] if mirror else []
     last: deque[str] = deque(maxlen=12)
     pipes: dict[str, Any] = {"stdin": subprocess.DEVNULL, "stdout": subprocess.PIPE, "stderr": subprocess.STDOUT}
-    with subprocess.Popen(command, **pipes, text=True, env=programs.environment()) as process:
+    with subprocess.Popen(_command(root, mirror), **pipes, text=True, env=programs.environment()) as process:
         assert process.stdout is not None
         try:
             for line in process.stdout:
@@ -117,6 +135,15 @@ def _debootstrap(root: Path, mirror: str | None, report: Report) -> None:
             raise
     if process.returncode:
         raise EngineError("debootstrap could not make a Debian root:\n" + "\n".join(last))
+
+
+def _command(root: Path, mirror: str | None) -> list[str]:
+    # debootstrap mounts /proc and /sys inside the root. In namespaces of its own, an end by force takes the mounts
+    # and every process along, and the directory can be removed.
+    command = ["unshare", "--mount", "--pid", "--ipc", "--fork", "--kill-child", "sh", "-ec", SEAL, "sh", str(root)]
+    command += ["debootstrap", "--variant=minbase", "--force-check-gpg", f"--keyring={KEYRING}"]
+    command += [f"--include={PACKAGES}", SUITE, str(root)]
+    return command + ([mirror] if mirror else [])
 
 
 def _end(unshare: subprocess.Popen[str]) -> None:

@@ -25,8 +25,9 @@ from kernel_sandbox.progress import Progress, Report
 if TYPE_CHECKING:
     import docker
 
-PYTHON_BASE = ("python", "3.11-slim-bookworm")
-"""Repository and tag of the official slim Python image."""
+PYTHON_BASE = "python@sha256:a36c24f9cbdf4fd0f52d67f0823eeac19c2028c637cecc392d97f980d4fec56b"
+"""The official slim Python image, as python:3.11-slim-bookworm was on 2026-10-01: a tag may hold something else
+tomorrow, a digest cannot. Renewed by hand, in images/server/Dockerfile too; images/README.md says how."""
 REGISTRY_PATIENCE = 15.0
 """Seconds in which a registry must have said something, before it counts as out of reach."""
 
@@ -128,6 +129,7 @@ def _build_new(client: docker.DockerClient, name: str, base: str, progress: Repo
     files |= {path.name: path for path in (*folder(name).iterdir(), ARCHIVER) if path.is_file()}
     files |= {f"common/{inside}": path for inside, path in common_files().items()}
     facts = {"image": name, "lock": lock_digest(name), "base": kind, "base-id": base_id}
+    facts["base-reference"] = base_reference
     labels = {f"{LABEL}.{key}": str(value) for key, value in facts.items()}
     # The Debian base has the commands that cells find; only an official image is built with a network, to get them.
     tools = debian_root.TOOLS if kind == "python" else ()
@@ -164,11 +166,12 @@ def _is_up_to_date(client: docker.DockerClient, found: dict[str, Any], name: str
     """Whether an image is what a build would make: the same files, a base that was asked for, no newer one at hand."""
     labels = _labels(found)
     kind = labels.get(f"{LABEL}.base", "")
-    references = {"python": ":".join(PYTHON_BASE), "debian": debian_root.REFERENCE}
-    if labels.get(f"{LABEL}.lock") != lock_digest(name) or kind not in references or base not in ("auto", kind):
+    if labels.get(f"{LABEL}.lock") != lock_digest(name) or base not in ("auto", kind):
         return False
-    current = _inspect(client, references[kind])
-    return current is None or current["Id"] == labels.get(f"{LABEL}.base-id")
+    if kind == "python":
+        return labels.get(f"{LABEL}.base-reference") == PYTHON_BASE
+    current = _inspect(client, debian_root.REFERENCE)
+    return kind == "debian" and (current is None or current["Id"] == labels.get(f"{LABEL}.base-id"))
 
 
 def _architecture(client: docker.DockerClient) -> str:
@@ -181,13 +184,13 @@ def _architecture(client: docker.DockerClient) -> str:
 
 
 def choose_base(
-    client: docker.DockerClient, wanted: str, report: Report, official: tuple[str, str] = PYTHON_BASE
+    client: docker.DockerClient, wanted: str, report: Report, official: str = PYTHON_BASE
 ) -> tuple[Base, str]:
     """Get a base image into the engine, and return its kind and reference."""
     if wanted == "debian":
         return "debian", debian_root.ensure(client, report)
     try:
-        return "python", _pull(client, *official, report)
+        return "python", _pull(client, official, report)
     except EngineUnavailable:
         raise
     except EngineError as exc:
@@ -197,9 +200,12 @@ def choose_base(
         return "debian", debian_root.ensure(client, report)
 
 
-def _pull(client: docker.DockerClient, repository: str, tag: str, report: Report) -> str:
-    """Pull an image unless it is there, and return its reference. Raises EngineError when it cannot be had."""
-    image = f"{repository}:{tag}"
+def _pull(client: docker.DockerClient, image: str, report: Report) -> str:
+    """Pull REPOSITORY@DIGEST unless it is there, and return that. Raises EngineError when it cannot be had.
+
+    The engine refuses what has another digest (OCI's distribution specification, "Pulling manifests").
+    """
+    repository, _, digest = image.partition("@")
     if _inspect(client, image) is not None:
         report(Progress("pull base", f"{image} is there"))
         return image
@@ -209,7 +215,7 @@ def _pull(client: docker.DockerClient, repository: str, tag: str, report: Report
     layers: dict[str, tuple[int, int]] = {}
     try:
         with translated_errors():
-            for event in client.api.pull(repository, tag=tag, stream=True, decode=True):
+            for event in client.api.pull(repository, tag=digest, stream=True, decode=True):
                 _report_pull(event, layers, report)
     except EngineUnavailable:
         raise

@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import shutil
 import ssl
-import zipfile
 from pathlib import Path
 
 from kernel_sandbox.accounts import account_files
@@ -67,12 +66,8 @@ def link_time_zones(root: Path, site: Path) -> None:
     (root / "usr/share/zoneinfo").symlink_to(inside)
 
 
-def add_certificates(root: Path, pip: Path) -> None:
-    """Put the certificates that a wheel of pip carries where this Python's OpenSSL looks for them."""
-    bundle = root / CERTIFICATES
-    bundle.parent.mkdir(parents=True)
-    with zipfile.ZipFile(pip) as wheel:
-        bundle.write_bytes(wheel.read("pip/_vendor/certifi/cacert.pem"))
+def link_certificates(root: Path) -> None:
+    """Link the certificates to where this Python's OpenSSL looks for them."""
     looked = ssl.get_default_verify_paths()
     for place, target in ((looked.openssl_cafile, f"/{CERTIFICATES}"), (looked.openssl_capath, "/etc/ssl/certs")):
         link = root / place.lstrip("/")

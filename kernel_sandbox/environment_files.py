@@ -165,17 +165,3 @@ def shared_libraries(files: Iterable[Path]) -> set[Path]:
         if match := re.match(r"\s+(?:\S+ => )?(/\S+) \(0x", line):
             found.add(Path(match[1]))
     return found
-
-
-def move_scripts(site: Path) -> None:
-    """Give what pip put below site-packages its place in the environment, and scripts the sandbox's interpreter."""
-    environment = site.parents[2]
-    for kind in ("bin", "share", "etc"):
-        if (site / kind).is_dir():
-            shutil.copytree(site / kind, environment / kind, dirs_exist_ok=True)
-            shutil.rmtree(site / kind)
-    for script in (environment / "bin").iterdir():
-        if script.is_file() and not script.is_symlink() and script.read_bytes()[:2] == b"#!":
-            body = script.read_bytes().partition(b"\n")[2]
-            script.write_bytes(b"#!/opt/venv/bin/python3\n" + body)
-            script.chmod(0o755)

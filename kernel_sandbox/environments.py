@@ -30,8 +30,9 @@ from pathlib import Path
 from typing import Any
 
 from kernel_sandbox import directories, environment_etc, environment_files, programs, wheels
+from kernel_sandbox.build_sandbox import PYTHON, run, sealed
 from kernel_sandbox.errors import EngineError, ImageNotFound
-from kernel_sandbox.images import ARCHIVER, common, folder, image_names, label_words, lock_digest, pip_lock
+from kernel_sandbox.images import ARCHIVER, MEMBER, common, folder, image_names, label_words, lock_digest, pip_lock
 from kernel_sandbox.progress import Progress, Report
 from kernel_sandbox.run_directory import Owner
 from kernel_sandbox.spelling import did_you_mean
@@ -224,25 +225,33 @@ def _make(root: Path, name: str, report: Report) -> None:
     if missing := environment_files.missing_commands():
         report(Progress("copy the interpreter", f"cells will lack what this machine has not: {' '.join(missing)}"))
     site = root / "opt/venv/lib" / version / "site-packages"
-    _install(site, packages, folder(name) / "requirements.txt", report)
+    _install(root, packages, folder(name) / "requirements.txt", report)
     _drop_tests(site, folder(name) / "drop-tests.txt")
     if not (site / "pkg_resources").exists():
         shutil.copyfile(common() / "pkg_resources.py", site / "pkg_resources.py")
     environment_etc.link_time_zones(root, site)
-    environment_etc.add_certificates(root, next(packages.glob("pip-*.whl")))
     _compile(root, report)
     _make_readable(root)
     _import_once(root, name, report)
 
 
-def _install(site: Path, packages: Path, requirements: Path, report: Report) -> None:
+def _install(root: Path, packages: Path, requirements: Path, report: Report) -> None:
+    """Unpack the packages, and what pip's own wheel carries of certificates, in a sandbox of this root."""
     report(Progress("install packages"))
-    pip = next(packages.glob("pip-*.whl")) / "pip"
-    command = [sys.executable, "-P", str(pip), "--disable-pip-version-check", "install", "--quiet", "--no-index"]
-    command += ["--find-links", str(packages), "--no-deps", "--require-hashes", "--no-compile", "--no-cache-dir"]
-    command += ["--no-warn-script-location", "--target", str(site), "--requirement", str(requirements)]
-    _run(command, "The packages could not be installed")
-    environment_files.move_scripts(site)
+    pip = next(packages.glob("pip-*.whl")).name
+    command = [PYTHON, "-P", f"/tmp/wheels/{pip}/pip", "--disable-pip-version-check", "install", "--quiet"]
+    command += ["--no-index", "--find-links=/tmp/wheels", "--no-deps", "--require-hashes", "--no-compile"]
+    command += ["--no-cache-dir", "--root-user-action=ignore", "--requirement=/tmp/requirements.txt"]
+    given = {"/tmp/wheels": packages, "/tmp/requirements.txt": requirements}
+    own = {"/opt/venv": root / "opt/venv"}
+    run(sealed(root, command, writable=own, readable=given), "The packages could not be installed")
+    bundle = root / environment_etc.CERTIFICATES
+    bundle.parent.mkdir(parents=True)
+    member = [PYTHON, "-I", "-c", MEMBER.read_text(), f"/tmp/wheels/{pip}", "pip/_vendor/certifi/cacert.pem"]
+    member += [f"/{environment_etc.CERTIFICATES}"]
+    own = {f"/{bundle.parent.relative_to(root)}": bundle.parent}
+    run(sealed(root, member, writable=own, readable=given), "The certificates could not be installed")
+    environment_etc.link_certificates(root)
 
 
 def _drop_tests(site: Path, listed: Path) -> None:
@@ -253,14 +262,14 @@ def _drop_tests(site: Path, listed: Path) -> None:
 
 
 def _compile(root: Path, report: Report) -> None:
-    """Compile all modules, as nobody can write bytecode later; under the names that they have in a sandbox."""
+    """Compile all modules in a sandbox, as nobody can write bytecode later."""
     total = sum(1 for _ in root.rglob("*.py"))
-    command = [sys.executable, "-P", "-m", "compileall", "-j", "0", "--invalidation-mode", "unchecked-hash"]
-    command += ["-s", str(root), "-p", "/", str(root / "opt")]
+    command = [PYTHON, "-P", "-m", "compileall", "-j", "0", "--invalidation-mode", "unchecked-hash", "/opt"]
     # Columns of each instruction would be a tenth of all bytecode, and tracebacks through libraries do without.
-    environment = programs.environment(PYTHONNODEBUGRANGES="1")
+    variables = {"PYTHONNODEBUGRANGES": "1"}
+    command = sealed(root, command, writable={"/opt": root / "opt"}, variables=variables)
     pipes: dict[str, Any] = {"stdout": subprocess.PIPE, "stderr": subprocess.DEVNULL, "text": True}
-    with subprocess.Popen(command, env=environment, start_new_session=True, **pipes) as compiler:
+    with subprocess.Popen(command, env=programs.environment(), start_new_session=True, **pipes) as compiler:
         assert compiler.stdout is not None
         try:
             for done, _ in enumerate((line for line in compiler.stdout if line.startswith("Compiling")), 1):
@@ -287,34 +296,9 @@ def _import_once(root: Path, name: str, report: Report) -> None:
     report(Progress("try it", "import its modules in a sandbox"))
     skeleton = root / "opt/kernel-sandbox/home"
     modules = ("ipykernel.kernelapp", *label_words(name, "preload"))
-    command = [
-        "bwrap",
-        "--unshare-pid",
-        "--unshare-net",
-        "--die-with-parent",
-        "--ro-bind",
-        str(root),
-        "/",
-        "--proc",
-        "/proc",
-    ]
-    command += ["--tmpfs", "/dev", "--dev-bind", "/dev/null", "/dev/null", "--dev-bind", "/dev/urandom", "/dev/urandom"]
-    command += ["--tmpfs", "/tmp", "--bind", str(skeleton), "/opt/kernel-sandbox/home", "--clearenv"]
-    command += ["--setenv", "HOME", "/opt/kernel-sandbox/home", "--setenv", "MPLBACKEND", "agg", "--"]
-    written = "/opt/kernel-sandbox/home/.modules"
-    command += ["/opt/venv/bin/python3", "-I", "-c", ARCHIVER.read_text(), written, *modules]
-    _run(command, "The new environment does not work in a sandbox")
+    home, written = "/opt/kernel-sandbox/home", "/opt/kernel-sandbox/home/.modules"
+    command = [PYTHON, "-I", "-c", ARCHIVER.read_text(), written, *modules]
+    command = sealed(root, command, writable={home: skeleton}, variables={"HOME": home, "MPLBACKEND": "agg"})
+    run(command, "The new environment does not work in a sandbox")
     (skeleton / ".modules").rename(root / "opt/kernel-sandbox/modules")
     _make_readable(root / "opt/kernel-sandbox")
-
-
-def _run(command: list[str], failed: str) -> None:
-    """Run a command to its end. Raises EngineError with the last that it said."""
-    try:
-        pipes: dict[str, Any] = {"stdin": subprocess.DEVNULL, "capture_output": True, "text": True}
-        done = subprocess.run(command, **pipes, env=programs.environment(), check=False)
-    except FileNotFoundError as exc:
-        raise EngineError(f"{failed}: there is no {command[0]} on this machine.") from exc
-    if done.returncode:
-        said = "\n".join((done.stderr or done.stdout).strip().splitlines()[-8:])
-        raise EngineError(f"{failed}:\n{said}")

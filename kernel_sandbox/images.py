@@ -20,6 +20,8 @@ NAMESPACE = "kernel-sandbox/"
 """Of our images in an engine. They are built there: whoever has that name on a registry is somebody else."""
 ARCHIVER = Path(__file__).parent / "guest" / "archive.py"
 """Runs in an image while it is made."""
+MEMBER = Path(__file__).parent / "guest" / "member.py"
+"""Runs in the sandbox in which an environment is made."""
 
 
 def images_folder() -> Path:

@@ -35,7 +35,7 @@ LAYERS = [
         "markdown",
     ],
     ["run_directory", "reactor", "progress", "forks", "affinity"],
-    ["wheels", "images", "environment_etc", "environment_files", "environments"],
+    ["wheels", "images", "environment_etc", "environment_files", "build_sandbox", "environments"],
     ["engines", "docker_images", "image_builder", "debian_root", "kernelspec", "system_packages"],
     ["engine_images", "survey"],
     ["guest_link", "gate"],

@@ -279,7 +279,7 @@ def test_registry_that_is_silent_is_not_waited_for(client: docker.DockerClient) 
 
 
 def test_base_falls_back_to_debian_and_says_so(client: docker.DockerClient) -> None:
-    closed = ("127.0.0.1:1/python", "none")
+    closed = f"127.0.0.1:1/python@sha256:{'0' * 64}"
     with pytest.raises(EngineError, match="--base debian"):
         docker_images.choose_base(client, "python", ignore, closed)
     if not client.images.list(REFERENCE):

@@ -18,6 +18,7 @@ from .without import (
     service,
     shared,
     sockets,
+    supply,
     surroundings,
     walls,
 )
@@ -36,6 +37,7 @@ REMOVALS: dict[str, Removal] = {
     **people.REMOVALS,
     **surroundings.REMOVALS,
     **service.REMOVALS,
+    **supply.REMOVALS,
 }
 
 NOT_REMOVABLE: dict[str, str] = {

@@ -14,4 +14,5 @@ messages    validator and outputs
 people      what reaches people and models
 surroundings  where a command is started, and what is typed
 service     keys and their scopes, pages of other sites
+supply      what images are made from
 """
