@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import functools
 from collections.abc import AsyncIterator, Iterator, Mapping
 from typing import Any
 
@@ -49,7 +50,7 @@ class CellRunner:
         """Give a cell its place in the line."""
         text = source.encode("utf-8", "replace").decode("utf-8")  # a lone surrogate has no place in a message
         cell = self._recorder.new_cell(text, metadata)
-        cell.on_input = self._ask_user
+        cell.on_input = functools.partial(self._ask_user, cell)
         return CellStream(cell, self._task(self._run(cell, timeout, self._restarts)), self._give_up)
 
     def _task(self, work: Any) -> asyncio.Task[None]:
@@ -315,7 +316,12 @@ class CellRunner:
             if self._kernel.channels is not None:
                 self._kernel.channels.forget(oldest)
 
-    def _ask_user(self, prompt: str, password: bool) -> None:
+    def _ask_user(self, cell: Cell, prompt: str, password: bool) -> None:
         channels = self._kernel.channels
         if channels is not None:
-            self._prompts.ask(prompt, password, channels.answer_input)
+            self._prompts.ask(prompt, password, channels.answer_input, functools.partial(self._lack_answer, cell))
+
+    def _lack_answer(self, cell: Cell, exc: Exception) -> None:
+        """End a cell whose question the user's handler could not put."""
+        why = f"The cell asked for input, whose handler failed ({type(exc).__name__}: {exc!s:.500}),"
+        self._task(self._stop(cell, "error", why, "InputHandlerFailed"))

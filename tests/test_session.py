@@ -4,6 +4,7 @@ import asyncio
 import threading
 import time
 from collections.abc import Callable
+from typing import Any
 
 import pytest
 
@@ -95,6 +96,33 @@ def test_cell_can_be_interrupted_whatever_it_waits_for(session: Session, endless
     assert execution.error is not None
     assert execution.error.ename in ("KeyboardInterrupt", "CancelledError")
     assert session.execute("kept").text == "1"
+
+
+def raise_value_error(prompt: str, password: bool) -> str:
+    raise ValueError("no terminal")
+
+
+@pytest.mark.parametrize(
+    ("handler", "why"), [(raise_value_error, "ValueError: no terminal"), (lambda *_: None, "returned NoneType")]
+)
+def test_input_handler_that_fails_ends_its_cell(engine: str, handler: Any, why: str) -> None:
+    with Session(engine=engine, image="python", input_handler=handler) as session:
+        execution = session.execute("kept = 1; kept = input()", timeout=60)
+        assert (execution.status, execution.ran, execution.kept) == ("error", "began", "all")
+        assert execution.error is not None
+        assert execution.error.ename == "InputHandlerFailed"
+        assert why in str(execution.cause)
+        assert execution.duration < 20
+        assert session.execute("kept").text == "1"
+
+
+@pytest.mark.anyio
+async def test_input_handler_may_return_what_is_awaited(engine: str) -> None:
+    async def later(prompt: str) -> str:
+        return prompt + "!"
+
+    async with AsyncSession(engine=engine, image="python", input_handler=lambda prompt, _: later(prompt)) as session:
+        assert (await session.execute("input('who')")).text == "'who!'"
 
 
 def test_cell_that_refuses_to_stop_ends_with_a_restart_that_is_told(engine: str) -> None:

@@ -241,9 +241,10 @@ for _ in range(150): c.send(said)
 
 
 def all_prompts_at_once(ground: Ground) -> None:
-    def ask(self: Prompts, prompt: str, password: bool, answer: Any) -> None:
+    def ask(self: Prompts, prompt: str, password: bool, answer: Any, failed: Any) -> None:
         if self.handler is not None:
-            self._asking = asyncio.get_running_loop().create_task(self._ask(self.handler, prompt, password, answer))
+            work = self._ask(self.handler, prompt, password, answer, failed)
+            self._asking = asyncio.get_running_loop().create_task(work)
 
     ground.patch.setattr(Prompts, "ask", ask)
 
