@@ -26,9 +26,11 @@ PLACES = (
         "DOCKER_CONFIG",
         "DOCKER_CERT_PATH",
     ),
+    *("SSL_CERT_FILE", "SSL_CERT_DIR", "REQUESTS_CA_BUNDLE", "CURL_CA_BUNDLE", "PIP_CERT", "OPENSSL_CONF", "NETRC"),
+    *("OPENSSL_MODULES", "OPENSSL_ENGINES", "GCONV_PATH", "LOCPATH", "INPUTRC", "TERMINFO"),
     *("XDG_CACHE_HOME", "XDG_CONFIG_HOME", "XDG_DATA_HOME", "XDG_STATE_HOME", "XDG_RUNTIME_DIR", "TMPDIR"),
 )
-"""Single files and directories of the same kind."""
+"""Single files and directories of the same kind; of the certificates it depends who may get data and keys."""
 
 
 def search_path(variable: str = "PATH", environ: Mapping[str, str] = os.environ) -> list[str]:

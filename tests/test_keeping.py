@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import json
 import os
+import pty
+import shutil
 import subprocess
 import sys
 from pathlib import Path
@@ -132,3 +134,42 @@ def test_notebook_goes_through_a_link_to_a_notebook(tmp_path: Path) -> None:
     Transcript().save(tmp_path / "link.ipynb")
     assert Transcript.load(tmp_path / "real.ipynb").cells == ()
     assert (tmp_path / "link.ipynb").is_symlink()
+
+
+@pytest.mark.parametrize("word", ["y", "n"])
+def test_sandboxed_kernel_is_offered_on_a_terminal(tmp_path: Path, jupyter: Path, word: str) -> None:
+    """As `demo` does, before its notebook is written; the kernelspecs of this environment are hidden from it."""
+    program = shutil.which("bwrap")
+    if program is None:
+        pytest.skip("bubblewrap is not installed")
+    source = "from kernel_sandbox.cli import console, keeping; keeping.offer_kernel(console.Screen())"
+    hidden = [program, "--dev-bind", "/", "/", "--bind", str(jupyter), str(Path(sys.prefix, "share", "jupyter"))]
+    environment = os.environ | {"HOME": str(tmp_path), "TERM": "dumb", "JUPYTER_PATH": ""}
+    ours, theirs = pty.openpty()
+    command = [*hidden, "--", sys.executable, "-c", source]
+    with subprocess.Popen(command, stdin=theirs, stdout=subprocess.PIPE, env=environment, text=True) as process:
+        os.close(theirs)
+        os.write(ours, f"{word}\n".encode())
+        shown, _ = process.communicate(timeout=60)
+    os.close(ours)
+    assert shown.startswith(f"{LACKS}Install it in {sys.prefix}/share/jupyter/kernels? [Y/n]: ")
+    assert (jupyter / "kernels" / "python-sandbox" / "kernel.json").exists() == (word == "y")
+
+
+def test_link_that_leads_away_is_told_of_what_it_shows(tmp_path: Path) -> None:
+    if reason := missing("docker"):
+        pytest.skip(reason)
+    here, home = tmp_path / "theirs", tmp_path / "home"
+    here.mkdir()
+    home.mkdir()
+    (home / "secret.csv").write_text("a\n1\n")
+    (here / "data.csv").symlink_to(home / "secret.csv")
+    (here / "data").symlink_to(home)
+    (here / "own").mkdir()
+    (here / "mine").symlink_to("own")
+    (here / "s.py").write_text("1")
+    arguments = ["run", "s.py", "--image", "python", "--data", "data.csv", "--mount", "data", "--mount", "mine"]
+    told = subprocess.run([COMMAND, *arguments], cwd=here, capture_output=True, text=True, timeout=60, check=False)
+    assert f"/mnt/input/data shows {home}, by a link in this directory\n" in told.stdout
+    assert f"that is {home}/secret.csv, by a link in this directory\n" in told.stdout
+    assert told.stdout.count("by a link") == 2

@@ -93,6 +93,28 @@ def files_directory(save: Path | None, output_dir: Path | None) -> Path | None:
     return directory
 
 
+def led_away(path: Path) -> Path | None:
+    """Return where a link takes a path of the working directory that leads out of it; None where none does.
+
+    What the user means lies there; whoever made the link means something else of theirs.
+    """
+    here = Path.cwd()
+    if not Path(os.path.normpath(path.absolute())).is_relative_to(here):
+        return None
+    target = path.resolve()
+    return None if target.is_relative_to(here.resolve()) else target
+
+
+def check_mounts(spec: SandboxSpec) -> None:
+    """Refuse a mount that a link in the working directory makes of another place. Raises click.UsageError."""
+    for mount in spec.mounts:
+        if target := led_away(Path(mount.source)):
+            raise click.UsageError(
+                f"--mount {mount.name} is a link to {target}: the model's server would get what lies there. Name that "
+                "place itself if it may."
+            )
+
+
 def check_uploads(paths: Sequence[Path]) -> None:
     """Refuse two files of the same name, since both would become /mnt/data/NAME. Raises click.UsageError."""
     names = [path.name for path in paths]
@@ -123,10 +145,15 @@ def opened_session(
         screen.say((f"Sandbox of {spec.image} on {how}: {limits}  ({took})", "dim"))
         for weakness in session.weakened:
             screen.say((f"  weakened here: {weakness}", "yellow"))
+        for mount in spec.mounts:
+            if target := led_away(Path(mount.source)):
+                screen.say((f"  {mount.target} shows {target}, by a link in this directory", "yellow"))
         for path in data:
             with _busy(screen, f"Copying {path.name}"):
                 info = session.files.upload(path)
             screen.say((f"  ↑ /mnt/data/{info.name}  {format_size(info.size)}", "dim"))
+            if target := led_away(path):
+                screen.say((f"    that is {target}, by a link in this directory", "yellow"))
         yield session
     finally:
         session.close()

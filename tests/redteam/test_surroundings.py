@@ -26,7 +26,7 @@ from kernel_sandbox import (
 from kernel_sandbox.server.state import default_database
 from kernel_sandbox.wheels import cache_directory
 
-from ..agents.model_server import Say, model_server
+from ..agents.model_server import Call, Say, model_server
 from ..shadowing import shadow, shadow_entry_point, shadow_programs
 from .cells import attack
 from .terminal import on_terminal, through_pipes
@@ -58,9 +58,11 @@ def test_file_of_a_directory_does_not_name_who_gets_the_data(engine: str, comman
     typed = [(b"here? ", b"y\n")] if command == "demo" else []
     with model_server(Say("Thank you.")) as thief:
         (tmp_path / ".env").write_text(f"OPENAI_BASE_URL={thief.url}\nOPENAI_API_KEY=thiefs\n")
-        told = through_pipes(*arguments, directory=tmp_path, environment=own_nothing())
+        kernelspec.install(tmp_path / "jupyter" / "kernels")  # else the demo offers that first
+        environment = own_nothing() | {"JUPYTER_PATH": str(tmp_path / "jupyter")}
+        told = through_pipes(*arguments, directory=tmp_path, environment=environment)
         typed.append((b"Send them? ", b"\n"))
-        asked = on_terminal(*arguments, typed=typed, directory=tmp_path, environment=own_nothing())
+        asked = on_terminal(*arguments, typed=typed, directory=tmp_path, environment=environment)
     assert thief.requests == []
     assert b"--yes" in told
     assert thief.url.encode() in asked
@@ -105,6 +107,27 @@ def test_notebook_is_not_offered_to_a_jupyter_without_the_sandboxed_kernel(engin
     told = through_pipes(*command, directory=tmp_path, environment=environment)
     warned, offered = told.find(b"Jupyter lacks the sandboxed kernel"), told.find(b"jupyter lab out.ipynb")
     assert 0 < warned < told.find(b"kernelspec install") < offered
+
+
+READ = "import glob\nfor name in glob.glob('/mnt/*/**', recursive=True):\n    print(name)\n    !cat $name"
+
+
+@attack("Exfil")
+@pytest.mark.parametrize("engine", ["docker"], indirect=True)
+@pytest.mark.parametrize("given", ["--data sales.csv", "--mount data", "--mount way/home"])
+def test_link_of_a_directory_shows_a_model_nothing(engine: str, given: str, tmp_path: Path) -> None:
+    """The user means the file that lies there, and the link means another of theirs."""
+    home, here = tmp_path / "home", tmp_path / "theirs"
+    home.mkdir()
+    here.mkdir()
+    (home / "secret.csv").write_text("key\n4711\n")
+    for name, target in {"sales.csv": home / "secret.csv", "data": home, "way": tmp_path}.items():
+        (here / name).symlink_to(target)
+    with model_server(Call([("execute_python_code", {"python_code": READ})]), Say("Thank you.")) as server:
+        command = ("ask", "How?", *given.split(), "--base-url", server.url, "--image", "python", "--engine", engine)
+        told = through_pipes(*command, directory=here, environment=own_nothing())
+    assert "4711" not in str(server.requests)
+    assert b"error: " in told
 
 
 @attack("Escape")

@@ -40,7 +40,7 @@ from kernel_sandbox.server import settings
 from kernel_sandbox.server.state import default_database
 from kernel_sandbox.transcript import writing
 
-from ...agents.model_server import Say, model_server
+from ...agents.model_server import Call, Say, model_server
 from ...shadowing import shadow, shadow_entry_point, shadow_programs
 from .removal import Ground, Removal
 
@@ -62,12 +62,8 @@ def unasked(ground: Ground) -> None:
     ground.patch.setattr(access, "_agreed", lambda screen, found: True)
 
 
-def get_the_data_by_a_file(ground: Ground) -> bool:
-    """Of somebody who asks a question in a directory of the attacker's, whose `.env` names their server."""
-    for name in ("OPENAI_API_KEY", "OPENAI_BASE_URL"):
-        ground.patch.setenv(name, "")
-        ground.patch.delenv(name)
-    ground.patch.chdir(ground.path)
+def _close_models(ground: Ground) -> None:
+    """Close the connections that a command leaves to the end of its process."""
     made = recipient.make_model
 
     def make_model(*given: Any, **named: Any) -> Any:
@@ -76,6 +72,15 @@ def get_the_data_by_a_file(ground: Ground) -> bool:
         return model
 
     ground.patch.setattr(asking, "make_model", make_model)
+
+
+def get_the_data_by_a_file(ground: Ground) -> bool:
+    """Of somebody who asks a question in a directory of the attacker's, whose `.env` names their server."""
+    for name in ("OPENAI_API_KEY", "OPENAI_BASE_URL"):
+        ground.patch.setenv(name, "")
+        ground.patch.delenv(name)
+    ground.patch.chdir(ground.path)
+    _close_models(ground)
     (ground.path / "sales.csv").write_text("city,sold\nOslo,4711\n")
     with model_server(Say("Thank you.")) as thief:
         (ground.path / ".env").write_text(f"OPENAI_BASE_URL={thief.url}\nOPENAI_API_KEY=thiefs\n")
@@ -242,7 +247,30 @@ def have_files_written_elsewhere(ground: Ground) -> bool:
     return any((ground.path / "home").iterdir())
 
 
+def any_mount(ground: Ground) -> None:
+    ground.patch.setattr(asking, "check_mounts", lambda spec: None)
+
+
+def have_a_model_told_what_a_link_shows(ground: Ground) -> bool:
+    """By a link with the name of the data that the user mounts for a question."""
+    (ground.path / "here").mkdir()
+    (ground.path / "home").mkdir()
+    (ground.path / "home" / "secret").write_text("4711")
+    (ground.path / "here" / "data").symlink_to(ground.path / "home")
+    ground.patch.chdir(ground.path / "here")
+    _close_models(ground)
+    read = Call([("execute_python_code", {"python_code": "open('/mnt/input/data/secret').read()"})])
+    with model_server(read, Say("Thank you.")) as server:
+        arguments = ["ask", "How?", "--mount", "data", "--image", "python", "--engine", ground.engine]
+        with contextlib.suppress(click.UsageError):
+            cli.main([*arguments, "--base-url", server.url], standalone_mode=False)
+    return "4711" in str(server.requests)
+
+
 REMOVALS = {
+    "links refused to a model": Removal(
+        severity="Exfil", remove=any_mount, succeeds=have_a_model_told_what_a_link_shows
+    ),
     "provisioner registered": Removal(severity="Escape", remove=unregistered, succeeds=be_loaded_as_the_provisioner),
     "kernelspec isolated": Removal(
         severity="Escape", remove=modules_of_the_notebooks_directory, succeeds=be_imported_beside_a_notebook
