@@ -40,6 +40,8 @@ from __future__ import annotations
 import signal
 from typing import TYPE_CHECKING, ClassVar, Literal
 
+from kernel_sandbox.text.characters import visible
+
 if TYPE_CHECKING:
     from kernel_sandbox.outputs import Execution
 
@@ -239,20 +241,15 @@ def kernel_death(exit_code: int | None, *, out_of_memory: bool, memory: str, rem
 def last_words(said: str) -> str:
     """Return what a kernel wrote to standard error last as an appendix to a message, or an empty text.
 
-    Each line is marked as the sandbox's, and shows what it holds beside printable characters as escapes.
+    Each line is marked as the sandbox's, and shows as escapes what hides something.
     """
     lines = said.replace("\r\n", "\n").strip("\n").split("\n")
-    marked = [f"  | {''.join(map(_shown, line))}" for line in lines]
+    marked = [f"  | {visible(line)}" for line in lines]
     return (
         "\nThe last that it wrote to standard error (text of the sandbox):\n" + "\n".join(marked)
         if said.strip()
         else ""
     )
-
-
-def _shown(character: str) -> str:
-    printable = character.isprintable() or character == "\t"
-    return character if printable else character.encode("unicode_escape").decode()
 
 
 def _cause(exit_code: int | None) -> str:

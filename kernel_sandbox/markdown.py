@@ -14,14 +14,14 @@ from __future__ import annotations
 
 import re
 
+from kernel_sandbox.text.characters import visible
+
 WORD_JOINER = "\u2060"
 _CODE = re.compile(
     r"(^(?P<fence>`{3,})[^`\n]*$.*?(?:^[ ]{0,3}(?P=fence)`*[ \t]*$|\Z)"
     r"|^(?P<tildes>~{3,}).*?$.*?(?:^[ ]{0,3}(?P=tildes)~*[ \t]*$|\Z)|`[^`\n]*`)",
     re.DOTALL | re.MULTILINE,
 )
-_CONTROLS = re.compile(r"[\x00-\x08\x0b-\x1f\x7f]")
-"""No text needs them, and some renderers take some of them out, so that a tag closes up behind them."""
 # JupyterLab draws these fences, and a drawing loads the pictures that it names, at once. Other dialects read
 # references and backslashes within a fence's word.
 _DRAWING = re.compile(r"mermaid|[&\\]", re.IGNORECASE)
@@ -51,8 +51,12 @@ _MATHS = re.compile(rf"\\(?={_MACRO})", re.IGNORECASE)
 
 
 def harmless_markdown(text: str) -> str:
-    """Return Markdown whose HTML is text, whose pictures are links, and whose links lead to the web or nowhere."""
-    text = _CONTROLS.sub("", text.replace("\r\n", "\n").replace("\r", "\n"))
+    """Return Markdown whose HTML is text, whose pictures are links, and whose links lead to the web or nowhere.
+
+    What hides something in it is spelled out.
+    """
+    # Some renderers take some of what has no shape out, so that a tag closes up behind it.
+    text = visible(text.replace("\r\n", "\n").replace("\r", "\n"))
     text = "\n".join(map(_undrawn, text.split("\n")))
     made, place = [], 0
     for code in _CODE.finditer(text):
@@ -63,7 +67,7 @@ def harmless_markdown(text: str) -> str:
 
 def harmless_latex(text: str) -> str:
     """Return LaTeX without the macros of MathJax that make links, load extensions or set attributes."""
-    return _MATHS.sub(r"\\ ", text)
+    return _MATHS.sub(r"\\ ", visible(text))
 
 
 def _undrawn(line: str) -> str:

@@ -17,6 +17,7 @@ MODULES = sorted(path for path in PACKAGE.rglob("*.py") if "_images" not in path
 FIRST_PARTY = "kernel_sandbox"
 
 LAYERS = [
+    ["text"],
     [
         "errors",
         "spelling",

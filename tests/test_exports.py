@@ -14,7 +14,7 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import mistune
 import pytest
@@ -408,7 +408,7 @@ def test_export_tells_nothing_of_the_machine(tmp_path: Path, to: Format) -> None
         ('[x](#){: onclick="f()" href="y"}', '[x](#){: onclick&#61;"f()" href&#61;"y"}'),
         ("once = 1; f(action=2)", "once = 1; f(action=2)"),
         ("$\\href{javascript:f}{x} \\frac{a}{b}$", "$&#92;href{javascript:f}{x} \\frac{a}{b}$"),
-        ("<\x00script>a\rb\x1b[31m<\x1b[0mb>", "&lt;script>a\nb&lt;b>"),
+        ("<\x00script>a\rb\x1b[31m<\x1b[0mb>", "<\\x00script>a\nb&lt;b>"),
     ],
 )
 def test_markdown_prose_has_nothing_live(tmp_path: Path, source: str, expected: str) -> None:
@@ -595,3 +595,20 @@ def test_command_says_when_it_cannot_write(tmp_path: Path) -> None:
     done = cli(tmp_path, "export", "hostile.ipynb", "-o", "nowhere/page.html")
     assert done.returncode == 2
     assert "create its directory first" in done.stderr
+
+
+@pytest.mark.parametrize("kind", ["html", "md"])
+def test_export_hides_nothing(tmp_path: Path, kind: Literal["html", "md"]) -> None:
+    hidden = "\u3164\u200b\u202e\u2028\U000e0041\x08\xad"
+    outputs = [
+        {"output_type": "stream", "name": "stdout", "text": f"a{hidden}b\x1b[30;40mpaper"},
+        display({"text/plain": f"a{hidden}b"}),
+        {"output_type": "error", "ename": "E", "evalue": "", "traceback": [f"\x1b[41;31m{hidden}"]},
+    ]
+    shown = export_notebook(
+        written(tmp_path, notebook([prose(f"a{hidden} می‌خواهم 👩‍🔬"), code(f"x = 1  # {hidden}\rf()", *outputs)])), kind
+    )
+    assert not set(hidden) & set(shown), [ascii(c) for c in set(hidden) & set(shown)]
+    assert "می‌خواهم 👩‍🔬" in shown
+    assert "\\u202e" in shown
+    assert not re.search(r'"[^"]*ansi-black-fg ansi-black-bg|ansi-red-bg ansi-red-fg', shown)

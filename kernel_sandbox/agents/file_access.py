@@ -22,12 +22,13 @@ from kernel_sandbox.agents.default_session import AnySession, with_session
 from kernel_sandbox.agents.events import OnEvent
 from kernel_sandbox.agents.loop import MAX_TURNS
 from kernel_sandbox.agents.models import LanguageModelInterface, OpenAILanguageModel
-from kernel_sandbox.agents.reading import read_execution, visible
+from kernel_sandbox.agents.reading import read_execution
 from kernel_sandbox.agents.tools import ToolInterface
 from kernel_sandbox.errors import HostFileRefused
 from kernel_sandbox.policy import DATA_DIRECTORY, format_size, parse_size
 from kernel_sandbox.reactor import call_reactor
 from kernel_sandbox.session import AsyncSession
+from kernel_sandbox.text.characters import visible
 
 SUFFIXES = (".csv", ".tsv", ".parquet", ".xlsx", ".xlsm", ".json", ".jsonl", ".ndjson", ".txt", ".md", ".log")
 PREVIEW_METADATA = {"tags": ["file-preview"], "jupyter": {"source_hidden": True}}

@@ -5,10 +5,10 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
-from kernel_sandbox.agents.reading import visible
 from kernel_sandbox.artifacts import Saved
 from kernel_sandbox.files import FileInfo
 from kernel_sandbox.policy import DATA_DIRECTORY, format_size
+from kernel_sandbox.text.characters import visible
 
 NAMED = 30
 """How many files a text names; of the others it says how many there are."""

@@ -14,13 +14,9 @@ from types import MappingProxyType
 from typing import Any
 
 from kernel_sandbox.outputs import ErrorOutput, Execution, Output, StreamOutput, bundle_text, picture_of, remove_ansi
+from kernel_sandbox.text.characters import visible
+from kernel_sandbox.text.lines import last_states
 
-# C0 and C1 but tab and newline; what reorders, hides or joins (bidi marks, zero width, tags, variation selectors).
-# The joiners U+200C and U+200D stay: Persian and emoji are written with them.
-_INVISIBLE = re.compile(
-    "[\x00-\x08\x0b-\x1f\x7f-\x9f\u00ad\u061c\u180e\u200b\u200e\u200f\u2028-\u202e\u2060-\u206f\ufeff\ufff9-\ufffb"
-    "\U000e0000-\U000e0fff]"
-)
 _FENCE = re.compile(r"[ \t]{0,3}(`{3,}|~{3,})[ \t]*([\w.+#-]*)[ \t]*")
 _OBJECT = re.compile(r"<IPython\.core\.display\.\w+ object>")
 _USER_FRAME = re.compile(r"\s*(?:Cell\b|File (?:/mnt/|/tmp/|/home/sandbox/|~|\.|<))")
@@ -66,7 +62,7 @@ def _failure(execution: Execution) -> str:
 def read_output(output: Output, picture: str = UNSEEN) -> str:
     """Write one output as text, without caps; `picture` says what became of its picture, if it has one."""
     if isinstance(output, StreamOutput):
-        text = visible(_last_states(remove_ansi(output.text)))
+        text = visible(last_states(remove_ansi(output.text)))
         return f"[stderr]\n{text}" if output.name == "stderr" and text.strip() else text
     if isinstance(output, ErrorOutput):
         return read_traceback(output)
@@ -124,24 +120,6 @@ def _without_repeats(parts: list[str]) -> Iterator[str]:
 
 def _count(number: int, what: str) -> str:
     return f"{number:,} {what}{'' if number == 1 else 's'}"
-
-
-def visible(text: str) -> str:
-    """Spell out control characters and those that hide or reorder text; tabs and newlines stay."""
-    return _INVISIBLE.sub(_escape, text)
-
-
-def _escape(match: re.Match[str]) -> str:
-    code = ord(match[0])
-    return f"\\x{code:02x}" if code < 0x100 else f"\\u{code:04x}" if code < 0x10000 else f"\\U{code:08x}"
-
-
-def _last_states(text: str) -> str:
-    """Show each line as a terminal would after its carriage returns: a progress bar at its end."""
-    if "\r" not in text:
-        return text
-    lines = text.replace("\r\n", "\n").split("\n")
-    return "\n".join(next((part for part in reversed(line.split("\r")) if part), "") for line in lines)
 
 
 def clip(text: str, limits: ReadingLimits = DEFAULT_LIMITS, rest: str = SEE_THE_REST) -> str:

@@ -8,6 +8,7 @@ from pathlib import Path
 import click
 
 from kernel_sandbox.agents import FileAccessTool, LanguageModelInterface, PythonExecAgent
+from kernel_sandbox.agents.approval import ask_user
 from kernel_sandbox.agents.models import BASE_URL
 from kernel_sandbox.agents.recipient import DEFAULT_MODEL, OFFLINE, has_access, make_model
 from kernel_sandbox.agents.safety import SafetyCheck, Verdict, model_check, rules_check
@@ -167,7 +168,7 @@ def _check(safety: str, language_model: LanguageModelInterface, asking: Steps | 
     if safety == "model":
         checks.append(model_check(language_model))
     if asking is not None:
-        checks.append(asking.approve)
+        checks.append(ask_user(asking.queue.put))
     if not checks:
         return None
 

@@ -5,18 +5,16 @@ The agent runs in the reactor and its events come through a queue: the main thre
 
 from __future__ import annotations
 
-import asyncio
 import itertools
 import queue
 from concurrent.futures import Future
 
 from kernel_sandbox.agents import PythonExecAgent
 from kernel_sandbox.agents.events import AgentEvent, ModelAnswered
-from kernel_sandbox.agents.safety import Verdict
 from kernel_sandbox.cli.cell_view import format_seconds
 from kernel_sandbox.cli.console import Screen
 from kernel_sandbox.cli.model_view import show_markdown
-from kernel_sandbox.cli.task_view import Approval, Step, TaskView
+from kernel_sandbox.cli.task_view import Step, TaskView
 from kernel_sandbox.cli.terminal import one_line
 from kernel_sandbox.errors import ModelError
 from kernel_sandbox.markdown import harmless_markdown
@@ -29,14 +27,6 @@ class Steps:
 
     def __init__(self) -> None:
         self.queue: queue.SimpleQueue[Step | None] = queue.SimpleQueue()
-
-    async def approve(self, source: str) -> Verdict:
-        """Ask the user whether a cell may run: a safety check."""
-        approval = Approval(source)
-        self.queue.put(approval)
-        if await asyncio.wrap_future(approval.answer):
-            return Verdict(True)
-        return Verdict(False, "The user declined this cell. Ask what they want instead.")
 
 
 class Asking:

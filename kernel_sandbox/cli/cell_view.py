@@ -11,14 +11,13 @@ from collections.abc import Iterator, Mapping
 from types import TracebackType
 from typing import Any, Self
 
-from rich.ansi import AnsiDecoder
 from rich.console import Console, ConsoleOptions, RenderResult
 from rich.padding import Padding
 from rich.text import Text
 
 from kernel_sandbox.artifacts import PictureFolder, Saved
 from kernel_sandbox.cli.bottom import Bottom, StatusLine
-from kernel_sandbox.cli.console import INDENT, Screen, fold
+from kernel_sandbox.cli.console import INDENT, Decoder, Screen, fold
 from kernel_sandbox.cli.interrupts import Interrupts
 from kernel_sandbox.cli.tables import fitting_table
 from kernel_sandbox.cli.terminal import LineBuffer, one_line, plain
@@ -48,7 +47,7 @@ class CellView:
         self._pictures = pictures
         self._title = title
         self._buffers = {"stdout": LineBuffer(), "stderr": LineBuffer()}
-        self._decoders = {"stdout": AnsiDecoder(), "stderr": AnsiDecoder()}
+        self._decoders = {"stdout": Decoder(), "stderr": Decoder()}
         self._updates: dict[str, tuple[DisplayUpdate, Saved | None]] = {}
         self._status = StatusLine(interrupts)
         self._bottom = Bottom(screen, self)

@@ -10,11 +10,14 @@ from collections.abc import Iterable, Iterator
 
 from rich.ansi import AnsiDecoder
 from rich.cells import cell_len
-from rich.console import Console
+from rich.color import ColorSystem
+from rich.console import COLOR_SYSTEMS, Console
+from rich.style import Style
 from rich.table import Table
 from rich.text import Text
 
 from kernel_sandbox.cli.terminal import plain, visible
+from kernel_sandbox.text.colours import Colours
 
 INDENT = "  "
 NEAR = 16
@@ -40,6 +43,31 @@ def make_table(*headings: str) -> Table:
     return table
 
 
+class Decoder:
+    """Reads the colours of one text of a sandbox, line by line: a colour goes on from one line to the next."""
+
+    def __init__(self) -> None:
+        self._colours = Colours()
+        self._decoder = AnsiDecoder()
+
+    def decode(self, line: str, style: str, console: Console) -> Text:
+        """Make a line visible and draw it in its colours, over a `style` of ours."""
+        safe = visible(line, self._colours)
+        text = self._decoder.decode_line(safe) if "\x1b" in safe or self._decoder.style else Text(safe)
+        text.expand_tabs(8)
+        text.stylize_before(style)
+        system = COLOR_SYSTEMS.get(console.color_system or "", ColorSystem.TRUECOLOR)
+        text.spans = [span for span in text.spans if not _is_one_colour(span.style, system)]
+        return text
+
+
+def _is_one_colour(style: Style | str, system: ColorSystem) -> bool:
+    """Return whether text and background are the same colour on a terminal that has few of them."""
+    if not isinstance(style, Style) or style.color is None or style.bgcolor is None:
+        return False
+    return style.color.downgrade(system)[1:] == style.bgcolor.downgrade(system)[1:]
+
+
 class Screen:
     """One place to print on. `live` is true for a terminal that can be drawn on, and a person who looks at it."""
 
@@ -56,13 +84,13 @@ class Screen:
         safe = [plain(part) if isinstance(part, str) else (plain(part[0]), part[1]) for part in parts]
         self.console.print(Text.assemble(*safe), soft_wrap=True)
 
-    def lines(self, lines: Iterable[str], style: str = "", decoder: AnsiDecoder | None = None) -> None:
-        """Print lines from a sandbox. A `decoder` carries a colour over from one line to the next."""
-        decoder = decoder or AnsiDecoder()
+    def lines(self, lines: Iterable[str], style: str = "", decoder: Decoder | None = None) -> None:
+        """Print lines from a sandbox. A `decoder` carries a colour over from one call to the next."""
+        decoder = decoder or Decoder()
         if not self.live:
             texts = [Text(plain(line)) for line in lines]
         else:
-            decoded = (_decoded(line, style, decoder) for line in lines)
+            decoded = (decoder.decode(line, style, self.console) for line in lines)
             texts = [Text(INDENT) + part for text in decoded for part in fold(text, self.width - len(INDENT))]
         if texts:
             self.console.print(Text("\n").join(texts), soft_wrap=True)
@@ -79,14 +107,6 @@ class Screen:
 
     def flush(self) -> None:
         self.console.file.flush()
-
-
-def _decoded(line: str, style: str, decoder: AnsiDecoder) -> Text:
-    safe = visible(line)
-    text = decoder.decode_line(safe) if "\x1b" in safe or decoder.style else Text(safe)
-    text.expand_tabs(8)
-    text.stylize_before(style)
-    return text
 
 
 def fold(text: Text, width: int) -> Iterator[Text]:

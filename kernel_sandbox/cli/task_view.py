@@ -5,10 +5,9 @@ from __future__ import annotations
 import contextlib
 import json
 from collections.abc import Callable, Iterator
-from concurrent.futures import Future
-from dataclasses import dataclass, field
 from typing import Any
 
+from kernel_sandbox.agents.approval import QUESTION, Approval
 from kernel_sandbox.agents.events import (
     AgentEvent,
     CellFinished,
@@ -26,7 +25,7 @@ from kernel_sandbox.cli.console import Screen
 from kernel_sandbox.cli.interrupts import Hints, Interrupts
 from kernel_sandbox.cli.model_view import ModelView, show_markdown
 from kernel_sandbox.cli.run import show_code
-from kernel_sandbox.cli.terminal import one_line, visible_source
+from kernel_sandbox.cli.terminal import one_line
 from kernel_sandbox.outputs import Execution
 
 THINKING: Hints = ("Ctrl-C gives the question up", "giving the question up", "giving the question up")
@@ -35,14 +34,6 @@ RUNNING: Hints = (
     "interrupting the cell; Ctrl-C again gives the question up",
     "giving the question up",
 )
-
-
-@dataclass
-class Approval:
-    """A cell that waits for the user's word."""
-
-    source: str
-    answer: Future[bool] = field(default_factory=Future)
 
 
 Step = AgentEvent | Approval
@@ -152,20 +143,24 @@ class TaskView:
             cell.__exit__(None, None, None)
 
     def _ask_approval(self, approval: Approval) -> None:
-        """Show the whole cell and wait for the user's word; anything but yes is no. Ctrl-C gives the question up."""
+        """Show the whole cell and wait for the user's word. Ctrl-C gives the question up."""
         with self._cell.paused() if self._cell is not None else contextlib.nullcontext():
+            if approval.refusal:
+                self._screen.say(("✗ ", "red"), f"Not run: {approval.refusal}")
+                approval.decide("")
+                return
             if approval.source != self._shown:
-                self._screen.lines(visible_source(approval.source).split("\n"))
+                self._screen.lines(approval.shown.split("\n"))
             try:
                 with self._interrupts.passed_on():
-                    answer = input("Run this cell? [y/N] ")
+                    answer = input(QUESTION)
             except EOFError:
                 answer = ""
             except KeyboardInterrupt:
                 self._screen.say()
                 self._give_up()
                 return
-        approval.answer.set_result(answer.strip().lower() in ("y", "yes"))
+        approval.decide(answer)
 
 
 def _source_of(call: ToolCall) -> str | None:

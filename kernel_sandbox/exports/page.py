@@ -24,6 +24,7 @@ from nbconvert.filters.highlight import Highlight2HTML
 
 from kernel_sandbox.exports.tags import clean_fragment, clean_page, shows_something
 from kernel_sandbox.outputs import picture_of
+from kernel_sandbox.text.characters import visible, visible_source
 from kernel_sandbox.transcript.reading import parse_notebook
 
 MAX_MEMORY = 4 * 1024**3
@@ -90,6 +91,7 @@ def make_page(notebook: Any) -> str:
     """Make the page of a scrubbed notebook (nbformat's NotebookNode, which is changed)."""
     title = html.escape(notebook.metadata.pop("title"))
     for cell in notebook.cells:
+        cell.source = visible_source(cell.source) if cell.cell_type == "code" else visible(cell.source)
         if cell.cell_type == "code":
             cell.outputs = [shown for output in cell.outputs for shown in _shown(output)]
         elif cell.cell_type == "raw":

@@ -16,6 +16,8 @@ from collections.abc import Iterable, Mapping
 from typing import Any
 
 from kernel_sandbox.outputs import picture_of
+from kernel_sandbox.text.characters import visible, visible_source
+from kernel_sandbox.text.colours import SGR
 
 # A destination that is a place on the web, an address or a part of the page; or that has no scheme at all. A scheme may
 # be hidden behind a backslash or a character reference, so those are not allowed before the first slash.
@@ -32,8 +34,6 @@ _LIVE = re.compile(
     """,
     re.IGNORECASE | re.VERBOSE,
 )
-_CONTROLS = re.compile(r"\x1b\[[0-9;:<=>?]*[ -/]*[@-~]|[\x00-\x08\x0b-\x1f\x7f]")
-"""Colours and other sequences of terminals (ECMA-48, section 5.4), and characters that no text needs."""
 
 
 def write_markdown(notebook: Mapping[str, Any]) -> str:
@@ -49,7 +49,7 @@ def _cell(cell: Mapping[str, Any], language: str) -> Iterable[str]:
     elif cell["cell_type"] == "raw":
         yield _verbatim(cell["source"], "text")
     else:
-        yield _verbatim(cell["source"], language)
+        yield _verbatim(visible_source(cell["source"]), language)
         for output in cell["outputs"]:
             yield _output(output)
 
@@ -92,7 +92,7 @@ def _neutral(match: re.Match[str]) -> str:
 
 
 def _text(text: str) -> str:
-    return _CONTROLS.sub("", text.replace("\r\n", "\n").replace("\r", "\n"))
+    return visible(SGR.sub("", text).replace("\r\n", "\n").replace("\r", "\n"))
 
 
 def _verbatim(text: str, language: str) -> str:

@@ -24,6 +24,9 @@ from kernel_sandbox.outputs import (
     picture_of,
 )
 from kernel_sandbox.outputs.content import clean_bundle, clean_count, clean_error, clip_text
+from kernel_sandbox.text.ansi import clean_terminal_text
+from kernel_sandbox.text.characters import visible
+from kernel_sandbox.text.lines import last_states
 from kernel_sandbox.transcript import Cell, Transcript
 
 MAX_CELLS = 10_000
@@ -75,7 +78,7 @@ def _tags(metadata: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def _title(value: Any) -> str:
-    return " ".join(clean_text(value).split())[:MAX_TITLE] if isinstance(value, str) else ""
+    return visible(" ".join(clean_text(value).split()))[:MAX_TITLE] if isinstance(value, str) else ""
 
 
 def _language(metadata: Mapping[str, Any]) -> str:
@@ -117,7 +120,8 @@ def _output(output: Mapping[str, Any]) -> Output:
         return StreamOutput("stderr" if output["name"] == "stderr" else "stdout", clean_text(output["text"]))
     if kind == "error":
         error = clean_error(output)
-        return error if error.traceback else replace(error, traceback=(f"{error.ename}: {error.evalue}",))
+        error = replace(error, traceback=tuple(map(clean_terminal_text, error.traceback)))
+        return error if error.traceback else replace(error, traceback=(visible(f"{error.ename}: {error.evalue}"),))
     bundle = clean_bundle(output["data"], _sides(output["metadata"]), MAX_BUNDLE)
     data = {kind: _clipped(kind, value) for kind, value in bundle.data.items() if kind in SHOWN}
     scripted = {"application/javascript", "text/javascript"} & set(bundle.types)
@@ -130,7 +134,9 @@ def _output(output: Mapping[str, Any]) -> Output:
 
 
 def _clipped(kind: str, value: str) -> str:
-    return clip_text(value, MAX_TEXT) if kind in CLIPPED else value
+    if kind not in CLIPPED:
+        return value
+    return clip_text(clean_terminal_text(value) if kind == "text/plain" else visible(value), MAX_TEXT)
 
 
 def _sides(metadata: Mapping[str, Any]) -> dict[str, dict[str, int]]:
@@ -149,11 +155,5 @@ def _is_side(value: Any) -> bool:
 
 def _shortened(output: Output) -> Output:
     if isinstance(output, StreamOutput):
-        lines = output.text.split("\n")
-        # A carriage return takes its line back, as progress bars mean it.
-        return StreamOutput(output.name, clip_text("\n".join(map(_last_writing, lines)), MAX_TEXT))
+        return StreamOutput(output.name, clip_text(clean_terminal_text(last_states(output.text)), MAX_TEXT))
     return output
-
-
-def _last_writing(line: str) -> str:
-    return line.rstrip("\r").rpartition("\r")[2]

@@ -10,7 +10,6 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 from html import escape
 
-from kernel_sandbox.magic.ansi import strip_colours
 from kernel_sandbox.magic.bundles import svg_picture
 from kernel_sandbox.magic.commands import one_line
 from kernel_sandbox.magic.front import Bundle
@@ -29,6 +28,8 @@ from kernel_sandbox.outputs import (
     bundle_text,
     picture_of,
 )
+from kernel_sandbox.text.ansi import strip_colours
+from kernel_sandbox.text.characters import pictured, visible_source
 
 SHOWN = 20_000
 """Characters of one text that are shown; the transcript has all."""
@@ -103,6 +104,11 @@ class CellBlock:
         self.outputs = list(execution.outputs)
 
     @property
+    def shown_source(self) -> str:
+        """The source with all visible in it that hides something."""
+        return visible_source(self.source, pictured)
+
+    @property
     def state(self) -> str:
         if self.refused:
             return "failed"
@@ -110,7 +116,7 @@ class CellBlock:
 
     def title(self) -> str:
         """Return in one line which cell it is and how it went."""
-        lines = [line for line in self.source.splitlines() if line.strip()]
+        lines = [line for line in self.shown_source.split("\n") if line.strip()]
         telling = (line for line in lines if not line.startswith(("import ", "from ", "%")))
         first = next(telling, "".join(lines[:1])).lstrip("#% ")
         end = ""
@@ -125,7 +131,7 @@ class CellBlock:
         """Make what is shown: folded when it is over, with its pictures below."""
         mark = {"running": "▶", "ok": "✓", "failed": "✗"}[self.state]
         colour = _COLOURS[self.state]
-        inside = f'<pre style="{_SOURCE}">{escape(clip(self.source))}</pre>{self._outputs_html()}'
+        inside = f'<pre style="{_SOURCE}">{escape(clip(self.shown_source))}</pre>{self._outputs_html()}'
         if self.refused:
             inside += f'<pre style="{_PRE};color:{colour}">{escape(clip(self.refused, 1000))}</pre>'
         html = (
@@ -137,7 +143,7 @@ class CellBlock:
 
     def text(self) -> str:
         """Write it for a front end without HTML."""
-        source = "\n".join(f"    {line}" for line in clip(self.source).splitlines())
+        source = "\n".join(f"    {line}" for line in clip(self.shown_source).split("\n"))
         shown = "\n".join(filter(None, (_text_of(output) for output in self.outputs)))
         return "\n".join(filter(None, (self.title(), source, clip(shown).rstrip(), clip(self.refused, 1000))))
 

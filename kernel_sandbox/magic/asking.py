@@ -7,7 +7,6 @@ button. A question and its answer go to the session's transcript too.
 from __future__ import annotations
 
 import argparse
-import asyncio
 import json
 import queue
 import re
@@ -19,6 +18,7 @@ from pathlib import Path
 from typing import Any
 
 from kernel_sandbox.agents import FileAccessTool, LanguageModelInterface, PythonExecAgent
+from kernel_sandbox.agents.approval import QUESTION, Approval, ask_user
 from kernel_sandbox.agents.events import (
     AgentEvent,
     CellFinished,
@@ -31,7 +31,7 @@ from kernel_sandbox.agents.events import (
 from kernel_sandbox.agents.file_access import PREVIEW_METADATA, preview_cell
 from kernel_sandbox.agents.messages import ToolCall
 from kernel_sandbox.agents.models import BASE_URL
-from kernel_sandbox.agents.reading import read_execution, visible
+from kernel_sandbox.agents.reading import read_execution
 from kernel_sandbox.agents.recipient import DEFAULT_MODEL, OFFLINE, has_access, make_model, recipient
 from kernel_sandbox.agents.safety import SafetyCheck, Verdict, model_check, rules_check
 from kernel_sandbox.errors import SandboxError
@@ -47,6 +47,7 @@ from kernel_sandbox.markdown import harmless_markdown
 from kernel_sandbox.policy import DATA_DIRECTORY
 from kernel_sandbox.reactor import call_reactor, portal
 from kernel_sandbox.sync import Session
+from kernel_sandbox.text.characters import visible
 
 TICK = 0.25
 """Seconds between two looks of the spinner."""
@@ -66,14 +67,6 @@ def interpolate(question: str, names: Mapping[str, Any]) -> str:
         return str(value)[:MAX_INSERTED]
 
     return _VARIABLE.sub(text, question)
-
-
-@dataclass
-class Approval:
-    """A cell that waits for the user's word."""
-
-    source: str
-    answer: Future[bool] = field(default_factory=Future)
 
 
 Step = AgentEvent | Approval
@@ -161,16 +154,8 @@ class Asking:
         if self._options.safety == "model":
             checks.append(model_check(self._assistant.language_model))
         if self._options.approve:
-            checks.append(self._approve)
+            checks.append(ask_user(self._assistant.steps.put))
         self._assistant.checks[:] = checks
-
-    async def _approve(self, source: str) -> Verdict:
-        """Ask the user whether a cell may run: a safety check."""
-        approval = Approval(source)
-        self._assistant.steps.put(approval)
-        if await asyncio.wrap_future(approval.answer):
-            return Verdict(True)
-        return Verdict(False, "The user declined this cell. Ask what they want instead.")
 
     # Data
 
@@ -243,14 +228,17 @@ class Asking:
             button.change(future.cancel)
 
     def _ask_approval(self, approval: Approval, view: Steps) -> None:
-        """Wait for the user's word on the cell that is shown; anything but yes is no."""
-        view.show_whole(approval.source)
+        """Show the whole cell and wait for the user's word."""
+        if approval.refusal:  # which the cell says itself when it ends
+            approval.decide("")
+            return
+        view.show_whole(approval.shown)
         try:
-            answer = input("Run this cell? [y/N] ")
+            answer = input(QUESTION)
         except Exception as exc:  # noqa: BLE001 (a front end without input raises its own kind)
             answer = ""
             self._front.write(f"Nobody can be asked here ({type(exc).__name__}): the cell is declined.\n", "stderr")
-        approval.answer.set_result(answer.strip().lower() in ("y", "yes"))
+        approval.decide(answer)
 
     def _conclude(self, future: Future[str], view: Steps) -> str:
         """Show and keep how it ended."""

@@ -15,11 +15,12 @@ from collections.abc import Mapping
 from html import escape
 from typing import Any, Literal
 
-from kernel_sandbox.magic.ansi import clean_terminal_text
 from kernel_sandbox.magic.front import Bundle
 from kernel_sandbox.magic.tables import table_html
 from kernel_sandbox.markdown import harmless_latex, harmless_markdown
 from kernel_sandbox.outputs import bundle_text, picture_of
+from kernel_sandbox.text.ansi import clean_terminal_text
+from kernel_sandbox.text.characters import visible
 
 Display = Literal["isolated", "text", "trusted"]
 
@@ -74,8 +75,16 @@ def _isolated(data: Mapping[str, Any], metadata: Mapping[str, Any]) -> dict[str,
     if html is not None:
         made["text/html"] = html
     if "application/json" in data:
-        made["application/json"] = data["application/json"]
+        made["application/json"] = _visible_json(data["application/json"])
     return made
+
+
+def _visible_json(value: Any) -> Any:
+    if isinstance(value, dict):
+        return {visible(name): _visible_json(item) for name, item in value.items()}
+    if isinstance(value, list):
+        return [_visible_json(item) for item in value]
+    return visible(value) if isinstance(value, str) else value
 
 
 def _html(data: Mapping[str, Any], metadata: Mapping[str, Any]) -> str | None:

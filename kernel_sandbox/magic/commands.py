@@ -9,11 +9,11 @@ from typing import Any
 
 from kernel_sandbox import kernelspec
 from kernel_sandbox.errors import SandboxError, what_is_kept
-from kernel_sandbox.magic.ansi import strip_colours
 from kernel_sandbox.magic.front import Front
 from kernel_sandbox.magic.sessions import Sessions, Slot, Wanted
 from kernel_sandbox.policy import DATA_DIRECTORY, format_size
 from kernel_sandbox.reactor import portal
+from kernel_sandbox.text.ansi import strip_colours
 
 
 def wanted_of(options: argparse.Namespace) -> Wanted:

@@ -13,6 +13,7 @@ from kernel_sandbox.engines import NAMES
 from kernel_sandbox.errors import SandboxError
 from kernel_sandbox.magic.options import COMMANDS, SAFETY, ask_parser, cell_parser
 from kernel_sandbox.magic.sessions import DEFAULT, Sessions
+from kernel_sandbox.text.characters import hides
 
 PATIENCE = 2.0
 """Seconds for the sandbox's kernel to complete: it can't while a cell runs. JupyterLab waits for one."""
@@ -75,7 +76,7 @@ def sandbox_names(sessions: Sessions, session: str) -> list[str]:
         reply = sessions.find(session).session.request("execute_request", content, PATIENCE)
     try:
         text = (reply or {})["user_expressions"]["names"]["data"]["text/plain"]
-        return re.findall(r"[^\W\d]\w{0,200}", text)[:MOST]
+        return [name for name in re.findall(r"[^\W\d]\w{0,200}", text)[:MOST] if not hides(name)]
     except (KeyError, TypeError):
         return []
 

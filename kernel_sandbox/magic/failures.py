@@ -16,8 +16,9 @@ from kernel_sandbox.errors import (
     SandboxLost,
     what_is_kept,
 )
-from kernel_sandbox.magic.ansi import clean_terminal_text
 from kernel_sandbox.outputs import ErrorOutput, Execution, advice_on
+from kernel_sandbox.text.ansi import clean_terminal_text
+from kernel_sandbox.text.characters import visible
 
 RED, RESET = "\x1b[31m", "\x1b[0m"
 _NAME = re.compile(r"[A-Za-z_][A-Za-z0-9_]{0,99}")
@@ -46,16 +47,16 @@ def failure(name: str, message: str, lines: Sequence[str] = ()) -> MagicFailed:
 def failed_use(exc: SandboxError) -> MagicFailed:
     """Make the exception of what could not be done with a session."""
     gone = f" {what_is_kept(exc.kept)} {RESTART}" if isinstance(exc, DEATHS) else ""
-    return failure(type(exc).__name__, f"{exc.happened}{gone}")
+    return failure(type(exc).__name__, f"{visible(exc.happened)}{gone}")
 
 
 def failed_cell(execution: Execution, error: ErrorOutput | None) -> MagicFailed:
     """Make the exception of a cell that did not end well, with the sandbox's own traceback."""
     if error is None:
         error = execution.error or ErrorOutput("Error", execution.status, ())
-    lines = [clean_terminal_text(part) for part in error.traceback]
+    lines, evalue = [clean_terminal_text(part) for part in error.traceback], clean_terminal_text(error.evalue)
     dead = execution.status == "dead"
     hints = [hint for hint in (advice_on(execution.ran, execution.kept), RESTART if dead else "") if hint]
     if hints:
-        lines = [*(lines or [f"{RED}{error.ename}{RESET}: {error.evalue}"]), " ".join(hints)]
-    return failure(error.ename, clean_terminal_text(error.evalue), lines)
+        lines = [*(lines or [f"{RED}{visible(error.ename)}{RESET}: {evalue}"]), " ".join(hints)]
+    return failure(error.ename, evalue, lines)

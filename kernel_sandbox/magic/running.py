@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from typing import Any
 
-from kernel_sandbox.magic.ansi import StreamCleaner, clean_terminal_text
 from kernel_sandbox.magic.bundles import Display, safe_bundle
 from kernel_sandbox.magic.failures import failed_cell, failure
 from kernel_sandbox.magic.front import Bundle, Front
@@ -12,6 +11,7 @@ from kernel_sandbox.magic.interrupts import StopButton
 from kernel_sandbox.magic.sessions import Slot
 from kernel_sandbox.outputs import ClearOutput, DisplayUpdate, ErrorOutput, Event, Execution, StreamOutput, fresh_kernel
 from kernel_sandbox.session import Timeout
+from kernel_sandbox.text.ansi import StreamCleaner, clean_terminal_text
 
 
 class CellShow:

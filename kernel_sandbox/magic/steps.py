@@ -8,12 +8,12 @@ from __future__ import annotations
 import itertools
 import time
 
-from kernel_sandbox.agents.reading import visible
 from kernel_sandbox.magic.agent_view import FRAMES, CellBlock, clip, seconds_text, status_bundle
-from kernel_sandbox.magic.ansi import strip_colours
 from kernel_sandbox.magic.front import Bundle, Front
 from kernel_sandbox.markdown import harmless_markdown
 from kernel_sandbox.outputs import Event, Execution
+from kernel_sandbox.text.ansi import strip_colours
+from kernel_sandbox.text.characters import visible
 
 THROTTLE = 0.15
 """Seconds between two updates of one display: a page redraws all of it."""
@@ -94,12 +94,12 @@ class Steps:
         self._doing = f"running cell {len(self.blocks)}"
         self._draw_cell()
 
-    def show_whole(self, source: str) -> None:
-        """Show all of a cell that the user is to judge, with characters that hide something made visible."""
-        if self._running and self._front.rich and visible(source) == source:
+    def show_whole(self, shown: str) -> None:
+        """Show all of a cell that the user is to judge."""
+        if self._running and self._front.rich:
             self._draw_cell()
         else:
-            self._front.say(visible(source))
+            self._front.say(shown)
 
     def output(self, event: Event) -> None:
         """Show an output of the cell that runs."""

@@ -10,6 +10,7 @@ from html import escape
 from typing import Any
 
 from kernel_sandbox.outputs.tables import TABLE_TYPE, table_to_dataframe, total_rows
+from kernel_sandbox.text.characters import visible
 
 MAX_ROWS = 60
 HEAD = 10
@@ -27,7 +28,7 @@ def table_html(data: Mapping[str, Any], metadata: Mapping[str, Any]) -> str | No
     rows = total_rows(metadata, len(frame))
     shown = frame if rows == len(frame) <= MAX_ROWS else frame.head(HEAD)
     try:
-        html = shown.to_html(max_rows=MAX_ROWS, max_cols=MAX_COLUMNS, escape=True)
+        html = visible(shown.to_html(max_rows=MAX_ROWS, max_cols=MAX_COLUMNS, escape=True))
     except Exception:  # noqa: BLE001 (pandas formats hostile values here; text remains)
         return None
     if rows > len(shown):

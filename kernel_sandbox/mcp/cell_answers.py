@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
-from kernel_sandbox.agents.reading import clip, read_output, read_traceback, visible
+from kernel_sandbox.agents.reading import clip, read_output, read_traceback
 from kernel_sandbox.mcp.answers import Answer, Part, PicturePart, TextPart, quoted
 from kernel_sandbox.mcp.contract import Ran
 from kernel_sandbox.outputs import (
@@ -24,6 +24,7 @@ from kernel_sandbox.outputs import (
 )
 from kernel_sandbox.outputs import picture_of as find_picture
 from kernel_sandbox.outputs.tables import TABLE_TYPE, total_rows
+from kernel_sandbox.text.characters import visible
 
 MAX_PICTURES = 6
 MAX_PICTURE = 2 * 1024 * 1024

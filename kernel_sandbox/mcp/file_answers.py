@@ -7,7 +7,7 @@ import json
 from collections.abc import Sequence
 
 from kernel_sandbox.agents.listings import shown_name
-from kernel_sandbox.agents.reading import ReadingLimits, clip, visible
+from kernel_sandbox.agents.reading import ReadingLimits, clip
 from kernel_sandbox.files import FileInfo
 from kernel_sandbox.mcp.answers import Answer, FilePart, Part, PicturePart, TextPart, quoted
 from kernel_sandbox.mcp.cell_answers import MAX_PICTURE, MAX_PIXELS, SHOWN_KINDS
@@ -15,6 +15,7 @@ from kernel_sandbox.mcp.contract import CallRefused
 from kernel_sandbox.mcp.definitions import MAX_READ
 from kernel_sandbox.outputs import picture_of
 from kernel_sandbox.policy import DATA_DIRECTORY, format_size
+from kernel_sandbox.text.characters import visible
 
 MAX_LISTED = 500
 TEXT_LIMITS = ReadingLimits(line=5_000, total=50_000)

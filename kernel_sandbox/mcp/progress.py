@@ -7,8 +7,8 @@ import contextlib
 import time
 from collections.abc import AsyncIterator, Awaitable, Callable
 
-from kernel_sandbox.agents.reading import visible
 from kernel_sandbox.outputs import Event, StreamOutput, remove_ansi
+from kernel_sandbox.text.characters import visible
 
 INTERVAL = 1.0
 """Seconds between two reports."""

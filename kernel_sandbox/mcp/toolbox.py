@@ -18,7 +18,7 @@ import anyio
 from kernel_sandbox import kernelspec
 from kernel_sandbox.agents.arguments import ArgumentsRefused, parse_arguments
 from kernel_sandbox.agents.listings import shown_name
-from kernel_sandbox.agents.reading import unfence, visible
+from kernel_sandbox.agents.reading import unfence
 from kernel_sandbox.errors import SandboxError
 from kernel_sandbox.mcp.answers import Answer, TextPart, failure
 from kernel_sandbox.mcp.cell_answers import cell_answer, shell_answer
@@ -29,6 +29,7 @@ from kernel_sandbox.mcp.notebook_folder import NotebookFolder
 from kernel_sandbox.mcp.progress import Progress, Report
 from kernel_sandbox.policy import DATA_DIRECTORY
 from kernel_sandbox.server.shell import GRACE, shell_cell, shell_result
+from kernel_sandbox.text.characters import visible
 
 T = TypeVar("T")
 MOST_WAITING = 16

@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import base64
 import binascii
-import re
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from datetime import datetime
@@ -18,6 +17,7 @@ from kernel_sandbox.outputs.content import bundle_text, remove_ansi
 from kernel_sandbox.outputs.fate import Ran, fate
 from kernel_sandbox.outputs.tables import TABLE_TYPE, table_to_dataframe, total_rows
 from kernel_sandbox.outputs.values import DisplayData, ErrorOutput, ExecuteResult, Output, StreamOutput
+from kernel_sandbox.text.characters import visible
 
 if TYPE_CHECKING:
     import pandas
@@ -26,8 +26,6 @@ Status = Literal["ok", "error", "aborted", "timeout", "dead"]
 
 # png first: PIL offers a png and a jpeg of the same picture, and the png has lost nothing.
 _IMAGE_TYPES = ("image/png", "image/jpeg", "image/gif", "image/webp", "image/svg+xml")
-# What a terminal obeys, or reads backwards: Python prints an exception's text there as it is.
-_CONTROL = re.compile(r"[\x00-\x08\x0b-\x1f\x7f-\x9f\u200e\u200f\u2028-\u202e\u2066-\u2069]")
 _ADVICE = {"timeout": " Give it a longer timeout, or less to do.", "dead": " Call restart() to go on."}
 FRAME_LINES, FRAME_CHARACTERS = 12, 1500
 """How much of a traceback's end an exception carries."""
@@ -155,12 +153,8 @@ class Execution:
         if error is None:
             return self.fate + advice
         evalue = error.evalue if len(error.evalue) <= 2000 else f"{error.evalue[:2000]}…"
-        said = _CONTROL.sub(_escape, f"{error.ename}: {evalue}")
+        said = visible(f"{error.ename}: {evalue}")  # Python prints it on a terminal as it is
         return "\n".join(part for part in (said, _last_frames(error), self.fate + advice) if part)
-
-
-def _escape(found: re.Match[str]) -> str:
-    return repr(found[0])[1:-1]
 
 
 def _last_frames(error: ErrorOutput) -> str:
@@ -168,7 +162,7 @@ def _last_frames(error: ErrorOutput) -> str:
     end = "\n".join(error.traceback[-8:])[-4 * FRAME_CHARACTERS :]
     lines = remove_ansi(end).rstrip().split("\n")
     place = next((at for at, line in enumerate(lines) if line.startswith(f"{error.ename}:")), len(lines))
-    kept = [_CONTROL.sub(_escape, line) for line in lines[:place] if line.strip("-")][-FRAME_LINES:]
+    kept = [visible(line) for line in lines[:place] if line.strip("-")][-FRAME_LINES:]
     return "\n".join(kept)[-FRAME_CHARACTERS:]
 
 

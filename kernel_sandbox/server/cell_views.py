@@ -14,6 +14,8 @@ from typing import Any, cast, get_args
 from kernel_sandbox.errors import Kept
 from kernel_sandbox.outputs import Ran, clip_text, fate, picture_of, remove_ansi
 from kernel_sandbox.outputs.tables import TABLE_TYPE, table_to_dataframe, total_rows
+from kernel_sandbox.text.characters import visible, visible_source
+from kernel_sandbox.text.lines import last_states
 
 MAX_SOURCE = 20_000
 MAX_TEXT = 20_000
@@ -36,7 +38,7 @@ def view_cell(cell: Mapping[str, Any]) -> dict[str, Any]:
     return {
         "kind": cell["cell_type"],
         "count": cell.get("execution_count"),
-        "source": clip_text(_text(cell["source"]), MAX_SOURCE),
+        "source": clip_text(_source(cell), MAX_SOURCE),
         **_outcome(metadata.get("kernel_sandbox", {})),
         "seconds": _seconds(metadata.get("execution", {})),
         "outputs": shown,
@@ -53,9 +55,9 @@ def _outcome(stored: Mapping[str, str]) -> dict[str, str]:
 
 def _view_output(output: Mapping[str, Any]) -> dict[str, Any] | None:
     if output["output_type"] == "stream":
-        return {"text": clip_text(remove_ansi(_text(output["text"])), MAX_TEXT), "stream": output["name"]}
+        return {"text": _shown(last_states(_text(output["text"]))), "stream": output["name"]}
     if output["output_type"] == "error":
-        return {"error": clip_text(remove_ansi("\n".join(output["traceback"])), MAX_TEXT)}
+        return {"error": _shown("\n".join(output["traceback"]))}
     data = output["data"]
     if table := _table(data, output["metadata"]):
         return {"table": table}
@@ -64,7 +66,17 @@ def _view_output(output: Mapping[str, Any]) -> dict[str, Any] | None:
         address = f"data:{picture.kind};base64,{base64.b64encode(picture.data).decode()}"
         return {"picture": address, "about": str(picture)}
     text = data.get("text/plain") or data.get("text/markdown") or f"[{', '.join(map(str, data))}]"
-    return {"text": clip_text(remove_ansi(_text(text)), MAX_TEXT)}
+    return {"text": _shown(_text(text))}
+
+
+def _source(cell: Mapping[str, Any]) -> str:
+    """Return a cell's source with all visible that hides something: of code, whatever does not print."""
+    source = _text(cell["source"])
+    return visible_source(source) if cell["cell_type"] == "code" else visible(source)
+
+
+def _shown(text: str) -> str:
+    return clip_text(visible(remove_ansi(text)), MAX_TEXT)
 
 
 def _text(value: Any) -> str:
@@ -78,11 +90,11 @@ def _table(data: Mapping[str, Any], metadata: Mapping[str, Any]) -> dict[str, An
         return None
     rows = total_rows(metadata, len(frame))
     head = frame.iloc[:MAX_ROWS, :MAX_COLUMNS]
-    values = [[clip_text(str(value), MAX_VALUE) for value in row] for row in head.itertuples(index=True)]
+    values = [[clip_text(visible(str(value)), MAX_VALUE) for value in row] for row in head.itertuples(index=True)]
     names = [" ".join(str(name) for name in head.index.names if name is not None), *map(str, head.columns)]
     whole = len(head) == rows and len(head.columns) == len(frame.columns)
     note = "" if whole else f"{len(head)} of {rows:,} rows, {len(head.columns)} of {len(frame.columns):,} columns"
-    return {"columns": [clip_text(name, MAX_VALUE) for name in names], "rows": values, "note": note}
+    return {"columns": [clip_text(visible(name), MAX_VALUE) for name in names], "rows": values, "note": note}
 
 
 def _seconds(times: Mapping[str, str]) -> float | None:

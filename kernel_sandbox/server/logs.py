@@ -19,6 +19,8 @@ from datetime import UTC, datetime
 from types import TracebackType
 from typing import Literal
 
+from kernel_sandbox.text.characters import visible_source
+
 Field = str | int | float | bool | None
 
 OURS = "kernel_sandbox.server"
@@ -176,4 +178,4 @@ def _is_plain(value: object) -> bool:
 
 
 def _plain(text: str) -> str:
-    return "".join(character if character.isprintable() else "?" for character in text)
+    return visible_source(text).replace("\n", "\\n")

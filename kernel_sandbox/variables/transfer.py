@@ -18,6 +18,7 @@ from typing import Any, Protocol
 from kernel_sandbox.errors import FileError, SandboxError, VariableError, VariableNotFound, VariableTooLarge
 from kernel_sandbox.files import AsyncSandboxFiles
 from kernel_sandbox.policy import DATA_DIRECTORY, format_size
+from kernel_sandbox.text.characters import visible
 from kernel_sandbox.variables.packing import pack, unpack
 from kernel_sandbox.variables.plain import Refused, TooLarge
 
@@ -163,6 +164,4 @@ def _read_answer(reply: Mapping[str, Any] | None) -> tuple[str, str]:
 
 
 def _line(text: str) -> str:
-    return (
-        "".join(character for character in text[:500] if character.isprintable()).rstrip(".") or "no reason was given"
-    )
+    return visible(text[:500]).replace("\n", " ").rstrip(".") or "no reason was given"

@@ -79,7 +79,7 @@ def test_ask_without_a_terminal_writes_each_text_once_and_plainly(tmp_path: Path
     assert "\x1b" not in done.stdout
     assert "thinking" not in done.stdout
     notebook = nbformat.read(tmp_path / "out.ipynb", as_version=4)  # type: ignore[no-untyped-call]
-    sources = ["## How much?", "Let me *look*.[31m", "print(6 * 7)", "And the files.", "It is 42."]
+    sources = ["## How much?", "Let me *look*.\\x1b[31m", "print(6 * 7)", "And the files.", "It is 42."]
     assert [cell.source for cell in notebook.cells[2:]] == sources
 
 

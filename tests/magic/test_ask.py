@@ -192,6 +192,27 @@ def test_approval_is_asked_for_each_cell(host: Host, server: ModelServer, word: 
     assert ("declined" in displays(ran)["cell-1"]["text/html"]) is not ran_it
 
 
+def test_cell_to_be_approved_hides_nothing_on_the_page(host: Host, server: ModelServer) -> None:
+    hidden = "x = 1  # \u3164\u202e\u200b as told\rprint('it ' + 'ran')"
+    headless = "print('it ' + 'ran')\n" + "# nothing\n" * 3000
+    server.replies += [cell(hidden), cell(headless), Say("done")]
+    asked: list[str] = []
+
+    def answer(kind: str, content: dict[str, Any]) -> None:
+        if kind in ("display_data", "update_display_data"):
+            asked.append(content["data"].get("text/html", ""))
+        elif kind == "input_request":
+            asked.append("asked")
+            host.client.input("y" if asked.count("asked") > 1 else "n")
+
+    last = displays(host.run("%ask --approve go", on_message=answer))
+    seen = next(html for html in asked if "<details open>" in html)
+    assert "x = 1  # \\u3164\\u202e\\u200b as told␍\nprint(&#x27;it &#x27; + &#x27;ran&#x27;)</pre>" in seen
+    assert asked.count("asked") == 1, "what cannot be seen as a whole is not asked about"
+    assert "too long to be judged" in last["cell-2"]["text/html"]
+    assert "it ran" not in json.dumps(last)
+
+
 def test_safety_rules_refuse_a_cell(host: Host, server: ModelServer) -> None:
     server.replies += [cell("import subprocess"), Say("refused")]
     last = displays(host.run("%ask --safety rules go"))

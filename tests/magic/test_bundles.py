@@ -3,14 +3,15 @@
 from __future__ import annotations
 
 import base64
+import json
 import re
 from html import unescape
 from typing import Any
 
 import pytest
 
-from kernel_sandbox.magic.ansi import StreamCleaner, clean_terminal_text, strip_colours
 from kernel_sandbox.magic.bundles import safe_bundle
+from kernel_sandbox.text.ansi import StreamCleaner, clean_terminal_text, strip_colours
 
 PNG = base64.b64encode(
     b"\x89PNG\r\n\x1a\n\x00\x00\x00\rIHDR\x00\x00\x00\x02\x00\x00\x00\x03\x08\x06\x00\x00\x00" + b"\0" * 8
@@ -85,6 +86,31 @@ def test_what_is_not_on_the_list_is_dropped_with_a_word(kind: str) -> None:
     assert shown({kind: "alert(1)"}) == {"text/plain": f"[{kind} of the sandbox is not shown here]"}
 
 
+def test_no_kind_of_a_bundle_hides_a_character() -> None:
+    hidden = "\u3164\u200b\u202e\u2028\U000e0041\x08\r\xad"
+    rows = {"schema": {"fields": [{"name": hidden, "type": "string"}]}, "data": [{hidden: hidden}]}
+    for data in (
+        {"text/plain": hidden, "text/markdown": f"`{hidden}` {hidden}", "text/latex": f"${hidden}$"},
+        {"application/json": {hidden: [hidden]}, "text/plain": "x"},
+        {"application/vnd.dataresource+json": rows, "text/plain": hidden},
+    ):
+        made = shown(data)
+        assert made.keys() >= data.keys() - {"application/vnd.dataresource+json"}
+        assert not set(hidden) & set(json.dumps(made, ensure_ascii=False)), ascii(made)
+
+
+def test_honest_text_stays_in_every_kind() -> None:
+    text = "می‌خواهم שלום 👩‍🔬 हिन्दी 漢字"
+    data = {"text/plain": text, "text/markdown": text, "text/latex": text, "application/json": {text: text}}
+    assert shown(data) == data
+
+
+def test_keras_goes_back_to_the_beginning_of_a_line_and_nobody_else_goes_back() -> None:
+    cleaner = StreamCleaner()
+    assert cleaner.feed("1/2\b\b\b") + cleaner.feed("\b\r2/2\n") == "1/2\r2/2\n"
+    assert StreamCleaner().feed("rm -rf\b\b\b\b\b\bls") == "rm -rf␈␈␈␈␈␈ls"
+
+
 def test_text_setting_leaves_text_and_pictures() -> None:
     data = {"text/html": "<b>", "text/markdown": "x", "image/png": PNG, "text/plain": "p"}
     assert safe_bundle(data, {}, "text")[0] == {"image/png": PNG, "text/plain": "p"}
@@ -106,7 +132,7 @@ def test_markdown_and_latex_are_made_harmless() -> None:
 
 def test_terminal_text_keeps_colours_only() -> None:
     text = "\x1b[1;31mred\x1b[0m\x1b]0;title\x07\x1b[2J\x1b]8;;http://x\x1b\\link\x1b]8;;\x1b\\\x9b31m\x00\a\tb\r\n"
-    assert clean_terminal_text(text) == "\x1b[1;31mred\x1b[0mlink31m\tb\r\n"
+    assert clean_terminal_text(text) == "\x1b[1;31mred\x1b[0mlink\\x9b31m␀␇\tb\n"
     assert strip_colours("10%\r20%\r\nx\x1b[31my\x1b[0m") == "20%\nxy"
 
 

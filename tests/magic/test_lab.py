@@ -17,6 +17,7 @@ from playwright.sync_api import Page, expect
 
 from ..agents.model_server import Call, Say, Slow, model_server
 from ..conftest import missing
+from ..legibility import HIDING, READABLE, luminance
 from .host import SETUP
 from .lab import Notebook, browser_page, jupyter_lab, write_notebook
 
@@ -256,3 +257,59 @@ def test_nothing_of_a_sandbox_touches_the_page(tmp_path: Path, pictures: Path) -
         assert {"img", "script", "javascript", "markdown"} <= set(found), "the control: trusted, all of it runs"
         assert {"/leak-img", "/leak-css", "/leak-drawing"} <= set(leaks)
         page.screenshot(path=pictures / "trusted.png")
+
+
+UNSEEN = "\u3164\u200b\u202e\u2066\U000e0041\xad"
+HIDES = f"""%%sandbox
+from IPython.display import Markdown, display
+hidden = {UNSEEN!a}
+for place, text in enumerate({list(HIDING.values())!r}):
+    print(f"{{text}}{{place}}.\\x1b[0m")
+print(f"a{{hidden}}b")
+display(Markdown(f"c{{hidden}}d"))
+raise ValueError(f"e{{hidden}}f")"""
+# The colours of a text, and of the paper below it: that of the first ancestor that has one.
+COLOURS = """node => {
+    let paper = node
+    while (paper.parentElement && /, 0\\)$/.test(getComputedStyle(paper).backgroundColor)) paper = paper.parentElement
+    return [getComputedStyle(node).color, getComputedStyle(paper).backgroundColor]
+        .map(colour => colour.match(/[0-9.]+/g).slice(0, 3).map(Number))
+}"""
+
+
+def test_nothing_on_the_page_hides_from_a_person(tmp_path: Path, pictures: Path) -> None:
+    source = f"x = 1  # {UNSEEN} as told\rprint('it ' + 'ran')"
+    headless = "print('it ' + 'ran')\n" + "# nothing\n" * 3000
+    calls = [Call([("execute_python_code", {"python_code": text})]) for text in (source, headless)]
+    write_notebook(tmp_path / "hidden.ipynb", [SETUP, HIDES, "%ask --approve go"])
+    with (
+        model_server(*calls, Say("Done.")) as server,
+        jupyter_lab(tmp_path, OPENAI_BASE_URL=server.url) as url,
+        browser_page(1500) as page,
+    ):
+        notebook = Notebook(page, url, "hidden.ipynb")
+        notebook.run(0)
+        notebook.run(1)
+        shown = notebook.cell(1).locator(".jp-OutputArea").first
+        for place in range(len(HIDING)):
+            piece = shown.locator("pre span, pre", has_text=f"hidden{place}.").last
+            text, paper = (luminance(tuple(map(round, channels))) for channels in piece.evaluate(COLOURS))
+            assert (max(text, paper) + 0.05) / (min(text, paper) + 0.05) > READABLE, list(HIDING)[place]
+        expect(shown).to_contain_text("f")
+        said = shown.inner_text()
+        assert not set(UNSEEN) & set(said)
+        assert all(rf"{first}\u3164\u200b\u202e" in said for first in "ace")
+        notebook.start(2)
+        prompt = notebook.cell(2).locator(".jp-Stdin-input")
+        prompt.wait_for()
+        seen = notebook.cell(2).locator("details[open] pre").first
+        expect(seen).to_be_visible()
+        assert seen.inner_text().split("\n")[1] == "print('it ' + 'ran')"
+        assert "\\u3164\\u200b\\u202e" in seen.inner_text()
+        page.screenshot(path=pictures / "approval.png")
+        prompt.press_sequentially("n")
+        prompt.press("Enter")
+        notebook.wait(2)
+        output = notebook.cell(2).locator(".jp-OutputArea").first
+        assert "it ran" not in (output.text_content() or "")
+        assert "too long to be judged" in (output.text_content() or "")

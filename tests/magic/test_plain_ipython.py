@@ -11,7 +11,7 @@ from pathlib import Path
 
 import pytest
 
-from kernel_sandbox.magic.ansi import strip_colours
+from kernel_sandbox.text.ansi import strip_colours
 
 from ..conftest import missing
 from .host import SETUP

@@ -166,3 +166,11 @@ def test_tracing_without_an_endpoint_needs_nothing() -> None:
         "sys.exit('opentelemetry' in sys.modules)"
     )
     assert subprocess.run([sys.executable, "-c", source], timeout=60, check=False).returncode == 0
+
+
+@pytest.mark.parametrize("log_format", ["json", "text"])
+def test_line_of_the_log_hides_no_character(log_format: str) -> None:
+    hidden = "\u3164\u200b\u202e\u2028\U000e0041\x85\x1b"
+    (line,) = logged(f"log_event('it' + {hidden!a}, name={hidden!a})", log_format)
+    assert not set(hidden) & set(line)
+    assert r"\u202e" in line

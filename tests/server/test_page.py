@@ -94,6 +94,18 @@ def test_page_runs_nothing_of_a_sandbox(server: Running, client: httpx.Client, p
     server.end(name)
 
 
+def test_page_hides_no_character(server: Running, client: httpx.Client, page: Page) -> None:
+    text = "a\u200bb\U000e0041 می‌خواهم 👩‍🔬"
+    run(client, "unseen", f"# \u202e\u3164\rprint({text!a}); print('old\\rnew')")
+    open_session(page, server, "unseen")
+    expect(page.locator(".cell")).to_have_count(1)
+    assert page.locator(".output").first.inner_text().split("\n")[:2] == [r"a\u200bb\U000e0041 می‌خواهم 👩‍🔬", "new"]
+    shown = page.locator(".cell").inner_text()
+    assert "# \\u202e\\u3164\\x0d\nprint(" in shown
+    assert not set("\u202e\u3164\u200b\U000e0041") & set(shown)
+    server.end("unseen")
+
+
 def test_page_interrupts_and_stops(server: Running, client: httpx.Client, page: Page) -> None:
     run(client, "endless", "1")
     endless = threading.Thread(target=run, args=(client, "endless", "while True: pass"))

@@ -9,7 +9,7 @@ from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from typing import Any, Literal
 
-from kernel_sandbox.agents.reading import visible
+from kernel_sandbox.text.characters import visible
 
 Kind = Literal["number", "boolean", "date", "category", "text", "identifier", "empty"]
 KINDS: tuple[Kind, ...] = ("number", "boolean", "date", "category", "text", "identifier", "empty")

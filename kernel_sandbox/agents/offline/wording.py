@@ -6,7 +6,7 @@ import math
 from collections.abc import Iterable
 
 from kernel_sandbox.agents.offline.facts import Table
-from kernel_sandbox.agents.reading import visible
+from kernel_sandbox.text.characters import visible
 
 FIRST_LINE = (
     "(Offline analyst: rule-based, no language model. For o3-mini, set OPENAI_API_KEY and pass --model o3-mini.)"

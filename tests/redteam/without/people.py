@@ -3,14 +3,17 @@
 from __future__ import annotations
 
 import io
+import json
+import re
 import unicodedata
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 from rich.console import Console
 
 from kernel_sandbox import Transcript, artifacts
-from kernel_sandbox.agents import reading
+from kernel_sandbox.agents import PythonExecAgent, ScriptedModel, approval, reading
 from kernel_sandbox.agents.python_exec import PythonExecTool
 from kernel_sandbox.artifacts import Artifacts, Budget
 from kernel_sandbox.cli import terminal
@@ -19,8 +22,11 @@ from kernel_sandbox.exports import page
 from kernel_sandbox.exports.scrubbed import scrub
 from kernel_sandbox.magic import bundles
 from kernel_sandbox.reactor import call_reactor
+from kernel_sandbox.text import characters, colours
+from kernel_sandbox.text.ansi import StreamCleaner
 from kernel_sandbox.transcript import notebook, writing
 
+from ...legibility import READABLE, contrasts
 from ..cells import service_notebook, strike
 from .removal import Ground, Removal
 
@@ -30,7 +36,7 @@ FLAGS += ["--disable-sync", "--no-first-run"]
 
 
 def as_it_comes(ground: Ground) -> None:
-    ground.patch.setattr(terminal, "_show", lambda match: match[0])
+    ground.patch.setattr(terminal, "visible", lambda text, colours=None: text)
 
 
 def order_the_terminal(ground: Ground) -> bool:
@@ -40,6 +46,75 @@ def order_the_terminal(ground: Ground) -> bool:
     screen = io.StringIO()
     Screen(Console(file=screen, markup=False, emoji=False, highlight=False)).lines(shown.split("\n"))
     return "\x1b]52;" in screen.getvalue()
+
+
+def unspelled(ground: Ground) -> None:
+    ground.patch.setattr(characters, "_FOUND", re.compile("(?P<honest>(?!))"))
+
+
+def hide_a_line_in_fillers_and_tags(ground: Ground) -> bool:
+    """On the screen and on the page; no font has a shape for them."""
+    hidden = "\u3164\u200b" + "".join(chr(0xE0000 + ord(character)) for character in "rm -rf")
+    with ground.session() as session:
+        text = strike(session, f"print({hidden!r})").text
+    screen = io.StringIO()
+    Screen(Console(file=screen, markup=False, emoji=False, highlight=False)).lines(text.split("\n"))
+    return bool(set(hidden) & set(screen.getvalue() + StreamCleaner().feed(text)))
+
+
+def any_colours(ground: Ground) -> None:
+    ground.patch.setattr(colours, "legible", lambda look: look)
+
+
+def write_in_the_colour_of_the_paper(ground: Ground) -> bool:
+    """Black on black; another line in both doors that show colours."""
+    with ground.session() as session:
+        text = strike(session, "print('\\x1b[30;40mhidden')").text
+    screen = Screen(Console(file=io.StringIO(), force_terminal=True, color_system="truecolor", width=80))
+    screen.live = True
+    with screen.console.capture() as captured:
+        screen.lines(text.split("\n"))
+    return any(min(contrasts(shown), default=21) < READABLE for shown in (captured.get(), StreamCleaner().feed(text)))
+
+
+def any_length(ground: Ground) -> None:
+    ground.patch.setattr(approval.Approval, "refusal", "")
+
+
+def printing_or_not(ground: Ground) -> None:
+    ground.patch.setattr(approval, "visible_source", lambda source, spelling: source)
+
+
+def _run_approved(ground: Ground, source: str, looks_well: Callable[[str], bool]) -> bool:
+    """Whether a cell of a model ran after a user saw it, who approves of what looks well on a screen of 50 lines."""
+    call = {"id": "1", "function": {"name": "execute_python_code", "arguments": json.dumps({"python_code": source})}}
+    model = ScriptedModel([{"role": "assistant", "tool_calls": [call]}, "Done."])
+
+    def look(waiting: approval.Approval) -> None:
+        seen = "\n".join(waiting.shown.split("\n")[-50:])
+        waiting.decide("yes" if looks_well(seen) else "no")
+
+    with ground.session() as session:
+        PythonExecAgent(language_model_interface=model, session=session, check=approval.ask_user(look)).task("Go.")
+        return any(info.name == "evil" for info in session.files.list())
+
+
+EVIL = "open('/mnt/data/evil', 'w').close()"
+
+
+def hide_the_head_of_a_cell(ground: Ground) -> bool:
+    """Beyond the first line that a terminal still has."""
+    return _run_approved(ground, EVIL + "\n" * 30_000 + "print(1)", lambda seen: "evil" not in seen)
+
+
+def hide_code_behind_a_carriage_return(ground: Ground) -> bool:
+    """Which ends a comment for Python, and on a screen has the harmless line written over the evil one."""
+    source = f"#\r{EVIL}\rprint('a harmless line that is as long as the other')"
+
+    def looks_well(seen: str) -> bool:
+        return not any("evil" in line.split("\r")[-1] for line in seen.split("\n"))
+
+    return _run_approved(ground, source, looks_well)
 
 
 def _notary(directory: Path) -> Any:
@@ -184,6 +259,16 @@ def fill_the_users_disk(ground: Ground) -> bool:
 
 
 REMOVALS = {
+    "characters that hide something made visible": Removal(
+        severity="Integrity", remove=unspelled, succeeds=hide_a_line_in_fillers_and_tags
+    ),
+    "colours in which a text can be read": Removal(
+        severity="Integrity", remove=any_colours, succeeds=write_in_the_colour_of_the_paper
+    ),
+    "approval: whole or not at all": Removal(severity="Escape", remove=any_length, succeeds=hide_the_head_of_a_cell),
+    "approval: all that does not print made visible": Removal(
+        severity="Escape", remove=printing_or_not, succeeds=hide_code_behind_a_carriage_return
+    ),
     "terminal cleaning": Removal(severity="Escape", remove=as_it_comes, succeeds=order_the_terminal),
     "notebooks of a service private": Removal(
         severity="HostLeak", remove=notebooks_for_all, succeeds=read_another_users_notebook

@@ -1,0 +1,9 @@
+"""Text that people and models judge: what may not be in it unseen. Pure, and below everything else.
+
+    characters   the one table of characters that hide something, and how each is written so that it is seen
+    colours      the colours of a text (SGR) as state; none in which a text cannot be read
+    ansi         text without a terminal's other commands
+    lines        lines that were written over
+
+Every door draws from here: terminal, notebook, Markdown, exported page, the service's page, model and log.
+"""
