@@ -36,7 +36,7 @@ from kernel_sandbox.engines.base import (
     write,
 )
 from kernel_sandbox.engines.bubblewrap_host import examine_host, start_failure
-from kernel_sandbox.engines.bubblewrap_profile import Profile
+from kernel_sandbox.engines.bubblewrap_profile import Profile, shared_inodes
 from kernel_sandbox.engines.control_groups import ControlGroup
 from kernel_sandbox.environments import Environment
 from kernel_sandbox.errors import EngineUnavailable, SandboxLost
@@ -226,8 +226,10 @@ class BubblewrapEngine(Engine):
                     await sandbox.adopt(loop.create_task(spawning))
             told = await _read_to_end(loop, info.fileno())
             sandbox.first_pid = int(json.loads(told)["child-pid"]) if told else 0
-            if await _read_to_end(loop, ready.fileno()) != b"ready":
+            prepared = await _read_to_end(loop, ready.fileno())
+            if not prepared:
                 raise EngineUnavailable(start_failure(await sandbox.said()))
+            sandbox.weakened += shared_inodes(json.loads(prepared))
 
     async def sandboxes(self) -> list[SandboxInfo]:
         return [_info(record) for record in registry.records() if registry.is_running(record)]

@@ -71,16 +71,13 @@ def examine_host() -> list[Finding]:
     """Look at all of it. Never raises."""
     if sys.platform != "linux" or programs.find("bwrap") is None:
         return [Finding("bubblewrap", "problem", start_failure("").partition(".")[0], install_remedy())]
-    return [*_program(), *_control_groups(), *_kernel()]
+    return [*_program(), *_overlays(), *_control_groups(), *_kernel()]
 
 
 def _program() -> Iterator[Finding]:
     version = _run(["bwrap", "--version"]).stdout.strip()
     yield Finding("bubblewrap", "ok", f"{version.removeprefix('bubblewrap ')} at {programs.find('bwrap')}")
-    trial = ["bwrap", "--unshare-ipc", "--unshare-pid", "--unshare-net", "--unshare-uts", "--cap-add", "ALL"]
-    trial += ["--unshare-user", "--uid", "0", "--gid", "0"] if os.getuid() != 0 else []
-    trial += ["--ro-bind", "/", "/", "--proc", "/proc", "--", "true"]
-    done = _run(trial)
+    done = _try("true")
     if done.returncode:
         yield Finding("Namespaces", "problem", done.stderr.strip()[-300:], namespace_remedy())
     else:
@@ -90,6 +87,23 @@ def _program() -> Iterator[Finding]:
 
 def _run(command: list[str]) -> subprocess.CompletedProcess[str]:
     return subprocess.run(command, capture_output=True, text=True, check=False, env=programs.environment())
+
+
+def _try(*command: str) -> subprocess.CompletedProcess[str]:
+    """Run a command in namespaces such as a sandbox begins with."""
+    trial = ["bwrap", "--unshare-ipc", "--unshare-pid", "--unshare-net", "--unshare-uts", "--cap-add", "ALL"]
+    trial += ["--unshare-user", "--uid", "0", "--gid", "0"] if os.getuid() != 0 else []
+    trial += ["--ro-bind", "/", "/", "--proc", "/proc", "--", *command]
+    return _run(trial)
+
+
+def _overlays() -> Iterator[Finding]:
+    made = _try("mount", "-t", "overlay", "-o", "lowerdir=/usr:/etc", "overlay", "/proc").returncode == 0
+    if made:
+        yield Finding("Overlays", "ok", "no sandbox learns which files another opens")
+    else:
+        detail = "none in a sandbox: one can tell which modules another imports, and a session lists that as weakened"
+        yield Finding("Overlays", "note", detail, "use a kernel with overlayfs: 5.11 or newer where you are not root")
 
 
 def _control_groups() -> Iterator[Finding]:

@@ -80,7 +80,19 @@ class Profile:
         if not self.spec.mounts:
             return []
         binds = [part for mount in self.spec.mounts for part in ("--ro-bind", str(mount.source), mount.target)]
+        for target, above in self._mounts_above().items():
+            if above is not None:  # gone before the sandbox's command runs
+                source = next(mount.source for mount in self.spec.mounts if mount.target == target)
+                binds += ["--ro-bind", str(Path(source).resolve().parent), above[0]]
         return ["--tmpfs", INPUT_DIRECTORY, *binds, "--remount-ro", INPUT_DIRECTORY]
+
+    def _mounts_above(self) -> dict[str, tuple[str, str] | None]:
+        """Return prepare.py's `mounts`: an overlay is one of a directory, so it sees that of a single file."""
+        above: dict[str, tuple[str, str] | None] = {}
+        for number, mount in enumerate(self.spec.mounts):
+            source = Path(mount.source).resolve()
+            above[mount.target] = None if source.is_dir() else (f"{INPUT_DIRECTORY}/.{number}", source.name)
+        return above
 
     def preparation(self) -> dict[str, Any]:
         """Return prepare.py's configuration, apart from its descriptor."""
@@ -98,7 +110,8 @@ class Profile:
         tmpfs.append((SOCKETS_INSIDE, options(1024 * 1024, 100, *sockets)))
         program = base64.b64encode(filter_program()).decode()
         held = {"rlimits": self._rlimits(), "seccomp": program}
-        return {"tmpfs": tmpfs, "etc": account_files(user), "user": user, "nested": self.nested, **held}
+        made = {"tmpfs": tmpfs, "mounts": self._mounts_above()}
+        return {**made, "etc": account_files(user), "user": user, "nested": self.nested, **held}
 
     def _rlimits(self) -> dict[str, int]:
         limits = self.spec.limits
@@ -109,6 +122,16 @@ class Profile:
         if "memory" not in self.group.held:
             values["RLIMIT_DATA"] = limits.memory_bytes  # of each process, which then gets a MemoryError
         return values
+
+
+def shared_inodes(places: list[str]) -> tuple[str, ...]:
+    """Say in words what could get no overlay, where prepare.py names such places."""
+    weakened = []
+    if "/" in places:
+        weakened.append("this machine makes no overlay for a sandbox, so that others see which of its files are opened")
+    if mounts := [place for place in places if place != "/"]:
+        weakened.append(f"no overlay of {', '.join(mounts)}: a lock that a cell takes there holds on the host")
+    return tuple(weakened)
 
 
 @functools.cache

@@ -22,7 +22,6 @@ from typing import TYPE_CHECKING, Any, TypeVar
 
 import anyio
 
-from kernel_sandbox.accounts import account_files
 from kernel_sandbox.engines.attached import attach
 from kernel_sandbox.engines.base import (
     NAMES_INSIDE,
@@ -37,6 +36,7 @@ from kernel_sandbox.engines.base import (
 )
 from kernel_sandbox.engines.docker_client import connect, is_gone, translated_errors
 from kernel_sandbox.engines.docker_findings import findings
+from kernel_sandbox.engines.docker_mounts import input_mounts, shared_mounts
 from kernel_sandbox.engines.masked_paths import CONTAINER_MASKED, CONTAINER_READ_ONLY
 from kernel_sandbox.engines.seccomp import docker_profile
 from kernel_sandbox.errors import EngineError, EngineUnavailable, ImageNotFound, SandboxLost
@@ -285,15 +285,12 @@ def _profile(
     mapped = any(name in option for option in security for name in ("rootless", "userns"))
     low, high = MAPPED_USER_RANGE if mapped else USER_RANGE
     user = low + secrets.randbelow(high - low)
-    # As mounts and not as binds: for a source that is missing, a bind would make a directory on the host.
-    mounts: list[dict[str, Any]] = [
-        {"Type": "bind", "Source": str(mount.source), "Target": mount.target, "ReadOnly": True} for mount in spec.mounts
-    ]
+    mounts = input_mounts(spec.mounts, local=shared is not None)
     # Podman knows neither an inode limit nor an owner for a tmpfs; mode 1777 lets the sandbox's user write there.
     tmpfs_options = _podman_tmpfs if facts.get("IsPodman") else _tmpfs
     tmpfs = {place: tmpfs_options(size, limits.inodes, user) for place, size in limits.tmpfs_sizes.items()}
     if shared is not None:
-        mounts += _shared_mounts(shared, user)
+        mounts += shared_mounts(shared, user)
     else:
         tmpfs[SOCKETS_INSIDE] = tmpfs_options(1024 * 1024, 100, user)
         tmpfs[NAMES_INSIDE] = tmpfs_options(64 * 1024, 10, user)
@@ -320,20 +317,6 @@ def _profile(
     config["MaskedPaths"], config["ReadonlyPaths"] = list(CONTAINER_MASKED), list(CONTAINER_READ_ONLY)
     config["CgroupnsMode"] = "private"  # with control groups version 1 the default is the host's, whose paths it tells
     return {"host_config": config, "user": f"{user}:{user}", "environment": {"HOME": HOME_DIRECTORY}}
-
-
-def _shared_mounts(shared: Path, user: int) -> list[dict[str, Any]]:
-    """Show the directory for sockets, and names for the sandbox's user and host, which it cannot change."""
-    mounts: list[dict[str, Any]] = [{"Type": "bind", "Source": str(shared), "Target": SOCKETS_INSIDE}]
-    names = shared.with_name("etc")
-    names.mkdir(exist_ok=True)
-    names.chmod(0o755)
-    for name, text in account_files(user).items():
-        file = names / name
-        file.write_text(text)
-        file.chmod(0o644)
-        mounts.append({"Type": "bind", "Source": str(file), "Target": f"/etc/{name}", "ReadOnly": True})
-    return mounts
 
 
 def _tmpfs(size: int, inodes: int, user: int) -> str:

@@ -1,8 +1,10 @@
-"""The first program in a bubblewrap sandbox: makes the writable places, gives all privileges up, becomes PID 1.
+"""The first program in a bubblewrap sandbox: makes the overlays and writable places, gives all privileges up, becomes
+PID 1.
 
 bubblewrap cannot limit a tmpfs's inodes, forbid programs on it, or drop to another user, so it hands its capabilities
 to this program, which runs before anything hostile is there. `python3 -c SOURCE CONFIG COMMAND…`; CONFIG is JSON:
 
+    mounts      place of a mount to null, or for a single file to the place of its directory and its name there
     tmpfs       [place, mount options], in order
     etc         files of /etc: name to text
     rlimits     name of resource.RLIMIT_… to value
@@ -10,7 +12,8 @@ to this program, which runs before anything hostile is there. `python3 -c SOURCE
     nested      whether this is a user namespace of an unprivileged user, where id 0 alone is mapped
     seccomp     the filter program, in base64
     info        a descriptor that was for bubblewrap only
-    ready       the descriptor on which the host hears that the command is about to run
+    ready       the descriptor on which the host hears, as a list in JSON, which places could get no inodes of their
+                own, when the command is about to run
 """
 
 from __future__ import annotations
@@ -25,12 +28,15 @@ import sys
 from typing import Any
 
 MS_RDONLY, MS_NOSUID, MS_NODEV, MS_NOEXEC, MS_REMOUNT, MS_BIND, MS_REC = 1, 2, 4, 8, 32, 4096, 16384
+MS_MOVE, MNT_DETACH = 8192, 2
 CLONE_NEWUSER = 0x10000000
 PR_SET_PDEATHSIG, PR_SET_SECCOMP, PR_CAPBSET_DROP, PR_CAP_AMBIENT = 1, 22, 24, 47
 PR_CAP_AMBIENT_CLEAR_ALL, SECCOMP_MODE_FILTER = 4, 2
 CAPABILITY_VERSION_3 = 0x20080522
 SCRATCH = "/tmp"
 """An empty place, before its tmpfs is there."""
+EMPTY, ABOVE, ROOT = (f"{SCRATCH}/{name}" for name in ("empty", "above", "root"))
+INPUT = "/mnt/input"
 
 libc: Any = ctypes.CDLL(None, use_errno=True)
 
@@ -53,6 +59,105 @@ def show_read_only(source: str, place: str) -> None:
     check(libc.mount(source.encode(), path, None, ctypes.c_ulong(MS_BIND | MS_REC), None), f"bind {place}")
     flags = ctypes.c_ulong(MS_BIND | MS_REMOUNT | MS_RDONLY | MS_NOSUID | MS_NODEV | MS_NOEXEC)
     check(libc.mount(None, path, None, flags, None), f"make {place} read-only")
+
+
+def take_own_root(mounts: dict[str, list[str] | None]) -> list[str]:
+    """Make the root directory and the mounts overlays: what watches or locks a file then does so in this sandbox only.
+
+    The places that the host mounted are gone afterwards, and with them their names in mountinfo. Returns the places for
+    which this machine makes no overlay, which stay as they are.
+    """
+    mount("tmpfs", SCRATCH, MS_NOSUID | MS_NODEV | MS_NOEXEC, "size=64k,mode=0755")
+    for place in (EMPTY, ABOVE, ROOT):
+        os.mkdir(place)
+    if not overlay("/", ROOT, empty_first=True):
+        for above in filter(None, mounts.values()):
+            leave(above[0])
+        leave(SCRATCH)
+        return ["/", *mounts]
+    shared = []
+    if mounts:
+        mount("tmpfs", ROOT + INPUT, MS_NOSUID | MS_NODEV, "size=64k,mode=0755")
+        shared = [target for target, above in mounts.items() if not take_own_mount(target, above)]
+        hold_read_only(ROOT + INPUT, 0)
+    for place in ("/proc", "/dev", "/sys"):
+        move(place, ROOT + place)
+    os.chdir(ROOT)
+    check(libc.pivot_root(b".", b"."), "pivot_root")
+    leave(".")
+    os.chdir("/")
+    return shared
+
+
+def take_own_mount(target: str, above: list[str] | None) -> bool:
+    """Show a mount in the new root, as an overlay of each file system in it; return whether that was possible."""
+    new = ROOT + target
+    if above is None:
+        os.mkdir(new)
+        if all(os.path.isdir(place) and overlay(place, ROOT + place) for place in mounted_in(target)):
+            return True
+        while os.path.ismount(new):
+            leave(new)
+    else:
+        with open(new, "w"):
+            pass
+        if take_own_file(above[0], above[1], new):
+            return True
+    move(target, new)
+    return False
+
+
+def take_own_file(directory: str, name: str, new: str) -> bool:
+    """Show a file out of an overlay of its directory, which itself is seen nowhere."""
+    if not overlay(directory, ABOVE):
+        return False
+    file = os.fsencode(f"{ABOVE}/{name}")
+    shown = bool(libc.mount(file, os.fsencode(new), None, ctypes.c_ulong(MS_BIND), None) == 0)
+    if shown:
+        hold_read_only(new, no_programs(directory))
+    leave(ABOVE)
+    return shown
+
+
+def mounted_in(target: str) -> list[str]:
+    """List the places of file systems at and below a directory, in their order."""
+    with open("/proc/self/mountinfo", "rb") as file:
+        fields = [line.split()[4] for line in file]
+    places = [os.fsdecode(field.decode("unicode_escape").encode("latin-1")) for field in fields]
+    return [place for place in places if place == target or place.startswith(f"{target}/")]
+
+
+def overlay(source: str, place: str, *, empty_first: bool = False) -> bool:
+    """Mount a read-only overlay of a directory, without programs where the source has none; return whether it worked.
+
+    It must have two layers. The first gives the attributes of the topmost directory, and tells how full its disk is.
+    """
+    descriptor = os.open(source, os.O_PATH)
+    try:
+        flags = MS_RDONLY | MS_NOSUID | MS_NODEV | no_programs(source)
+        layers = [f"/proc/self/fd/{descriptor}", EMPTY]
+        options = f"lowerdir={':'.join(layers[::-1] if empty_first else layers)}".encode()
+        return bool(libc.mount(b"overlay", os.fsencode(place), b"overlay", ctypes.c_ulong(flags), options) == 0)
+    finally:
+        os.close(descriptor)
+
+
+def no_programs(place: str) -> int:
+    """Return the flag where a file system has it."""
+    return MS_NOEXEC if os.statvfs(place).f_flag & os.ST_NOEXEC else 0
+
+
+def move(source: str, place: str) -> None:
+    check(libc.mount(os.fsencode(source), os.fsencode(place), None, ctypes.c_ulong(MS_MOVE), None), f"move {source}")
+
+
+def leave(place: str) -> None:
+    check(libc.umount2(os.fsencode(place), MNT_DETACH), f"umount {place}")
+
+
+def hold_read_only(place: str, more: int) -> None:
+    flags = ctypes.c_ulong(MS_BIND | MS_REMOUNT | MS_RDONLY | MS_NOSUID | MS_NODEV | more)
+    check(libc.mount(None, os.fsencode(place), None, flags, None), f"make {place} read-only")
 
 
 def write_names(files: dict[str, str]) -> None:
@@ -119,6 +224,7 @@ def main() -> None:
     config = json.loads(sys.argv[1])
     os.close(config["info"])
     os.environ.pop("PWD", None)  # bubblewrap's, and no kernel's
+    shared = take_own_root(config["mounts"])
     set_kernel_values(nested=config["nested"])
     write_names(config["etc"])
     for place, options in config["tmpfs"]:
@@ -138,7 +244,7 @@ def main() -> None:
     drop_capabilities()
     libc.prctl(PR_SET_PDEATHSIG, signal.SIGKILL, 0, 0, 0)  # a change of user has cleared bubblewrap's
     filter_system_calls(base64.b64decode(config["seccomp"]))
-    os.write(config["ready"], b"ready")
+    os.write(config["ready"], json.dumps(shared).encode())
     os.close(config["ready"])
     become(sys.argv[2:])
 

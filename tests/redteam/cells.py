@@ -6,6 +6,7 @@ import asyncio
 import contextlib
 import json
 import os
+import sqlite3
 import time
 from collections.abc import Iterable, Iterator
 from pathlib import Path
@@ -13,7 +14,7 @@ from typing import Any
 
 import pytest
 
-from kernel_sandbox import Execution, Limits, PoolSettings, SandboxSpec, Session, SessionPool
+from kernel_sandbox import Execution, Limits, Mount, PoolSettings, SandboxSpec, Session, SessionPool
 from kernel_sandbox.engines import NAMES
 
 ATTACKER = Path(__file__).with_name("inside") / "attacker.py"
@@ -126,6 +127,60 @@ def settings_kept(session: Session) -> list[bool]:
         if ask(session, IMPORTED):
             return list(ask(session, LEARNED))
     raise AssertionError("no kernel began with its libraries")
+
+
+WATCH = """
+library = os.path.dirname(os.__file__)
+watching = libc.inotify_init1(os.O_NONBLOCK)
+for place in (library, "/usr/bin"):
+    libc.inotify_add_watch(watching, place.encode(), 0x21)  # IN_ACCESS | IN_OPEN
+"""
+OPEN = """
+for path in (os.path.dirname(os.__file__) + "/colorsys.py", "/usr/bin/env"):
+    with open(path, "rb") as file: file.read()
+"""
+SEEN = """
+try: seen = os.read(watching, 65536)
+except BlockingIOError: seen = b""
+answer([name for name in ("colorsys.py", "env") if name.encode() in seen])
+"""
+
+
+def told_of_a_neighbour(one: Session, other: Session) -> list[str]:
+    """Return which files that one session opens another is told of, and whether a lock of one holds the other up."""
+    strike(one, WATCH).raise_for_error()
+    strike(other, OPEN).raise_for_error()
+    told: list[str] = ask(one, SEEN)
+    strike(one, OPEN).raise_for_error()
+    assert ask(one, SEEN) == ["colorsys.py", "env"], "it is told of none of its own either"
+    strike(one, "import fcntl; held = open(os.__file__); fcntl.flock(held, fcntl.LOCK_EX)").raise_for_error()
+    lock = "answer(error(lambda: fcntl.flock(held, fcntl.LOCK_EX | fcntl.LOCK_NB)))"
+    return told + (["a lock"] if ask(other, f"import fcntl; held = open(os.__file__); {lock}") else [])
+
+
+def lock_on_the_host(engine: str, directory: Path, *, single: bool) -> bool:
+    """Return whether a cell's read lock on a mounted database keeps the host from writing to it."""
+    database = directory / "shown" / "base.db"
+    database.parent.mkdir()
+    for path in (directory, database.parent):
+        path.chmod(0o755)
+    with contextlib.closing(sqlite3.connect(database, timeout=0.2)) as host:
+        host.execute("create table t (n)")
+        mount = Mount(database if single else database.parent, "shown")
+        inside = mount.target if single else f"{mount.target}/base.db"
+        with Session(engine=engine, spec=SandboxSpec(image="python", mounts=(mount,), strict=False)) as session:
+            opened_sessions.add(session.id)
+            arm(session)
+            strike(session, f"import fcntl; held = open({inside!r}, 'rb'); fcntl.lockf(held, fcntl.LOCK_SH)")
+            try:
+                host.execute("insert into t values (1)")
+                host.commit()
+            except sqlite3.OperationalError as exc:
+                return "locked" in str(exc)
+            read = "import sqlite3; base = sqlite3.connect(f'file:{PATH}?immutable=1', uri=True)"
+            seen = ask(session, f"{read}; answer(base.execute('select * from t').fetchall())", PATH=inside)
+            assert seen == [[1]], "it does not see what the host has written"
+    return False
 
 
 def service_notebook(engine: str, directory: Path) -> Path:

@@ -14,7 +14,7 @@ from kernel_sandbox import FileError, FileNameRefused, SandboxError, SandboxFile
 from kernel_sandbox.engines.docker_client import connect
 
 from .canaries import Canaries
-from .cells import armed, ask, attack, is_well, strike
+from .cells import armed, ask, attack, is_well, lock_on_the_host, strike
 
 CLEAR = """
 import shutil
@@ -341,3 +341,11 @@ def test_many_operations_at_once_are_bounded_and_answered(place: Session) -> Non
         thread.join(30)
     assert len(ended) == 40
     assert set(ended) == {2**22}
+
+
+@attack("HostDoS")
+@pytest.mark.parametrize("engine", ["bubblewrap"], indirect=True)
+@pytest.mark.parametrize("single", [False, True], ids=["directory", "file"])
+def test_lock_on_a_mounted_file_does_not_hold_on_the_host(engine: str, single: bool, tmp_path: Path) -> None:
+    """The host's SQLite would say that its database is locked."""
+    assert not lock_on_the_host(engine, tmp_path, single=single)

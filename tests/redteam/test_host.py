@@ -11,7 +11,7 @@ from pathlib import Path
 
 import pytest
 
-from kernel_sandbox import Session
+from kernel_sandbox import Mount, Session, environments
 
 from .canaries import Canaries
 from .cells import EACCES, ENOENT, EPERM, EROFS, armed, ask, attack
@@ -111,6 +111,24 @@ def test_user_of_the_host_is_not_told_by_a_mount(engine: str, monkeypatch: pytes
     assert shared
     for place in shared:
         assert str(os.getuid()) not in re.split(r"[/-]", place), place
+
+
+@attack("HostLeak")
+@pytest.mark.parametrize("engine", ["bubblewrap"], indirect=True)
+def test_places_of_the_host_are_not_told(engine: str, tmp_path: Path) -> None:
+    """Neither where a mount comes from, nor the cache with the root directory, which may be in somebody's home."""
+    (tmp_path / "one.csv").write_text("1")
+    for path in (tmp_path, tmp_path / "one.csv"):
+        path.chmod(0o755)
+    mounts = (Mount(tmp_path, "all"), Mount(tmp_path / "one.csv", "one"))
+    with armed(engine, mounts=mounts) as session:
+        told = ask(session, "answer(open('/proc/self/mountinfo').read() + open('/proc/self/mounts').read())")
+        assert ask(session, "answer([os.listdir('/mnt/input/all'), open('/mnt/input/one').read()])") == [
+            ["one.csv"],
+            "1",
+        ]
+    assert tmp_path.name not in told
+    assert environments.prefix().name not in told.replace("/opt/kernel-sandbox/run", "")
 
 
 @attack("HostLeak")

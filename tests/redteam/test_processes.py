@@ -18,7 +18,7 @@ from kernel_sandbox.run_directory import remove_stale_directories
 
 from . import census, kernel_side
 from .canaries import Canaries
-from .cells import EACCES, EPERM, arm, armed, ask, attack, is_well, opened_sessions, strike
+from .cells import EACCES, EPERM, arm, armed, ask, attack, is_well, opened_sessions, strike, told_of_a_neighbour
 
 OTHERS = """
 def others():
@@ -384,3 +384,10 @@ answer([os.path.exists("/tmp/mine"), os.path.exists("/mnt/data/mine"), reached =
 """
         assert ask(other, look) == [False, False, False, 3]
         assert ask(other, "answer(error(os.kill, PID, 0))", PID=ask(one, "answer(os.getpid())")) in (0, EPERM, 3)
+
+
+@attack("Lateral")
+def test_files_that_a_neighbour_opens_are_not_told(engine: str) -> None:
+    """By their names one learns which modules another session imports, and which commands it runs."""
+    with armed(engine) as one, armed(engine) as other:
+        assert told_of_a_neighbour(one, other) == []

@@ -13,7 +13,7 @@ from kernel_sandbox import environments, live
 from kernel_sandbox.engines import bubblewrap_profile
 from kernel_sandbox.engines.docker_client import connect
 
-from ..cells import ask, strike
+from ..cells import ask, strike, told_of_a_neighbour
 from .edits import (
     Config,
     drop_options,
@@ -176,6 +176,16 @@ def change_a_directory_of_the_host(ground: Ground) -> bool:
     return (shown / "new").exists()
 
 
+def inodes_of_all(ground: Ground) -> None:
+    """As on a machine that makes no overlay."""
+    edit_prepare(ground, 'if not overlay("/", ROOT, empty_first=True):', "if True:")
+
+
+def watch_a_neighbour(ground: Ground) -> bool:
+    with ground.session() as one, ground.session() as other:
+        return bool(told_of_a_neighbour(one, other))
+
+
 def writable_settings(ground: Ground) -> None:
     set_config(ground, ReadonlyPaths=[])
 
@@ -297,11 +307,23 @@ REMOVALS = {
         engines=BOTH,
         remove=writable_root,
         succeeds=write_to_the_hosts_disk,
-        also=("not root",),
+        also=("not root", "inodes of its own"),
         noticed="possible: write /",
     ),
     "read-only mounts": Removal(
-        severity="Escape", engines=BOTH, remove=writable_mounts, succeeds=change_a_directory_of_the_host
+        severity="Escape",
+        engines=BOTH,
+        remove=writable_mounts,
+        succeeds=change_a_directory_of_the_host,
+        also=("inodes of its own",),
+    ),
+    # A container has an overlay of its own from the engine.
+    "inodes of its own": Removal(
+        severity="Lateral",
+        engines=("bubblewrap",),
+        remove=inodes_of_all,
+        succeeds=watch_a_neighbour,
+        noticed="makes no overlay",
     ),
     # The files are root's. bubblewrap covers them by itself, beside prepare.py.
     "kernel settings read-only": Removal(
