@@ -16,6 +16,7 @@ from typing import Any
 
 from kernel_sandbox.outputs.values import ErrorOutput
 from kernel_sandbox.policy import format_size
+from kernel_sandbox.text.characters import hides
 
 MAX_DEPTH = 64
 """How deep JSON may nest; what lies deeper becomes None. Far below Python's recursion limit."""
@@ -39,7 +40,7 @@ _METADATA_NAME = re.compile(r"[A-Za-z_][A-Za-z0-9_-]{0,63}")
 # Marks of trust, and the one from which nbconvert's templates take the address of a picture.
 _NEVER_KEPT = frozenset(["trusted", "signature", "filenames"])
 # A word or a few: no markup, no address, nothing that ends an attribute. Templates write metadata into their pages.
-_METADATA_TEXT = re.compile("[^\x00-\x1f\x7f-\x9f<>&\"'`=\\\\:/\u200b-\u200f\u2028-\u202e\u2060-\u206f\ufeff]{1,200}")
+_METADATA_TEXT = re.compile("[^\t\n<>&\"'`=\\\\:/]{1,200}")
 _MEASURES = ("width", "height", "rows")
 MAX_METADATA_DEPTH = 3
 _WIDGET_VIEW = "application/vnd.jupyter.widget-view+json"
@@ -241,7 +242,7 @@ def _is_harmless(name: str, value: Any) -> bool:
         return True
     if name in _MEASURES or isinstance(value, int | float):  # a measure stands in pages without quotes
         return isinstance(value, int | float) and abs(value) <= _MAX_COUNT and (name not in _MEASURES or value >= 0)
-    return isinstance(value, str) and _METADATA_TEXT.fullmatch(value) is not None
+    return isinstance(value, str) and _METADATA_TEXT.fullmatch(value) is not None and not hides(value)
 
 
 def _valid_items(data: Any) -> Iterable[tuple[str, Any]]:

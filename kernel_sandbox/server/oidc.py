@@ -18,6 +18,7 @@ from kernel_sandbox.errors import SandboxError
 from kernel_sandbox.server.discovery import ProviderError, fetch_keys
 from kernel_sandbox.server.identity import AuthenticationUnavailable, Identity, Role
 from kernel_sandbox.server.settings import OidcSettings
+from kernel_sandbox.text.characters import hides
 
 ALGORITHMS = {"RSA": "RS256", "EC": "ES256"}
 """A key's type to the one algorithm that it is used with. What a token's header asks for is never followed (RFC 8725,
@@ -135,7 +136,7 @@ class TokenVerifier:
 
     def _identity(self, claims: Mapping[str, Any]) -> Identity:
         subject = claims["sub"]
-        if not 0 < len(subject) <= MAX_SUBJECT_LENGTH or not subject.isprintable():
+        if not 0 < len(subject) <= MAX_SUBJECT_LENGTH or not subject.isprintable() or hides(subject):
             raise InvalidToken("The token's subject is empty, too long, or not printable.")
         held = _texts(_claim(claims, self._settings.role_claim))
         values: dict[Role, str] = {"executor": self._settings.executor_role, "admin": self._settings.admin_role}

@@ -11,6 +11,7 @@ from typing import Self
 
 from kernel_sandbox.errors import SandboxError
 from kernel_sandbox.server.identity import Forbidden, Identity, require
+from kernel_sandbox.text.characters import hides
 
 LONGEST_IDENTIFIER = 256
 
@@ -58,14 +59,14 @@ class Reach:
 
 
 def check_identifier(identifier: str) -> str:
-    """Give an identifier back, if it can be one: 1 to 256 characters, none of them a control character.
+    """Give an identifier back, if it can be one: 1 to 256 characters, each of them to be seen.
 
     Raises InvalidIdentifier, which does not repeat it.
     """
     if not 1 <= len(identifier) <= LONGEST_IDENTIFIER:
         raise InvalidIdentifier(f"A session's identifier has 1 to {LONGEST_IDENTIFIER} characters.")
-    if not identifier.isprintable():
-        raise InvalidIdentifier("A session's identifier holds no control characters, and no spaces but plain ones.")
+    if not identifier.isprintable() or hides(identifier):  # two that look alike would be one to whoever stops them
+        raise InvalidIdentifier("A session's identifier holds nothing that is not seen, and no spaces but plain ones.")
     if identifier in (".", ".."):  # RFC 3986, section 5.2.4: clients take these out of a path, encoded or not
         raise InvalidIdentifier("A session's identifier is not '.' or '..': clients take these out of addresses.")
     return identifier

@@ -79,6 +79,12 @@ def test_session_may_have_any_name(server: Running, client: httpx.Client, name: 
     server.end(name)
 
 
+def test_session_that_looks_like_another_is_refused(client: httpx.Client) -> None:
+    for hidden in ("\u3164", "\u115f", "\ufe0f", "\u17b4", "\u200d", "\x7f", "\U000e0100"):
+        answer = client.post("/v1/sessions", json={"id": f"alike{hidden}"})
+        assert (answer.status_code, answer.json()["error"]["code"]) == (400, "InvalidIdentifier"), ascii(hidden)
+
+
 @pytest.mark.parametrize("name", [".", ".."])
 def test_session_that_clients_cannot_address_is_refused(server: Running, client: httpx.Client, name: str) -> None:
     refused = [client.post("/v1/sessions", json={"id": name})]
