@@ -26,6 +26,7 @@ from mcp import Client, MCPError
 from mcp.client.stdio import StdioServerParameters
 from mcp_types import BlobResourceContents, CallToolResult, EmbeddedResource, ImageContent, TextResourceContents
 
+from kernel_sandbox import kernelspec
 from kernel_sandbox.survey import ask_engines, sandboxes
 from tests.conftest import missing
 from tests.test_mcp_answers import png
@@ -393,7 +394,9 @@ async def test_notebooks_are_saved_where_the_operator_said(quick: str, tmp_path:
         await output(client, "6 * 7")
         result = await client.call_tool("export_notebook", {})
         assert result.structured_content["path"] == str(folder / "notebook.ipynb")
-        assert [block.type for block in result.content] == ["text"]
+        (block,) = result.content
+        assert block.type == "text"
+        assert kernelspec.warning() in block.text
     assert kept.read_text() == "precious"
     for path in (folder / "notebook.ipynb", tmp_path / "kept-2.ipynb"):
         notebook = nbformat.read(path, as_version=4)  # type: ignore[no-untyped-call]

@@ -60,6 +60,8 @@ class Commands:
         self._front.say(describe(slot))
         for weakness in slot.session.weakened:
             self._front.say(f"  weakened here: {weakness}")
+        if slot.session.transcript.path is not None and (warning := kernelspec.warning()):
+            self._front.say(warning)
 
     def _status(self, options: argparse.Namespace) -> None:
         if not self._sessions.names:

@@ -3,9 +3,12 @@
 from __future__ import annotations
 
 import json
+import shutil
 from pathlib import Path
 
 import pytest
+
+from kernel_sandbox import kernelspec
 
 from .host import Host
 
@@ -60,6 +63,21 @@ def test_save_keeps_the_cells_from_now_on(host: Host, tmp_path: Path) -> None:
     host.run("%%sandbox\n'later'")
     assert len(json.loads(path.read_text())["cells"]) == before + 1
     assert "end in .ipynb" in host.run("%sandbox save x.txt").failure
+
+
+def test_notebook_that_is_kept_is_not_to_be_opened_without_its_kernel(host: Host, tmp_path: Path) -> None:
+    lacking = "Jupyter lacks the sandboxed kernel: it would run these cells on your machine. First: kernel-sandbox "
+    place = tmp_path / "kernels" / "python-sandbox"
+    place.mkdir(parents=True)
+    (place / "kernel.json").write_text('{"argv": [], "display_name": "somebody else\'s", "language": "python"}')
+    host.run(f"import os; os.environ['JUPYTER_PATH'] = {str(tmp_path)!r}")
+    assert lacking in host.run(f"%sandbox save {tmp_path}/kept.ipynb").stream()
+    assert lacking in host.run(f"%sandbox start -s k --save {tmp_path}/k.ipynb").stream()
+    assert lacking not in host.run("%sandbox start -s unkept").stream()
+    shutil.rmtree(place)
+    kernelspec.install(place.parent)
+    assert lacking not in host.run(f"%sandbox save {tmp_path}/kept.ipynb").stream()
+    host.run("%sandbox stop -s k\n%sandbox stop -s unkept\ndel os.environ['JUPYTER_PATH']")
 
 
 def test_restart_forgets_variables_and_keeps_files(host: Host) -> None:
