@@ -117,7 +117,7 @@ def _scratch_directory() -> Iterator[Path]:
     with tempfile.TemporaryDirectory(prefix="kernel-sandbox-debian-", dir=place) as directory:
         root = Path(directory) / "root"
         root.mkdir(mode=0o755)
-        yield root
+        yield root.resolve()
 
 
 def _debootstrap(root: Path, mirror: str | None, report: Report) -> None:
@@ -167,7 +167,10 @@ def _without_password(text: str) -> str:
 
 def _strip_documentation(root: Path) -> None:
     """Remove what Debian's packages document of themselves, but not their licenses."""
-    for path in (root / "usr/share/doc").rglob("*"):
+    documents = root / "usr/share/doc"
+    if documents.resolve() != documents:  # a link would lead out of the root
+        return
+    for path in documents.rglob("*"):
         if path.name != "copyright" and (path.is_symlink() or path.is_file()):
             path.unlink()
 

@@ -244,7 +244,11 @@ def _install(root: Path, packages: Path, requirements: Path, report: Report) -> 
     command += ["--no-cache-dir", "--root-user-action=ignore", "--requirement=/tmp/requirements.txt"]
     given = {"/tmp/wheels": packages, "/tmp/requirements.txt": requirements}
     own = {"/opt/venv": root / "opt/venv"}
+    before = _links(root / "opt/venv")
     run(sealed(root, command, writable=own, readable=given), "The packages could not be installed")
+    if new := _links(root / "opt/venv") - before:
+        # A wheel holds none (PEP 427), and what comes next on the host would follow them.
+        raise EngineError(f"The packages made a link, which no wheel should: {sorted(new)[0][0]}")
     bundle = root / environment_etc.CERTIFICATES
     bundle.parent.mkdir(parents=True)
     member = [PYTHON, "-I", "-c", MEMBER.read_text(), f"/tmp/wheels/{pip}", "pip/_vendor/certifi/cacert.pem"]
@@ -252,6 +256,11 @@ def _install(root: Path, packages: Path, requirements: Path, report: Report) -> 
     own = {f"/{bundle.parent.relative_to(root)}": bundle.parent}
     run(sealed(root, member, writable=own, readable=given), "The certificates could not be installed")
     environment_etc.link_certificates(root)
+
+
+def _links(directory: Path) -> set[tuple[str, str]]:
+    """Return the links below a directory, and where they lead."""
+    return {(str(path), str(path.readlink())) for path in directory.rglob("*") if path.is_symlink()}
 
 
 def _drop_tests(site: Path, listed: Path) -> None:

@@ -6,6 +6,7 @@ import ast
 import re
 import socket
 import tomllib
+import zipfile
 from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -17,7 +18,7 @@ from packaging.utils import canonicalize_name
 from kernel_sandbox import debian_root, docker_images, environment_files, environments
 from kernel_sandbox.engines.docker_client import connect
 from kernel_sandbox.errors import EngineError
-from kernel_sandbox.images import images_folder
+from kernel_sandbox.images import LABEL, images_folder, lock_digest
 
 from .conftest import missing
 from .redteam.without.supply import HOSTILE, ignore, unsigned_mirror
@@ -95,6 +96,18 @@ def test_base_is_pulled_by_its_digest(client: docker.DockerClient) -> None:
     # It is there now: no registry is asked.
     assert docker_images.choose_base(client, "python", ignore, name) == ("python", name)
     client.images.remove(name)
+
+
+def test_image_on_an_older_official_base_is_made_anew(client: docker.DockerClient) -> None:
+    labels = {"lock": lock_digest("python"), "base": "python", "base-reference": docker_images.PYTHON_BASE}
+
+    def is_up_to_date(**changes: str) -> bool:
+        found = {"Config": {"Labels": {f"{LABEL}.{name}": value for name, value in (labels | changes).items()}}}
+        return docker_images._is_up_to_date(client, found, "python", "auto")
+
+    assert is_up_to_date()
+    assert not is_up_to_date(**{"base-reference": f"python@sha256:{'0' * 64}"})
+    assert not is_up_to_date(**{"base-reference": "python:3.11-slim-bookworm"})
 
 
 def test_base_with_another_digest_is_refused(client: docker.DockerClient) -> None:
@@ -178,25 +191,48 @@ sys.exit('it is done')
 """
 
 
-def test_what_unpacks_wheels_sees_nothing_of_the_host(tmp_path: Path) -> None:
-    """Here it is the worst that there is: a pip that does as it likes."""
-    import zipfile
-
+@pytest.fixture
+def new_root(tmp_path: Path) -> Path:
     if reason := missing("bubblewrap"):
         pytest.skip(reason)
-    root, wheels, secret = tmp_path / "root", tmp_path / "wheels", tmp_path / "secret"
-    secret.write_text("what only the host knows")
+    environment_files.make_root(tmp_path / "root")
+    return tmp_path / "root"
+
+
+def pip_that_runs(directory: Path, source: str) -> Path:
+    """Write the worst that could be installed: a pip that does as it likes."""
+    wheels = directory / "wheels"
     wheels.mkdir()
-    environment_files.make_root(root)
+    with zipfile.ZipFile(wheels / "pip-1.0-py3-none-any.whl", "w") as wheel:
+        wheel.writestr("pip/__main__.py", source)
+    return wheels
+
+
+def test_what_unpacks_wheels_sees_nothing_of_the_host(new_root: Path, tmp_path: Path) -> None:
+    (tmp_path / "secret").write_text("what only the host knows")
     with socket.create_server(("127.0.0.1", 0)) as listener:
-        port = listener.getsockname()[1]
-        with zipfile.ZipFile(wheels / "pip-1.0-py3-none-any.whl", "w") as wheel:
-            nosy = NOSY.format(canary=str(tmp_path / "canary"), secret=str(secret), port=port)
-            wheel.writestr("pip/__main__.py", nosy)
+        places = {name: str(tmp_path / name) for name in ("canary", "secret")}
+        wheels = pip_that_runs(tmp_path, NOSY.format(**places, port=listener.getsockname()[1]))
         with pytest.raises(EngineError, match="it is done"):
-            environments._install(root, wheels, Path("/dev/null"), ignore)
-    assert (root / "opt/venv/told").read_text() == " ".join(["refused"] * 5)
+            environments._install(new_root, wheels, Path("/dev/null"), ignore)
+    assert (new_root / "opt/venv/told").read_text() == " ".join(["refused"] * 5)
     assert not (tmp_path / "canary").exists()
+
+
+def test_link_that_is_unpacked_leads_the_host_nowhere(new_root: Path, tmp_path: Path) -> None:
+    """What comes after the sandbox writes to site-packages, and removes directories there."""
+    wheels = pip_that_runs(tmp_path, f"import os; os.symlink({str(tmp_path)!r}, '/opt/venv/lib')")
+    with pytest.raises(EngineError, match="made a link"):
+        environments._install(new_root, wheels, Path("/dev/null"), ignore)
+
+
+def test_documents_of_a_root_that_lead_out_of_it_are_left_alone(tmp_path: Path) -> None:
+    (tmp_path / "root/usr/share").mkdir(parents=True)
+    (tmp_path / "kept").mkdir()
+    (tmp_path / "kept/file").write_text("the host's")
+    (tmp_path / "root/usr/share/doc").symlink_to(tmp_path / "kept")
+    debian_root._strip_documentation(tmp_path / "root")
+    assert (tmp_path / "kept/file").exists()
 
 
 UNPACKERS = {"zipfile", "tarfile", "gzip", "bz2", "lzma", "zlib", "unpack_archive", "get_archive"}
