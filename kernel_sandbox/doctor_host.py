@@ -21,7 +21,9 @@ from kernel_sandbox import programs
 from kernel_sandbox.engines.base import Finding
 from kernel_sandbox.errors import SandboxError
 from kernel_sandbox.kernelspec import PROVISIONER, exposed, installed
-from kernel_sandbox.policy import format_size
+from kernel_sandbox.policy import Limits, format_size
+from kernel_sandbox.pool import PoolSettings
+from kernel_sandbox.pool.capacity import shortages
 from kernel_sandbox.run_directory import base_directory, stale_directories
 
 PACKAGES = ("kernel-sandbox", "jupyter_client", "jupyter_core", "pyzmq", "nbformat", "pandas", "docker")
@@ -39,6 +41,7 @@ def examine_host() -> Iterator[Finding]:
     yield from _search_paths()
     yield from _jupyter()
     yield from _rooms()
+    yield from _pool()
     yield _clock()
     yield from _certificates()
 
@@ -109,6 +112,16 @@ def _room(subject: str, place: Path, wanted: int) -> Finding:
     if free < wanted:
         return Finding(subject, "note", f"{detail}; an image build may need {format_size(wanted)}", "set TMPDIR")
     return Finding(subject, "ok", detail)
+
+
+def _pool() -> Iterator[Finding]:
+    """Compare what a pool of the default size may take with what there is."""
+    sessions = PoolSettings().sessions
+    short = list(shortages(sessions, Limits()))
+    for line in short:
+        yield Finding("A pool", "note", line)
+    if not short:
+        yield Finding("A pool", "ok", f"{sessions} sessions find what their limits let them take")
 
 
 def _clock() -> Finding:

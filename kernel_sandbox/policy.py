@@ -29,6 +29,10 @@ PLACES = {DATA_DIRECTORY: "data_size", "/tmp": "tmp_size", HOME_DIRECTORY: "home
 """The writable places of a sandbox, and the limit of each."""
 SHARES = {"data_size": 4, "tmp_size": 8, "home_size": 32, "shm_size": 32}
 """What part of the memory each file system gets: together less than half, so that a kernel has room beside them."""
+SOCKETS_SHARE = 32
+"""What part of the memory the buffers of TCP sockets may take, where the host's kernel counts them apart."""
+TERMINALS = 64
+"""Pseudo-terminals of one sandbox: each shell command of a cell takes one while it runs."""
 _COUNTS = ("pids", "inodes", "open_files", "table_rows")
 _UNITS = {"": 1, "k": 1024, "m": 1024**2, "g": 1024**3, "t": 1024**4}
 
@@ -77,8 +81,8 @@ class Limits:
     """Room under /dev/shm (multiprocessing and joblib use it); 1/32 of `memory` where not given."""
     inodes: int = 65_536
     """Files in each of those four places."""
-    open_files: int = 4096
-    """Descriptors of one process."""
+    open_files: int = 1024
+    """Descriptors of one process; times `pids`, what a sandbox may hold of the machine's."""
     start_timeout: float = 60.0
     """From the start of a sandbox, or of a kernel in it, to the first answer."""
     cell_timeout: float | None = 600.0
@@ -115,6 +119,11 @@ class Limits:
     @property
     def memory_bytes(self) -> int:
         return parse_size(self.memory)
+
+    @property
+    def socket_bytes(self) -> int:
+        """What the buffers of TCP sockets may take on top of `memory`, where they do not count as such."""
+        return self.memory_bytes // SOCKETS_SHARE
 
     @property
     def tmpfs_sizes(self) -> dict[str, int]:

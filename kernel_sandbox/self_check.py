@@ -10,7 +10,7 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from kernel_sandbox.policy import SandboxSpec, format_size
+from kernel_sandbox.policy import TERMINALS, SandboxSpec, format_size
 
 EPERM, EACCES, EROFS, ENOSYS = 1, 13, 30, 38
 NO_CAPABILITIES = "0" * 16
@@ -67,5 +67,10 @@ def _limits(facts: Mapping[str, Any], spec: SandboxSpec) -> Iterator[Promise]:
     )
     pids = [number for number in (facts["pids"], facts["processes"]) if number is not None and number >= 0]
     yield Promise("processes", bool(pids) and min(pids) <= limits.pids, False, "no limit for the number of processes")
+    sockets, terminals = facts["sockets"], facts["terminals"]
+    bounded = sockets is None or sockets <= limits.socket_bytes
+    yield Promise("buffers of sockets", bounded, False, "no limit for the buffers of TCP sockets")
+    few = terminals is not None and terminals <= TERMINALS
+    yield Promise("terminals", few, False, "one sandbox can take all pseudo-terminals of the machine")
     readable = facts["attempts"].get("readable", [])
     yield Promise("the host's facts masked", not readable, False, f"readable: {', '.join(readable[:8])}")

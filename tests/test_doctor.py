@@ -59,7 +59,7 @@ def test_doctor_looks_at_an_engine_its_images_and_the_machine(engine: str) -> No
     subjects = {subject for section, subject in found if section == engine}
     always = {"Control groups", "LSM", "Image python", "Image datascience", "Self-check"}
     assert expected[engine] | always <= subjects
-    assert "all 26 promises" in found[engine, "Self-check"]["detail"]
+    assert "all 28 promises" in found[engine, "Self-check"]["detail"]
     machine_subjects = {subject for section, subject in found if section == "machine"}
     assert {"Python", "Packages", "Kernelspecs", "Run directory", "Clock", "Certificates"} <= machine_subjects
     assert {section for section, _ in found} == {"session", engine, "machine"}

@@ -435,3 +435,13 @@ def test_histogram_counts_each_observation_below_its_bounds_and_stays_small() ->
     buckets = histogram.as_dict()["buckets"]
     assert (buckets[str(BOUNDS[0])], buckets[str(BOUNDS[1])], buckets[str(BOUNDS[-1])], buckets["+Inf"]) == (2, 3, 3, 4)
     assert len(histogram.counts) == len(BOUNDS) + 1
+
+
+async def test_pool_says_what_its_sessions_may_take_too_much_of(caplog: pytest.LogCaptureFixture) -> None:
+    """Of open files, which the kernel counts for the machine as a whole."""
+    most = int(Path("/proc/sys/fs/file-max").read_text()) // (128 * 1024)
+    for sessions, said in ((min(most, 2), False), (most + 1, True)):
+        caplog.clear()
+        async with SessionPool(PoolSettings(ready=0, sessions=sessions), spec=PYTHON):
+            pass
+        assert ("open files: " in caplog.text) is said

@@ -18,7 +18,7 @@ from kernel_sandbox.engines.base import SOCKETS_INSIDE
 from kernel_sandbox.engines.control_groups import ControlGroup
 from kernel_sandbox.engines.masked_paths import PROC_DIRECTORIES, PROC_FILES
 from kernel_sandbox.engines.seccomp import filter_program
-from kernel_sandbox.policy import HOME_DIRECTORY, INPUT_DIRECTORY, SandboxSpec
+from kernel_sandbox.policy import HOME_DIRECTORY, INPUT_DIRECTORY, TERMINALS, SandboxSpec
 
 USER_RANGE = (1_000_000_000, 2_000_000_000)
 """As in the Docker engine; the two draw from the same range."""
@@ -109,7 +109,7 @@ class Profile:
         sockets = (0, "0755") if self.shares_sockets else (owner, "0700")
         tmpfs.append((SOCKETS_INSIDE, options(1024 * 1024, 100, *sockets)))
         program = base64.b64encode(filter_program()).decode()
-        held = {"rlimits": self._rlimits(), "seccomp": program}
+        held = {"rlimits": self._rlimits(), "seccomp": program, "terminals": TERMINALS}
         made = {"tmpfs": tmpfs, "mounts": self._mounts_above()}
         return {**made, "etc": account_files(user), "user": user, "nested": self.nested, **held}
 

@@ -19,6 +19,8 @@ from kernel_sandbox.policy import Limits
 MOUNT = Path("/sys/fs/cgroup")
 PERIOD = 100_000
 """Microseconds over which processor time is given out."""
+SOCKETS = "memory.kmem.tcp.limit_in_bytes"
+"""Version 2 counts the buffers of sockets as memory; version 1 apart, and not at all without this limit."""
 CONTROLLERS = ("memory", "pids", "cpu")
 
 
@@ -77,12 +79,27 @@ def _own_paths() -> dict[str, str]:
 
 def _values_v1(controller: str, limits: Limits) -> list[tuple[str, int]]:
     if controller == "memory":
-        values = [("memory.limit_in_bytes", limits.memory_bytes)]
-        swap = ("memory.memsw.limit_in_bytes", limits.memory_bytes)
-        return values + ([swap] if (MOUNT / "memory/memory.memsw.limit_in_bytes").exists() else [])
+        values = {"memory.limit_in_bytes": limits.memory_bytes, "memory.memsw.limit_in_bytes": limits.memory_bytes}
+        values[SOCKETS] = limits.socket_bytes
+        always = "memory.limit_in_bytes"
+        return [(name, value) for name, value in values.items() if name == always or (MOUNT / "memory" / name).exists()]
     if controller == "pids":
         return [("pids.max", limits.pids)]
     return [("cpu.cfs_period_us", PERIOD), ("cpu.cfs_quota_us", _quota(limits))]
+
+
+def memory_group(pid: int) -> Path | None:
+    """Return the v1 memory group of a process, or None where it has none of its own. Raises OSError."""
+    for line in Path(f"/proc/{pid}/cgroup").read_text().splitlines():
+        _, controllers, path = line.split(":", 2)
+        if "memory" in controllers.split(",") and path != "/":
+            return MOUNT / "memory" / path.lstrip("/")
+    return None
+
+
+def limit_sockets(group: Path, limits: Limits) -> None:
+    """Bound the buffers of TCP sockets in a v1 memory group: of those that are made from now on. Raises OSError."""
+    (group / SOCKETS).write_text(str(limits.socket_bytes))
 
 
 def _quota(limits: Limits) -> int:

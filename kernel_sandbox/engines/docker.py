@@ -9,12 +9,11 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import json
-import re
 import secrets
 import socket
 import struct
 import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from dataclasses import asdict
 from datetime import UTC, datetime
 from pathlib import Path
@@ -22,6 +21,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 
 import anyio
 
+from kernel_sandbox.engines import docker_host
 from kernel_sandbox.engines.attached import attach
 from kernel_sandbox.engines.base import (
     NAMES_INSIDE,
@@ -31,15 +31,14 @@ from kernel_sandbox.engines.base import (
     Sandbox,
     SandboxInfo,
     in_thread,
-    source_missing,
     write,
 )
-from kernel_sandbox.engines.docker_client import connect, is_gone, translated_errors
+from kernel_sandbox.engines.docker_client import connect, is_gone, start_errors, translated_errors
 from kernel_sandbox.engines.docker_findings import findings
 from kernel_sandbox.engines.docker_mounts import input_mounts, shared_mounts
 from kernel_sandbox.engines.masked_paths import CONTAINER_MASKED, CONTAINER_READ_ONLY
 from kernel_sandbox.engines.seccomp import docker_profile
-from kernel_sandbox.errors import EngineError, EngineUnavailable, ImageNotFound, SandboxLost
+from kernel_sandbox.errors import EngineError, EngineUnavailable, ImageNotFound
 from kernel_sandbox.forks import renew
 from kernel_sandbox.images import how_to_get, reference
 from kernel_sandbox.policy import HOME_DIRECTORY, Limits, SandboxSpec
@@ -198,8 +197,7 @@ class DockerEngine(Engine):
 
     async def supports_ipc(self, spec: SandboxSpec) -> bool:
         facts = await self.facts()
-        host = (await self.client()).api.base_url
-        local = sys.platform == "linux" and host.startswith("http+docker://localhost")
+        local = sys.platform == "linux" and await self._is_here()
         # gVisor and Kata do not share a socket file between the host's kernel and their own.
         runtime = spec.runtime or facts.get("DefaultRuntime", "runc")
         return local and "Desktop" not in facts.get("OperatingSystem", "") and runtime in ("runc", "crun")
@@ -218,9 +216,10 @@ class DockerEngine(Engine):
         image_labels = image["Config"].get("Labels") or {}
         sandbox.preload = tuple(image_labels.get(f"{LABEL}.preload", "").split())
         try:
-            with _start_errors(spec):
+            with start_errors(spec.image, spec.runtime):
                 await self._create_and_start(sandbox, image["Id"], argv, labels, options)
                 await sandbox.send(boot)
+                await self._bound(sandbox, spec)
         except BaseException:
             with anyio.CancelScope(shield=True), contextlib.suppress(EngineError):
                 await sandbox.aclose()
@@ -248,6 +247,17 @@ class DockerEngine(Engine):
         )
         await sandbox.attach()
         await call(api.start, sandbox.id)
+
+    async def _bound(self, sandbox: DockerSandbox, spec: SandboxSpec) -> None:
+        """Add what the engine has no option for, while PID 1 gets ready."""
+        if not (sys.platform == "linux" and await self._is_here()):
+            return
+        found = await call((await self.client()).api.inspect_container, sandbox.id)
+        await in_thread(docker_host.bound, int(found["State"].get("Pid") or 0), found["Id"], spec.limits)
+
+    async def _is_here(self) -> bool:
+        """Whether the engine's sockets are on this machine."""
+        return (await self.client()).api.base_url.startswith("http+docker://localhost")
 
     async def _image(self, client: docker.DockerClient, name: str) -> dict[str, Any]:
         try:
@@ -361,21 +371,3 @@ def _info(found: dict[str, Any]) -> SandboxInfo:
         owner_pid=owner.pid if owner else 0,
         owner_gone=owner.is_gone if owner else False,
     )
-
-
-@contextlib.contextmanager
-def _start_errors(spec: SandboxSpec) -> Iterator[None]:
-    """Translate the errors of a container that did not start into ones that name what to do."""
-    try:
-        yield
-    except ConnectionError as exc:
-        raise SandboxLost(f"The sandbox ended while it started ({exc}).") from exc
-    except EngineError as exc:
-        text = str(exc)
-        if "executable file not found" in text:
-            raise EngineError(f"{spec.image!r} has no python3: images/README.md says what an image needs.") from exc
-        if "unknown runtime" in text.lower() or "invalid runtime" in text.lower():
-            raise EngineError(f"The engine has no runtime {spec.runtime!r}; `docker info` lists what it has.") from exc
-        if missing := re.search(r"bind source path does not exist: ([^\n\"]+)", text):
-            raise source_missing(missing[1]) from exc
-        raise

@@ -10,13 +10,15 @@ from __future__ import annotations
 import contextlib
 import functools
 import os
+import re
 from collections.abc import Iterator
 
 import docker
 import docker.errors
 import requests.exceptions
 
-from kernel_sandbox.errors import EngineError, EngineUnavailable, ImageNotFound
+from kernel_sandbox.engines.base import source_missing
+from kernel_sandbox.errors import EngineError, EngineUnavailable, ImageNotFound, SandboxLost
 from kernel_sandbox.run_directory import exhausted
 
 API_TIMEOUT = 60
@@ -92,3 +94,21 @@ def registry_answers(client: docker.DockerClient, image: str, patience: float) -
     except requests.exceptions.RequestException as exc:
         raise EngineUnavailable(f"No Docker engine answers ({_root_cause(exc)}). {START_HINT}") from exc
     return True
+
+
+@contextlib.contextmanager
+def start_errors(image: str, runtime: str | None) -> Iterator[None]:
+    """Translate the errors of a container that did not start into ones that name what to do."""
+    try:
+        yield
+    except ConnectionError as exc:
+        raise SandboxLost(f"The sandbox ended while it started ({exc}).") from exc
+    except EngineError as exc:
+        text = str(exc)
+        if "executable file not found" in text:
+            raise EngineError(f"{image!r} has no python3: images/README.md says what an image needs.") from exc
+        if "unknown runtime" in text.lower() or "invalid runtime" in text.lower():
+            raise EngineError(f"The engine has no runtime {runtime!r}; `docker info` lists what it has.") from exc
+        if missing := re.search(r"bind source path does not exist: ([^\n\"]+)", text):
+            raise source_missing(missing[1]) from exc
+        raise

@@ -26,6 +26,8 @@ def facts(places: list[str], masked: list[str]) -> dict[str, Any]:
     found["places"] = {place: _place(place) for place in places}
     found["pids"] = _number("/sys/fs/cgroup/pids.max", "/sys/fs/cgroup/pids/pids.max")
     found["memory"] = _number("/sys/fs/cgroup/memory.max", "/sys/fs/cgroup/memory/memory.limit_in_bytes")
+    found["sockets"] = _number("/sys/fs/cgroup/memory/memory.kmem.tcp.limit_in_bytes")
+    found["terminals"] = _terminals()
     found["processes"] = resource.getrlimit(resource.RLIMIT_NPROC)[0]
     found["data"] = resource.getrlimit(resource.RLIMIT_DATA)[0]
     found["attempts"] = _in_child(lambda: _attempts(masked))
@@ -43,6 +45,18 @@ def _interfaces() -> list[str]:
     """Name the network interfaces; the C library would ask over netlink, which is refused (proc(5))."""
     with open("/proc/net/dev") as file:
         return [line.partition(":")[0].strip() for line in file if ":" in line]
+
+
+def _terminals() -> int | None:
+    """Read how many pseudo-terminals there may be: -1 where there is no place for any, None where only the machine's
+    own limit holds.
+    """
+    with open("/proc/self/mounts") as file:
+        options = [line.split()[3].split(",") for line in file if line.split()[2] == "devpts"]
+    if not options:
+        return -1
+    limits = [int(option.partition("=")[2]) for option in options[-1] if option.startswith("max=")]
+    return limits[0] if limits else None
 
 
 def _place(place: str) -> dict[str, Any]:

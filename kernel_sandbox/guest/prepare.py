@@ -12,6 +12,7 @@ to this program, which runs before anything hostile is there. `python3 -c SOURCE
     nested      whether this is a user namespace of an unprivileged user, where id 0 alone is mapped
     seccomp     the filter program, in base64
     info        a descriptor that was for bubblewrap only
+    terminals   how many pseudo-terminals there may be
     ready       the descriptor on which the host hears, as a list in JSON, which places could get no inodes of their
                 own, when the command is about to run
 """
@@ -229,7 +230,7 @@ def main() -> None:
     write_names(config["etc"])
     for place, options in config["tmpfs"]:
         mount("tmpfs", place, MS_NOSUID | MS_NODEV | MS_NOEXEC, options)
-    mount("devpts", "/dev/pts", MS_NOSUID | MS_NOEXEC, "newinstance,ptmxmode=0666,mode=0620")
+    mount("devpts", "/dev/pts", MS_NOSUID | MS_NOEXEC, f"newinstance,ptmxmode=0666,mode=0620,max={config['terminals']}")
     show_read_only("/proc/sys", "/proc/sys")
     user = config["user"]
     if config["nested"]:

@@ -1,6 +1,7 @@
 """A pool of sessions: some are held ready, each is handed out under an identifier, and there is an end to all of them.
 
     settings   what the pool may have, and how long things may take
+    capacity   whether the machine has what all sessions may take
     metrics    counters and histograms of what it did
     stock      the sessions that wait for somebody, and those who wait for a session
     pooled     a session that was handed out

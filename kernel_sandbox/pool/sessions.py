@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import logging
 import time
 from collections import Counter
 from collections.abc import AsyncIterator, Callable, Mapping
@@ -17,11 +18,14 @@ from kernel_sandbox.affinity import Affinity, NotCopied
 from kernel_sandbox.errors import PoolClosed, PoolFull, SandboxError, SessionClosed, SessionNotFound
 from kernel_sandbox.forms import require, require_policy
 from kernel_sandbox.policy import SandboxSpec
+from kernel_sandbox.pool.capacity import shortages
 from kernel_sandbox.pool.metrics import PoolMetrics
 from kernel_sandbox.pool.pooled import PooledSession
 from kernel_sandbox.pool.settings import PoolSettings
 from kernel_sandbox.pool.stock import Order, Stock
 from kernel_sandbox.session import AsyncSession
+
+logger = logging.getLogger(__name__)
 
 FORKED = "The pool was opened before this process was forked, and is the parent's: open another one here."
 GRACE = 10.0
@@ -93,6 +97,8 @@ class SessionPool(NotCopied):
             raise PoolClosed("A pool opens once: make a new one.")
         self._affinity.bind()
         self._opened, self._refusal = True, None
+        for shortage in shortages(self.settings.sessions, self.spec.limits):
+            logger.warning("The sessions may exhaust this machine. %s", shortage)
         self._stock.open()
 
     async def aclose(self, *, grace: float = GRACE) -> None:

@@ -9,10 +9,10 @@ from pathlib import Path
 
 import pytest
 
-from kernel_sandbox import Mount, Session
+from kernel_sandbox import Limits, Mount, Session
 
 from . import kernel_side
-from .cells import EPERM, armed, ask, attack
+from .cells import EPERM, armed, ask, attack, is_well, strike
 from .test_privileges import IN_CHILD, numbers
 
 CACHED = 8 * kernel_side.MEGABYTE
@@ -74,6 +74,80 @@ answer(len(held))
     before = kernel_side.socket_buffers("UDP")
     assert ask(target, send) == 0
     assert kernel_side.socket_buffers("UDP") - before < 16 * kernel_side.MEGABYTE
+
+
+@attack("HostDoS")
+def test_buffers_of_connections_are_bounded(engine: str) -> None:
+    """Version 1 of control groups counts them apart from memory, and only where there is a limit for them."""
+    fill = """
+held, listener = [], socket.create_server(("127.0.0.1", 0))
+for _ in range(80):
+    held.append(one := socket.create_connection(listener.getsockname()))
+    held.append(other := listener.accept()[0])
+    one.setblocking(False)
+    with contextlib.suppress(BlockingIOError):
+        for _ in range(64): one.send(b"x" * 2**16)
+answer(len(held))
+"""
+    before = kernel_side.socket_buffers("TCP")
+    with armed(engine, limits=Limits(memory="256m")) as session:
+        strike(session, fill)
+        taken = kernel_side.socket_buffers("TCP") - before
+        bounded = kernel_side.group(kernel_side.first_process(session), "memory") / "memory.kmem.tcp.limit_in_bytes"
+        assert is_well(session)
+    assert taken < (40 if bounded.exists() else 256) * kernel_side.MEGABYTE
+
+
+TAKE_TERMINALS = """
+def take():
+    taken = 0
+    with contextlib.suppress(OSError):
+        while taken < 400: os.openpty(); taken += 1
+    return taken
+"""
+
+
+@attack("PeerDoS")
+def test_terminals_are_left_to_neighbours(engine: str) -> None:
+    """The machine has 4,096, and each shell command of a cell needs one."""
+    hoard = f"""{TAKE_TERMINALS}
+reader, writer = os.pipe()
+for _ in range(3):
+    if os.fork() == 0: os.write(writer, str(take()).encode() + b" "); time.sleep(60); os._exit(0)
+told = b""
+while told.count(b" ") < 3: told += os.read(reader, 99)
+answer(sum(map(int, told.split())))
+"""
+    with armed(engine) as greedy, armed(engine) as neighbour:
+        assert ask(greedy, hoard) <= 64
+        assert neighbour.execute("!echo hello").text.split() == ["hello"]
+
+
+@attack("HostDoS")
+def test_open_files_of_a_session_are_a_small_part_of_the_machines(engine: str) -> None:
+    hoard = """
+count = 0
+with contextlib.suppress(OSError):
+    while count < 200:
+        if os.fork() == 0:
+            with contextlib.suppress(OSError):
+                while True: os.open("/dev/null", os.O_RDONLY)
+            time.sleep(60)
+            os._exit(0)
+        count += 1
+time.sleep(3)
+answer(count)
+"""
+
+    def opened() -> int:
+        return int(Path("/proc/sys/fs/file-nr").read_text().split()[0])
+
+    before = opened()
+    with armed(engine) as greedy, armed(engine) as neighbour:
+        assert ask(greedy, hoard) < 128
+        held = opened() - before
+        assert is_well(neighbour)
+    assert held < 128 * 1024 + 10_000  # and what else the machine opened meanwhile
 
 
 @attack("HostDoS")

@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
-from kernel_sandbox import Mount
+from kernel_sandbox import Limits, Mount
+from kernel_sandbox.engines import control_groups, docker_host
 from kernel_sandbox.engines.system_calls import ALLOWED
 
 from .. import kernel_side
 from ..cells import ask
 from ..kernel_side import MEGABYTE
-from ..test_shared import FILTER
-from .edits import edit_filter, let_through
+from ..test_shared import FILTER, TAKE_TERMINALS
+from .edits import edit_filter, edit_preparation, let_through
 from .removal import BOTH, Ground, Removal
 from .rights import IN_CHILD, number
 
@@ -94,7 +95,55 @@ def drop_what_others_read(ground: Ground) -> bool:
         return pages is not None and pages[0] == 0
 
 
+def any_buffers(ground: Ground) -> None:
+    ground.patch.setattr(docker_host, "bound", lambda *given: None)
+    honest = control_groups._values_v1
+    ground.patch.setattr(
+        control_groups, "_values_v1", lambda *given: [pair for pair in honest(*given) if "tcp" not in pair[0]]
+    )
+
+
+def fill_buffers_of_connections(ground: Ground) -> bool:
+    fill = """
+held, listener = [], socket.create_server(("127.0.0.1", 0))
+for _ in range(40):
+    held.append(one := socket.create_connection(listener.getsockname()))
+    held.append(other := listener.accept()[0])
+    one.setblocking(False)
+    with contextlib.suppress(BlockingIOError):
+        for _ in range(64): one.send(b"x" * 2**16)
+"""
+    before = kernel_side.socket_buffers("TCP")
+    with ground.session(limits=Limits(memory="256m")) as session:
+        session.execute(fill)
+        return kernel_side.socket_buffers("TCP") - before > 60 * MEGABYTE
+
+
+def any_terminals(ground: Ground) -> None:
+    ground.patch.setattr(docker_host, "bound", lambda *given: None)
+    edit_preparation(ground, lambda config: config.update(terminals=4096))
+
+
+def take_terminals(ground: Ground) -> bool:
+    with ground.session() as session:
+        return bool(ask(session, f"{TAKE_TERMINALS}\nanswer(take())") == 400)
+
+
 REMOVALS = {
+    "socket buffers bounded": Removal(
+        severity="HostDoS",
+        engines=BOTH,
+        remove=any_buffers,
+        succeeds=fill_buffers_of_connections,
+        noticed="no limit for the buffers of TCP sockets",
+    ),
+    "terminals bounded": Removal(
+        severity="PeerDoS",
+        engines=BOTH,
+        remove=any_terminals,
+        succeeds=take_terminals,
+        noticed="all pseudo-terminals of the machine",
+    ),
     "streams only": Removal(severity="HostDoS", engines=BOTH, remove=datagrams, succeeds=fill_buffers_with_datagrams),
     "netlink refused": Removal(severity="HostDoS", engines=BOTH, remove=datagrams, succeeds=hoard_answers),
     "socket options": Removal(
