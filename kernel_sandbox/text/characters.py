@@ -69,7 +69,9 @@ _HONEST = "|".join(
         rf"(?<=\U0001f3f4)(?:{_FLAGS})\U000e007f",  # Unicode's emoji-sequences.txt has these three
     )
 )
-_FOUND = re.compile(rf"(?P<honest>{_HONEST})|[{_HIDDEN}]")
+_FOUND = re.compile(rf"(?=[{_HIDDEN}])(?:(?P<honest>{_HONEST})|.)", re.DOTALL)
+_ANY, _ANY_ASCII = re.compile(f"[{_HIDDEN}]"), re.compile(r"[\x00-\x08\x0b-\x1f\x7f]")
+"""Whether there is one at all, which is the quicker question."""
 _IN_SOURCE = re.compile(rf"[{_HIDDEN}{_BLANK}]")
 _NO_LETTERS = re.compile(rf"[^\w\s\x00-\u02ff]{{{MAX_MARKS + 1},}}")
 """Where marks may be too many: they are neither letters nor digits to Python."""
@@ -93,16 +95,17 @@ def pictured(character: str) -> str:
 
 def visible(text: str, spelling: Spelling = escaped) -> str:
     """Spell out the characters of an output that hide something or reorder it; tabs and newlines stay."""
-    if text.isascii() and (text.isprintable() or not _FOUND.search(text)):
-        return text
-    text = _FOUND.sub(lambda found: found["honest"] or _spelled(found[0], spelling), text)
+    if text.isascii():
+        return _ANY_ASCII.sub(lambda found: spelling(found[0]), text)
+    if _ANY.search(text):
+        text = _FOUND.sub(lambda found: found["honest"] or spelling(found[0]), text)
     return _NO_LETTERS.sub(lambda found: _without_floods(found[0], spelling), text)
 
 
 def visible_source(source: str, spelling: Spelling = escaped) -> str:
     """Spell out every character of a program that does not print; what ends a line without looking so, ends it here."""
     source = source.replace("\r\n", "\n")
-    if source.isprintable() and source.isascii():
+    if source.isascii() and not _ANY_ASCII.search(source):
         return source
     shown = "".join(_in_source(character, spelling) for character in source)
     return _NO_LETTERS.sub(lambda found: _without_floods(found[0], spelling), shown)
@@ -117,10 +120,6 @@ def _in_source(character: str, spelling: Spelling) -> str:
     if character in "\n\t" or (character.isprintable() and not _IN_SOURCE.match(character)):
         return character
     return spelling(character) + ("\n" if character in _LINE_ENDS else "")
-
-
-def _spelled(hidden: str, spelling: Spelling) -> str:
-    return "".join(map(spelling, hidden))
 
 
 def _without_floods(text: str, spelling: Spelling) -> str:

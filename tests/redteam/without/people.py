@@ -49,7 +49,7 @@ def order_the_terminal(ground: Ground) -> bool:
 
 
 def unspelled(ground: Ground) -> None:
-    ground.patch.setattr(characters, "_FOUND", re.compile("(?P<honest>(?!))"))
+    ground.patch.setattr(characters, "_ANY", re.compile("(?!)"))
 
 
 def hide_a_line_in_fillers_and_tags(ground: Ground) -> bool:
