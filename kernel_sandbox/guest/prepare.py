@@ -102,22 +102,35 @@ def take_own_mount(target: str, above: list[str] | None) -> bool:
     else:
         with open(new, "w"):
             pass
-        if take_own_file(above[0], above[1], new):
+        if take_own_file(above[0], above[1], target, new):
             return True
     move(target, new)
     return False
 
 
-def take_own_file(directory: str, name: str, new: str) -> bool:
+def take_own_file(directory: str, name: str, target: str, new: str) -> bool:
     """Show a file out of an overlay of its directory, which itself is seen nowhere."""
     if not overlay(directory, ABOVE):
         return False
-    file = os.fsencode(f"{ABOVE}/{name}")
-    shown = bool(libc.mount(file, os.fsencode(new), None, ctypes.c_ulong(MS_BIND), None) == 0)
+    file = f"{ABOVE}/{name}"
+    # Not where another file is mounted over it, as /etc/hosts in a container: the overlay has the one below.
+    shown = is_same(file, target) and not libc.mount(
+        os.fsencode(file), os.fsencode(new), None, ctypes.c_ulong(MS_BIND), None
+    )
     if shown:
         hold_read_only(new, no_programs(directory))
     leave(ABOVE)
     return shown
+
+
+def is_same(file: str, other: str) -> bool:
+    """Return whether one is the other's in an overlay, which may add to the inode's number (overlayfs, xino)."""
+    try:
+        one, two = os.stat(file), os.stat(other)
+    except OSError:
+        return False
+    low = (one.st_ino ^ two.st_ino) & 0xFFFFFFFF
+    return (low, one.st_size, one.st_mtime_ns) == (0, two.st_size, two.st_mtime_ns)
 
 
 def mounted_in(target: str) -> list[str]:

@@ -65,6 +65,22 @@ def test_file_systems_below_a_mount_are_read_only(engine: str, shown: Path) -> N
         subprocess.run(["umount", str(below)], check=True)
 
 
+@pytest.mark.skipif(os.getuid() != 0, reason="a file is mounted by root")
+@pytest.mark.parametrize("single", [True, False], ids=["file", "directory"])
+def test_file_that_is_mounted_over_another_is_shown(engine: str, single: bool, shown: Path, tmp_path: Path) -> None:
+    below, above = shown / "é, one.csv", tmp_path / "above"
+    above.write_text("5")
+    subprocess.run(["mount", "--bind", str(above), str(below)], check=True)
+    try:
+        with opened(engine, Mount(below, "one") if single else Mount(shown, "one")) as session:
+            path = "/mnt/input/one" if single else "/mnt/input/one/é, one.csv"
+            assert session.execute(f"open({path!r}).read()").text == "'5'"
+            assert session.execute(f"open({path!r}, 'a')").status == "error"
+            assert any("overlay" in words for words in session.weakened) == (engine == "bubblewrap")
+    finally:
+        subprocess.run(["umount", str(below)], check=True)
+
+
 @pytest.mark.parametrize("engine", ["bubblewrap"], indirect=True)
 def test_machine_without_overlays_is_told_and_runs(engine: str, shown: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """As where its kernel has none, or none more above one of its own."""
