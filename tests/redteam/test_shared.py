@@ -5,6 +5,7 @@ kernel_resources.md lists all that was looked at.
 
 from __future__ import annotations
 
+import threading
 from pathlib import Path
 
 import pytest
@@ -187,3 +188,78 @@ with socket.socket() as held:
 @attack("PeerDoS")
 def test_no_processor_core_is_kept_from_others(target: Session) -> None:
     assert ask(target, f"{IN_CHILD}\nanswer(call(PRCTL, 62, 1, 0, 0, 0))", PRCTL=numbers()["prctl"]) == EPERM
+
+
+COUNTED = {
+    "pipes": """
+for _ in range(400):
+    held.append(os.pipe())
+    os.set_blocking(held[-1][1], False)
+    with contextlib.suppress(BlockingIOError):
+        while True: os.write(held[-1][1], b"x" * 2**16)
+""",
+    "unix sockets": """
+for _ in range(100):
+    held.append(pair := socket.socketpair())
+    pair[0].setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, 2**20)
+    pair[0].setblocking(False)
+    with contextlib.suppress(BlockingIOError):
+        while True: pair[0].send(b"x" * 2**15)
+""",
+    "epoll": """
+import select
+held += [select.epoll() for _ in range(200)] + [os.eventfd(0) for _ in range(600)]
+for poll in held[:200]:
+    for watched in held[200:]: poll.register(watched)
+""",
+    "watches": """
+watching = libc.inotify_init()
+for number in range(20_000):
+    open(f"/tmp/{number}", "w").close()
+    libc.inotify_add_watch(watching, f"/tmp/{number}".encode(), 4095)
+""",
+    "names that are not there": """
+for number in range(150_000): error(os.stat, f"/usr/nothing-{number}")
+""",
+    "files without names": """
+for _ in range(300):
+    held.append(os.memfd_create("x"))
+    os.write(held[-1], b"x" * 2**16)
+""",
+}
+"""Each takes 20 MB of the kernel's memory or more."""
+
+
+@attack("HostDoS")
+@pytest.mark.parametrize("what", COUNTED)
+def test_memory_of_the_kernel_is_counted_as_the_sandboxs(fresh: Session, what: str) -> None:
+    usage = kernel_side.group(kernel_side.first_process(fresh), "memory") / "memory.usage_in_bytes"
+    if not usage.exists():
+        usage = usage.with_name("memory.current")
+    before = int(usage.read_text())
+    strike(fresh, f"held = []\n{COUNTED[what]}").raise_for_error()
+    assert int(usage.read_text()) - before > 12 * kernel_side.MEGABYTE
+
+
+@attack("HostDoS")
+def test_timers_are_bounded(target: Session) -> None:
+    """By the limit of signals that wait: each timer keeps one ready."""
+    make = f"""{IN_CHILD}
+def count():
+    made, timer = 0, ctypes.c_void_p()
+    while made < 5000 and libc.timer_create(1, None, ctypes.byref(timer)) == 0: made += 1
+    return made
+answer(in_child(count))
+"""
+    assert ask(target, make) <= 1024
+
+
+@attack("PeerDoS")
+def test_random_numbers_are_there_for_neighbours(engine: str) -> None:
+    drain = "end = time.monotonic() + 2\nwhile time.monotonic() < end: os.getrandom(2**20)"
+    with armed(engine) as greedy, armed(engine) as neighbour:
+        draining = threading.Thread(target=strike, args=(greedy, drain))
+        draining.start()
+        longest = ask(neighbour, "start = time.monotonic(); os.getrandom(4096); answer(time.monotonic() - start)")
+        draining.join()
+    assert longest < 1

@@ -104,3 +104,12 @@ def test_no_attack_is_of_an_unknown_severity() -> None:
     ]
     assert {mark.value for mark in marks if isinstance(mark, ast.Constant)} <= set(SEVERITIES)
     assert len(marks) > 60
+
+
+def test_tests_and_removals_of_the_kernels_resources_are_there() -> None:
+    table = (HERE / "kernel_resources.md").read_text()
+    known = {name for path in [*HERE.glob("test_*.py"), HERE.parent / "test_pool.py"] for name in functions(path)}
+    named = set(re.findall(r"`(test_\w+)`", table))
+    assert len(named) > 20
+    assert named - known == set()
+    assert set(re.findall(r"removal `([^`]+)`", table)) - removals.REMOVALS.keys() == set()
