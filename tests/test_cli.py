@@ -169,7 +169,9 @@ def test_run_shows_and_saves_every_cell(cli: Cli, tmp_path: Path) -> None:
     assert "[1/2] x = open('numbers.csv').read()\n" in done.stdout
     assert "[2/2] print(x, end='')\n1\n2\n4\n[2/2] ✓ ok, " in done.stdout
     assert "The notebook is out.ipynb.\n" in done.stdout
-    assert done.stdout.endswith("kernel-sandbox run out.ipynb\n  make a page:  kernel-sandbox export out.ipynb\n")
+    again = "kernel-sandbox run out.ipynb --data numbers.csv\n"
+    assert done.stdout.endswith(f"  run it again: {again}  make a page:  kernel-sandbox export out.ipynb\n")
+    assert cli(*again.split()[1:], "--image", "python").returncode == 0
     notebook = saved(tmp_path / "out.ipynb")
     assert [cell.cell_type for cell in notebook.cells] == ["markdown", "code", "code"]
     assert notebook.cells[0].source == "# Title"

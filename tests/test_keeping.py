@@ -55,9 +55,9 @@ def test_notebook_is_opened_after_its_kernel_is_installed(tmp_path: Path, jupyte
     shadow(jupyter)
     lines = run_and_save(tmp_path, jupyter, *command.split()).partition("The notebook is out.ipynb.\n")[2]
     assert lines.startswith(f"{LACKS}  first:        kernel-sandbox kernelspec install\n  then open it: ")
-    assert lines.endswith(
-        "  run it again: kernel-sandbox run out.ipynb\n  make a page:  kernel-sandbox export out.ipynb\n"
-    )
+    given = " --data s.csv" if "--data" in command else ""
+    assert f"  run it again: kernel-sandbox run out.ipynb{given}\n" in lines
+    assert lines.endswith("  make a page:  kernel-sandbox export out.ipynb\n")
 
 
 def test_notebook_is_opened_where_its_kernel_is_there(tmp_path: Path, jupyter: Path) -> None:
@@ -136,9 +136,11 @@ def test_notebook_goes_through_a_link_to_a_notebook(tmp_path: Path) -> None:
     assert (tmp_path / "link.ipynb").is_symlink()
 
 
-@pytest.mark.parametrize("word", ["y", "n"])
+@pytest.mark.parametrize("word", ["y", "n", "y, but it is another's"])
 def test_sandboxed_kernel_is_offered_on_a_terminal(tmp_path: Path, jupyter: Path, word: str) -> None:
     """As `demo` does, before its notebook is written; the kernelspecs of this environment are hidden from it."""
+    if word not in ("y", "n"):
+        shadow(jupyter)
     program = shutil.which("bwrap")
     if program is None:
         pytest.skip("bubblewrap is not installed")
@@ -149,11 +151,13 @@ def test_sandboxed_kernel_is_offered_on_a_terminal(tmp_path: Path, jupyter: Path
     command = [*hidden, "--", sys.executable, "-c", source]
     with subprocess.Popen(command, stdin=theirs, stdout=subprocess.PIPE, env=environment, text=True) as process:
         os.close(theirs)
-        os.write(ours, f"{word}\n".encode())
+        os.write(ours, f"{word[0]}\n".encode())
         shown, _ = process.communicate(timeout=60)
     os.close(ours)
     assert shown.startswith(f"{LACKS}Install it in {sys.prefix}/share/jupyter/kernels? [Y/n]: ")
-    assert (jupyter / "kernels" / "python-sandbox" / "kernel.json").exists() == (word == "y")
+    assert (jupyter / "kernels" / "python-sandbox" / "logo-svg.svg").exists() == (word == "y")
+    assert ("holds another kernelspec" in shown) == (word not in ("y", "n"))
+    assert process.returncode == 0
 
 
 def test_link_that_leads_away_is_told_of_what_it_shows(tmp_path: Path) -> None:

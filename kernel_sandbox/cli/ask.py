@@ -127,7 +127,7 @@ def ask(
         asking = Asking(screen, session, agent, steps)
         answered = asking.ask(question) if question else _converse(screen, asking)
     if save is not None:
-        say_where(screen, save)
+        say_where(screen, save, data)
     return 0 if answered else FAILED
 
 

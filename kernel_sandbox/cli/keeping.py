@@ -9,22 +9,25 @@ import importlib.util
 import shlex
 import sys
 import sysconfig
+from collections.abc import Sequence
 from pathlib import Path
 
 import click
 
 from kernel_sandbox import programs
 from kernel_sandbox.cli.console import Screen
+from kernel_sandbox.errors import SandboxError
 from kernel_sandbox.kernelspec import INSTALL, UNOFFERED, default_directory, install, is_offered
 
 ELSEWHERE = "Another environment's JupyterLab would run these cells on your machine."
 
 
-def say_where(screen: Screen, notebook: Path) -> None:
+def say_where(screen: Screen, notebook: Path, data: Sequence[Path] = ()) -> None:
     """Show where the notebook is and how to open it; first what makes that safe."""
     name = shlex.quote(str(notebook))
     screen.say("The notebook is ", (str(notebook), "bold"), ".")
-    ways = [("run it again", f"kernel-sandbox run {name}"), ("make a page", f"kernel-sandbox export {name}")]
+    again = " ".join([name, *(f"--data {shlex.quote(str(path))}" for path in data)])
+    ways = [("run it again", f"kernel-sandbox run {again}"), ("make a page", f"kernel-sandbox export {name}")]
     if not _has_lab():
         screen.say((ELSEWHERE, "yellow"))
     elif is_offered():
@@ -37,14 +40,18 @@ def say_where(screen: Screen, notebook: Path) -> None:
 
 
 def offer_kernel(screen: Screen) -> None:
-    """Ask on a terminal whether to install the sandboxed kernel, where Jupyter lacks it. Raises SandboxError."""
+    """Ask on a terminal whether to install the sandboxed kernel, where Jupyter lacks it."""
     if not _has_lab() or is_offered() or not sys.stdin.isatty():
         return
     directory = default_directory()
     screen.say((UNOFFERED, "yellow"))
     screen.flush()
-    if click.confirm(f"Install it in {directory}?", default=True):
+    if not click.confirm(f"Install it in {directory}?", default=True):
+        return
+    try:
         screen.say(("✓ ", "bold green"), f"{install(directory)} is installed.")
+    except SandboxError as exc:  # another's kernel of that name, or no place that can be written
+        screen.say((str(exc), "yellow"))
 
 
 def _has_lab() -> bool:

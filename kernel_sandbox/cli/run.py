@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -91,11 +91,11 @@ def run(
         with opened_session(screen, engine, spec, data=data, save=notebook) as session:
             replay = Replay(screen, session, pictures, keep_going)
             replay.run()
-            return replay.conclude(save)
+            return replay.conclude(save, data)
     except KeyboardInterrupt:
         screen.say(("■ ", "bold yellow"), "Ended. The sandbox is gone.")
         if replay is not None and save is not None:
-            say_where(screen, save)
+            say_where(screen, save, data)
         return INTERRUPTED
 
 
@@ -178,7 +178,7 @@ class Replay:
         self.failures.append((self.ran, error.ename if error else execution.status))
         return execution.status == "dead" or not self.keep_going
 
-    def conclude(self, save: Path | None) -> int:
+    def conclude(self, save: Path | None, data: Sequence[Path]) -> int:
         """Show how the run ended and what can be done next, and return the exit status."""
         took = format_seconds(time.monotonic() - self.started)
         left = self.total - self.ran
@@ -198,7 +198,7 @@ class Replay:
             skipped = f"; {self.skipped} skipped, as tagged" if self.skipped else ""
             self.screen.say(("✓ ", "bold green"), f"{self.total} {cells} in {took}{skipped}.")
         if save is not None:
-            say_where(self.screen, save)
+            say_where(self.screen, save, data)
         else:
             self.screen.say(("No notebook was kept: --save OUT.ipynb makes one.", "dim"))
         return INTERRUPTED if self.interrupted else FAILED if self.failures else 0
