@@ -53,6 +53,9 @@ class CellFinished:
     """What it did under /mnt/data."""
     saved: Mapping[str, Saved] = field(default_factory=dict)
     """What became of its new and changed files, by name, for an agent with `artifacts`."""
+    generation: int | None = None
+    """Which kernel it was sent to; this and the next let a KnownKernel take the event."""
+    restarted_because: str | None = None
 
 
 @dataclass(frozen=True, slots=True)

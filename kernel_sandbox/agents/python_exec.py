@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import weakref
 from collections.abc import Awaitable, Callable
 from pathlib import Path
 from typing import Any, Protocol
@@ -20,6 +21,7 @@ from kernel_sandbox.agents.reading import DEFAULT_LIMITS, ReadingLimits, read_ex
 from kernel_sandbox.agents.tools import ToolInterface
 from kernel_sandbox.agents.vision import takes_pictures
 from kernel_sandbox.artifacts import Artifacts, PictureFolder, Saved
+from kernel_sandbox.cell import CellStream
 from kernel_sandbox.errors import FileError, ProtocolViolation, SandboxError, SandboxLost, SessionClosed, what_is_kept
 from kernel_sandbox.files import FileInfo
 from kernel_sandbox.known_kernel import KnownKernel
@@ -31,6 +33,9 @@ from kernel_sandbox.session import AsyncSession
 MAX_RETRIES = 3
 SANDBOX_GONE = (SandboxLost, ProtocolViolation)
 """Deaths that take the files too."""
+
+_reviving: weakref.WeakKeyDictionary[AsyncSession, asyncio.Lock] = weakref.WeakKeyDictionary()
+"""Held while an agent of a session starts its kernel again: the others wait for that, and start none."""
 
 DESCRIPTION = f"""Run a cell of Python in a stateful IPython kernel and read what it shows.
 Variables, imports and functions stay from one call to the next. The working directory is {DATA_DIRECTORY}; the user's
@@ -102,8 +107,6 @@ class PythonExecTool(ToolInterface):
         self._failures = 0
         self._stopped: Execution | None = None
         self._known: KnownKernel | None = None
-        self._news: str | None = None
-        """Why the kernel of the last cell was started, where the model did not know of it."""
 
     def get_definition(self) -> dict[str, Any]:
         """Return the definition: one text, python_code."""
@@ -146,9 +149,9 @@ class PythonExecTool(ToolInterface):
         notes = [self._note_on_stopped()]
         pictures = CellPictures(self._pictures, self._cells)
         before = await _list(session)
-        execution = await self._stream(session, code, pictures)
-        if self._news is not None:
-            notes.insert(0, f"[{fresh_kernel(self._news)}]")
+        execution, sent = await self._stream(session, code, pictures)
+        if (news := self._known.news(sent)) is not None:
+            notes.insert(0, f"[{fresh_kernel(news)}]")
         if execution.status == "dead":
             notes.append(await _revive(session))
             self._known.generation = session.generation
@@ -160,7 +163,8 @@ class PythonExecTool(ToolInterface):
         if self._failures:
             notes.append(self._note_on_failure(execution))
         if self._on_event is not None:
-            self._on_event(CellFinished(execution, changes or FileChanges(), saved))
+            because = sent.restarted_because
+            self._on_event(CellFinished(execution, changes or FileChanges(), saved, sent.generation, because))
         notes += [str(changes or ""), describe_saved(saved)]
         return ToolAnswer(read_execution(execution, self._limits, notes, told.words), told.shown)
 
@@ -172,8 +176,7 @@ class PythonExecTool(ToolInterface):
             return {f"the files under {DATA_DIRECTORY}": Saved(None, "they could not be listed")}
         return await self._artifacts.save(session.files, (*changes.new, *changes.changed))
 
-    async def _stream(self, session: AsyncSession, code: str, pictures: CellPictures) -> Execution:
-        assert self._known is not None
+    async def _stream(self, session: AsyncSession, code: str, pictures: CellPictures) -> tuple[Execution, CellStream]:
         stream = session.stream(code)
         try:
             async for output in stream:
@@ -187,8 +190,7 @@ class PythonExecTool(ToolInterface):
                 self._stopped = stream.execution
             raise
         assert stream.execution is not None
-        self._news = self._known.news(stream)
-        return stream.execution
+        return stream.execution, stream
 
     def _note_on_stopped(self) -> str:
         """Return what became of the cell that the user stopped: its own result said only that it was stopped."""
@@ -244,8 +246,9 @@ async def _list(session: AsyncSession) -> tuple[FileInfo, ...] | None:
 async def _revive(session: AsyncSession) -> str:
     """Restart a kernel that has died, unless somebody else has, and return what is still there."""
     try:
-        if session.death is not None:
-            await session.restart()
+        async with _reviving.setdefault(session, asyncio.Lock()):
+            if session.death is not None:
+                await session.restart()
     except SessionClosed:
         return "[The session is closed: no more cells can be run.]"
     except SandboxError as exc:

@@ -17,6 +17,7 @@ from kernel_sandbox.cli.model_view import show_markdown
 from kernel_sandbox.cli.task_view import Step, TaskView
 from kernel_sandbox.cli.terminal import one_line
 from kernel_sandbox.errors import ModelError
+from kernel_sandbox.known_kernel import KnownKernel
 from kernel_sandbox.markdown import harmless_markdown
 from kernel_sandbox.reactor import portal
 from kernel_sandbox.sync import Session
@@ -39,6 +40,7 @@ class Asking:
         self._agent = agent
         self._steps = steps
         self._numbers = itertools.count(1)
+        self._known = KnownKernel(session.generation)
         agent.on_event = self._take
 
     def ask(self, question: str) -> bool:
@@ -53,7 +55,7 @@ class Asking:
         def give_up() -> None:
             future.cancel()
 
-        view = TaskView(self._screen, self._numbers, interrupt=self._session.interrupt, give_up=give_up)
+        view = TaskView(self._screen, self._numbers, self._known, interrupt=self._session.interrupt, give_up=give_up)
         with view:
             while (step := self._steps.queue.get()) is not None:
                 view.show(step)

@@ -26,7 +26,8 @@ from kernel_sandbox.cli.interrupts import Hints, Interrupts
 from kernel_sandbox.cli.model_view import ModelView, show_markdown
 from kernel_sandbox.cli.run import show_code
 from kernel_sandbox.cli.terminal import one_line
-from kernel_sandbox.outputs import Execution
+from kernel_sandbox.known_kernel import KnownKernel
+from kernel_sandbox.outputs import Execution, fresh_kernel
 
 THINKING: Hints = ("Ctrl-C gives the question up", "giving the question up", "giving the question up")
 RUNNING: Hints = (
@@ -46,13 +47,18 @@ class TaskView:
         self,
         screen: Screen,
         numbers: Iterator[int],
+        known: KnownKernel,
         *,
         interrupt: Callable[[], None],
         give_up: Callable[[], None],
     ) -> None:
-        """Take the cells' numbers from `numbers`. Ctrl-C calls `interrupt` while a cell runs, else `give_up`."""
+        """Take the cells' numbers from `numbers`. Ctrl-C calls `interrupt` while a cell runs, else `give_up`.
+
+        `known` is the kernel that the user knows.
+        """
         self._screen = screen
         self._numbers = numbers
+        self._known = known
         self._number = 0
         self._shown = ""
         self._interrupt = interrupt
@@ -120,6 +126,8 @@ class TaskView:
 
     def _finish_cell(self, step: CellFinished) -> None:
         self._close_cell()
+        if (because := self._known.news(step)) is not None:
+            self._screen.say((fresh_kernel(because), "yellow"))
         self._say_end(step.execution)
         saved = {name: one.path for name, one in step.saved.items()}
         changed = (*step.files.new, *step.files.changed)

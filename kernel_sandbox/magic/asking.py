@@ -44,6 +44,7 @@ from kernel_sandbox.magic.interrupts import StopButton
 from kernel_sandbox.magic.sessions import Slot
 from kernel_sandbox.magic.steps import Steps
 from kernel_sandbox.markdown import harmless_markdown
+from kernel_sandbox.outputs import fresh_kernel
 from kernel_sandbox.policy import DATA_DIRECTORY
 from kernel_sandbox.reactor import call_reactor, portal
 from kernel_sandbox.sync import Session
@@ -223,6 +224,8 @@ class Asking:
             view.output(step.output)
         elif isinstance(step, CellFinished):
             view.finish_cell(step.execution)
+            if (because := self._slot.known.news(step)) is not None:
+                self._front.write(f"{fresh_kernel(because)}\n", "stderr")
         elif isinstance(step, ToolResult):
             view.end_call(step.content)
             button.change(future.cancel)

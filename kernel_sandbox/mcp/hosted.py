@@ -35,7 +35,8 @@ from kernel_sandbox.server.identity import Identity
 from kernel_sandbox.server.observer import note_tool
 from kernel_sandbox.server.ownership import Address, address_of, reach_of
 from kernel_sandbox.server.prefixes import PREFIX
-from kernel_sandbox.server.service import SessionMissing, SessionService, Streaming, suppressing_unsaved
+from kernel_sandbox.server.service import SessionMissing, SessionService, suppressing_unsaved
+from kernel_sandbox.server.session_values import Streaming
 from kernel_sandbox.server.shell import GRACE
 
 SESSION_HEADER = "mcp-session-id"
@@ -133,8 +134,10 @@ class HostedWorkspace:
             late = "It took longer than a request may, its wait for others included, and was given up."
         execution = streaming.cell.execution
         assert execution is not None
-        began = "The session began with this call: nothing from before is in it." if streaming.is_new else ""
-        return Ran(execution, streaming.is_new, f"{began} {late}".strip(), streaming.news())
+        news = streaming.news()
+        is_first = streaming.is_new and news is None  # the news say that it is new, and more
+        began = "The session began with this call: nothing from before is in it." if is_first else ""
+        return Ran(execution, streaming.is_new, f"{began} {late}".strip(), news)
 
     @contextlib.asynccontextmanager
     async def _watching(self, cell: CellStream) -> AsyncIterator[None]:
@@ -175,7 +178,7 @@ class HostedWorkspace:
     async def reset(self, *, fresh: bool) -> str:
         try:
             if fresh:
-                await self._service.stop(self._address)
+                await self._service.stop(self._address, client=self._caller.client)
                 return f"{what_is_kept('nothing')} A new sandbox begins with the next call."
             await self._service.restart(self._address, client=self._caller.client)
         except SessionMissing:
@@ -307,7 +310,7 @@ class McpApplication:
         """End the sandbox of a client that has ended its session of the protocol."""
         if caller.has_own_session:
             with contextlib.suppress(SandboxError):
-                await self._service.stop(address_of(caller.identity, caller.own_identifier))
+                await self._service.stop(address_of(caller.identity, caller.own_identifier), client=caller.client)
 
 
 def mcp_application(service: SessionService) -> McpApplication:

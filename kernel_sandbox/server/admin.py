@@ -64,7 +64,7 @@ async def usage(service: Service, session: Anyones) -> Response:
 @router.delete("/session", summary="End anyone's session", status_code=204)
 async def delete_session(service: Service, session: Anyones) -> Response:
     """End a session. Its notebook stays."""
-    await service.stop(session)
+    await service.stop(session, client=None)
     return Response(status_code=204)
 
 

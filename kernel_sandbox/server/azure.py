@@ -26,7 +26,8 @@ from kernel_sandbox.server.ownership import LONGEST_IDENTIFIER, Address, address
 from kernel_sandbox.server.plain_requests import Retry, answer
 from kernel_sandbox.server.results import Outcome
 from kernel_sandbox.server.runs import Watched
-from kernel_sandbox.server.service import Ran, SessionMissing, SessionService
+from kernel_sandbox.server.service import SessionMissing, SessionService
+from kernel_sandbox.server.session_values import Ran
 from kernel_sandbox.server.urls import absolute_url
 
 PAGE = 300

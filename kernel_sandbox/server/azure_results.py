@@ -22,7 +22,7 @@ from kernel_sandbox.outputs import (
     has_picture,
     remove_ansi,
 )
-from kernel_sandbox.server.service import Ran
+from kernel_sandbox.server.session_values import Ran
 from kernel_sandbox.server.shell import ShellResult, notices, restart_notice
 
 DEEPEST = 64

@@ -10,7 +10,7 @@ from typing import Any
 from kernel_sandbox.files import FileInfo
 from kernel_sandbox.policy import DATA_DIRECTORY
 from kernel_sandbox.server.image_facts import ImageFacts
-from kernel_sandbox.server.service import SessionView
+from kernel_sandbox.server.session_values import SessionView
 
 
 def moment(when: datetime) -> str:

@@ -16,7 +16,8 @@ from starlette.types import Receive, Scope, Send
 from kernel_sandbox.cell import CellStream
 from kernel_sandbox.server.bodies import ClientGone, TurnMissed, disconnected
 from kernel_sandbox.server.outputs_json import event_json, execution_json
-from kernel_sandbox.server.service import Streaming, suppressing_unsaved
+from kernel_sandbox.server.service import suppressing_unsaved
+from kernel_sandbox.server.session_values import Streaming
 
 HEARTBEAT = 10.0
 """Seconds of silence after which a comment is sent, so that proxies keep the connection."""
@@ -85,7 +86,8 @@ async def _events(streaming: Streaming, deadline: float) -> AsyncIterator[bytes]
     finally:
         timer.cancel()
     assert stream.execution is not None
-    yield _message("done", execution_json(stream.execution, streaming.news(), with_outputs=False))
+    told = execution_json(stream.execution, streaming.news(), new_session=streaming.is_new, with_outputs=False)
+    yield _message("done", told)
 
 
 async def with_silences(stream: CellStream) -> AsyncIterator[dict[str, Any] | None]:

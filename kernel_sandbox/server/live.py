@@ -128,7 +128,9 @@ class _Connection:
                 if event is not None:  # the protocol has its own pings
                     await self._send({"type": "output", "id": asked.id, "output": event})
             assert streaming.cell.execution is not None
-            execution = execution_json(streaming.cell.execution, streaming.news(), with_outputs=False)
+            execution = execution_json(
+                streaming.cell.execution, streaming.news(), new_session=streaming.is_new, with_outputs=False
+            )
         await self._send({"type": "done", "id": asked.id, "execution": execution})
 
     async def _tell_failure(self, asked_id: str, exc: SandboxError) -> None:

@@ -113,7 +113,7 @@ async def execute(
 
     async def run(watched: Watched) -> Response:
         ran = await service.execute(session, cell.source, timeout=cell.timeout, create=cell.create, watched=watched)
-        return JSONResponse(execution_json(ran.execution, ran.restarted_because))
+        return JSONResponse(execution_json(ran.execution, ran.restarted_because, new_session=ran.new_session))
 
     return await answer(request, service, session, key, run)
 
@@ -138,7 +138,7 @@ async def run_command(
             session, command, timeout=asked.timeout, posix=asked.shell == "sh", create=asked.create, watched=watched
         )
         told = {"stdout": ran.stdout, "stderr": ran.stderr, "exit_status": ran.exit_status, "ran": ran.ran}
-        told |= {"kept": ran.kept, "restarted_because": ran.restarted_because}
+        told |= {"kept": ran.kept, "restarted_because": ran.restarted_because, "new_session": ran.new_session}
         return JSONResponse(told | {"duration": round(ran.duration, 6)})
 
     return await answer(request, service, session, key, run)

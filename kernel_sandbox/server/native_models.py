@@ -94,6 +94,7 @@ class ExecutionAnswer(BaseModel):
     restarted_because: str | None = Field(
         None, description="Why the session's kernel was started anew since your last cell: earlier variables are lost."
     )
+    new_session: bool = Field(False, description="Whether the session began with this cell: nothing is in it yet.")
 
 
 class CommandAnswer(BaseModel):
@@ -106,6 +107,7 @@ class CommandAnswer(BaseModel):
     ran: RAN
     kept: KEPT
     restarted_because: str | None = Field(None, description="As a cell's.")
+    new_session: bool = Field(False, description="As a cell's.")
 
 
 class FileAnswer(BaseModel):

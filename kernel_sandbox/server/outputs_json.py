@@ -14,7 +14,7 @@ from kernel_sandbox.outputs import (
     StreamOutput,
 )
 from kernel_sandbox.server.azure_shapes import moment
-from kernel_sandbox.server.service import SessionView
+from kernel_sandbox.server.session_values import SessionView
 
 
 def event_json(event: Event) -> dict[str, Any]:
@@ -32,8 +32,13 @@ def event_json(event: Event) -> dict[str, Any]:
     return shown | {"execution_count": event.execution_count}
 
 
-def execution_json(execution: Execution, restarted_because: str | None, *, with_outputs: bool = True) -> dict[str, Any]:
-    """Write a whole execution. `restarted_because` is why its kernel was started, where the client is to be told."""
+def execution_json(
+    execution: Execution, restarted_because: str | None, *, new_session: bool, with_outputs: bool = True
+) -> dict[str, Any]:
+    """Write a whole execution. `restarted_because` is why its kernel was started, where the client is to be told.
+
+    `new_session` says that the session began with it.
+    """
     error = execution.error if execution.status != "ok" else None
     told: dict[str, Any] = {
         "status": execution.status,
@@ -44,6 +49,7 @@ def execution_json(execution: Execution, restarted_because: str | None, *, with_
         "duration": round(execution.duration, 6),
         "error": None if error is None else event_json(error),
         "restarted_because": restarted_because,
+        "new_session": new_session,
     }
     if with_outputs:
         told["outputs"] = [event_json(output) for output in execution.outputs]

@@ -23,7 +23,8 @@ from kernel_sandbox.server.cell_views import view_cell
 from kernel_sandbox.server.failures import Refusal
 from kernel_sandbox.server.native import Service, transcript_json
 from kernel_sandbox.server.outputs_json import session_json
-from kernel_sandbox.server.service import SessionMissing, SessionService, SessionView
+from kernel_sandbox.server.service import SessionMissing, SessionService
+from kernel_sandbox.server.session_values import SessionView
 
 MOST_CELLS = 20
 """Cells of one answer; the script asks for the next."""

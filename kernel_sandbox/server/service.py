@@ -9,15 +9,10 @@ from __future__ import annotations
 import contextlib
 import time
 from collections.abc import AsyncIterator, Iterator, Sequence
-from dataclasses import dataclass
-from datetime import datetime
 from typing import TYPE_CHECKING, Any, BinaryIO
 
-from kernel_sandbox.cell import CellStream
 from kernel_sandbox.errors import Kept, SandboxError, SandboxFileNotFound, TranscriptError
 from kernel_sandbox.files import FileInfo
-from kernel_sandbox.known_kernel import KnownKernel
-from kernel_sandbox.outputs import Execution
 from kernel_sandbox.pool import PooledSession, SessionNotFound, SessionPool
 from kernel_sandbox.server.clients import REQUESTS, Clients
 from kernel_sandbox.server.idempotency import IdempotentRuns
@@ -27,6 +22,7 @@ from kernel_sandbox.server.ownership import Address, Reach
 from kernel_sandbox.server.results import Results
 from kernel_sandbox.server.runs import Runs, Watched
 from kernel_sandbox.server.saved import SavedTranscript, SavedTranscripts
+from kernel_sandbox.server.session_values import Ran, SessionView, Streaming
 from kernel_sandbox.server.settings import ServerSettings
 from kernel_sandbox.server.shell import GRACE, ShellResult, shell_cell, shell_result
 from kernel_sandbox.server.storage import Store
@@ -52,50 +48,6 @@ class QuotaExceeded(SandboxError):
     def __init__(self, message: str, *, retry_after: int = RETRY_AFTER) -> None:
         super().__init__(message)
         self.retry_after = retry_after
-
-
-@dataclass(frozen=True, slots=True, repr=False)
-class SessionView:
-    """A session as it is told about."""
-
-    address: Address
-    created_at: datetime
-    last_used_at: datetime
-    expires_at: datetime
-    """When it ends if nobody uses it before."""
-    cells: int
-    state: str
-    last_status: str | None = None
-    """How its last cell ended; None before the first."""
-
-
-@dataclass(frozen=True, slots=True)
-class Ran:
-    """An execution, and what it took to get there."""
-
-    execution: Execution
-    session_id: str
-    """The sandbox's own id: not the identifier, and no secret."""
-    new_session: bool
-    preparation: float
-    """Seconds before the cell was sent: for a session, and for its turn."""
-    restarted_because: str | None = None
-    """Why the kernel that ran it was started, if the client did not know of that: earlier variables are lost."""
-
-
-@dataclass(frozen=True, slots=True)
-class Streaming:
-    """A cell whose outputs are iterated over as they come."""
-
-    cell: CellStream
-    known: KnownKernel
-    """What its client knows: asked when it is told of the end."""
-    is_new: bool
-    """Whether the session began for this cell: nothing from before is in it."""
-
-    def news(self) -> str | None:
-        """Return why the kernel that ran it was started, if the client does not know of that yet."""
-        return self.known.news(self.cell)
 
 
 class SessionService:
@@ -127,6 +79,8 @@ class SessionService:
         """
         before = self.pool.find(address.key)
         async with self._opened(address, create=True) as pooled:
+            if pooled is not before:
+                self._clients.forget(address, REQUESTS)  # the answer says that it is new
             self._clients.meet(pooled, REQUESTS)
             return _view(address, pooled), pooled is not before
 
@@ -143,8 +97,13 @@ class SessionService:
         live = [pooled for pooled in self.pool.sessions if pooled.state != "stopping"]
         return [_view(Address.from_key(pooled.identifier), pooled) for pooled in live]
 
-    async def stop(self, address: Address) -> None:
-        """End a session: its variables and files are gone, its notebook stays. Raises SessionMissing."""
+    async def stop(self, address: Address, *, client: str | None = REQUESTS) -> None:
+        """End a session: its variables and files are gone, its notebook stays. Raises SessionMissing.
+
+        `client` asks for it, and so need not be told of it; None is none of the session's clients.
+        """
+        if client is not None:
+            self._clients.forget(address, client)
         self.idempotent.forget_session(address)
         if not await self.pool.stop(address.key):
             raise SessionMissing("There is no such session.")
@@ -165,7 +124,7 @@ class SessionService:
         async with self._opened(address, create=False) as pooled:
             if pooled is not before or pooled.session.generation == generation:  # else a dead one was just started
                 await pooled.session.restart()
-            self._clients.meet(pooled, client).generation = pooled.session.generation
+            self._clients.meet(pooled, client).note_restart(pooled.session.generation)
             return _view(address, pooled)
 
     def kept_by_restart(self, address: Address) -> Kept:
@@ -204,7 +163,7 @@ class SessionService:
         self, address: Address, source: str, seconds: float, create: bool, watched: Watched | None
     ) -> Ran:
         asked = time.perf_counter()
-        async with self._streaming(address, source, seconds, create, REQUESTS) as (streaming, session_id):
+        async with self._streaming(address, source, seconds, create, REQUESTS) as streaming:
             if watched is not None:
                 watched.cell = streaming.cell
             with suppressing_unsaved():
@@ -214,7 +173,7 @@ class SessionService:
             assert execution is not None
             waited = max(time.perf_counter() - asked - execution.duration, 0.0)
             news = streaming.news() if watched is None or watched.is_heard else None
-            return Ran(execution, session_id, streaming.is_new, waited, news)
+            return Ran(execution, streaming.session_id, streaming.is_new, waited, news)
 
     @contextlib.asynccontextmanager
     async def stream(
@@ -227,20 +186,20 @@ class SessionService:
         client: str = REQUESTS,
     ) -> AsyncIterator[Streaming]:
         """Run a cell and iterate over its outputs as they come; leaving the block early interrupts it."""
-        async with self._streaming(address, source, self.seconds(timeout), create, client) as (streaming, _):
+        async with self._streaming(address, source, self.seconds(timeout), create, client) as streaming:
             yield streaming
 
     @contextlib.asynccontextmanager
     async def _streaming(
         self, address: Address, source: str, seconds: float, create: bool, client: str
-    ) -> AsyncIterator[tuple[Streaming, str]]:
+    ) -> AsyncIterator[Streaming]:
         before = self.pool.find(address.key)
         self.meet(address, client)  # before a dead kernel is started again
         async with self._opened(address, create=create) as pooled:
-            known = self._clients.meet(pooled, client)
+            meeting = self._clients.meet(pooled, client)
             stream = pooled.stream(source, timeout=seconds)
             try:
-                yield Streaming(stream, known, pooled is not before), pooled.session.id
+                yield Streaming(stream, meeting, pooled.session.id, pooled is not before)
             finally:
                 with suppressing_unsaved():
                     await stream.aclose()
@@ -264,7 +223,7 @@ class SessionService:
         seconds = self.seconds(timeout)
         source = shell_cell(command, timeout=seconds, posix=posix)
         ran = await self._run_cell(address, source, seconds + GRACE, create, watched)
-        return shell_result(ran.execution, ran.restarted_because)
+        return shell_result(ran.execution, ran.restarted_because, is_new=ran.new_session)
 
     @property
     def patience(self) -> float:

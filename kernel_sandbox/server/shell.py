@@ -36,6 +36,7 @@ class ShellResult:
     kept: Kept
     """Both as an Execution has them."""
     restarted_because: str | None = None
+    new_session: bool = False
 
 
 def shell_cell(command: str | Sequence[str], *, timeout: float | None, posix: bool = False) -> str:
@@ -46,8 +47,11 @@ def shell_cell(command: str | Sequence[str], *, timeout: float | None, posix: bo
     return " ".join(["%%shell", *options, "--argv"]) + f"\n{json.dumps(list(command))}"
 
 
-def shell_result(execution: Execution, restarted_because: str | None = None) -> ShellResult:
-    """Read what a shell command left. `restarted_because` is why its kernel was started, where that is to be told."""
+def shell_result(execution: Execution, restarted_because: str | None = None, *, is_new: bool = False) -> ShellResult:
+    """Read what a shell command left. `restarted_because` is why its kernel was started, where that is to be told.
+
+    `is_new` says that the session began with the command.
+    """
     written = {"stdout": "", "stderr": ""}
     status = NO_STATUS
     for output in execution.outputs:
@@ -62,7 +66,8 @@ def shell_result(execution: Execution, restarted_because: str | None = None) -> 
         written["stderr"] += f"[kernel-sandbox: {unseen}: {said}]\n"
         status = NO_STATUS
     stdout, stderr = written["stdout"], written["stderr"]
-    return ShellResult(stdout, stderr, status, execution.duration, execution.ran, execution.kept, restarted_because)
+    fate = (execution.ran, execution.kept, restarted_because, is_new)
+    return ShellResult(stdout, stderr, status, execution.duration, *fate)
 
 
 def restart_notice(restarted_because: str | None) -> str:

@@ -107,7 +107,7 @@ def test_ask_console_keeps_its_state_and_ends_with_exit(tmp_path: Path) -> None:
     assert "42" in server.requests[3]["messages"][-1]["content"]
 
 
-def test_ask_tells_the_model_once_of_a_fresh_kernel(tmp_path: Path) -> None:
+def test_ask_tells_the_model_and_the_user_once_of_a_fresh_kernel(tmp_path: Path) -> None:
     stubborn = "import signal\nsignal.signal(signal.SIGINT, signal.SIG_IGN)\nwhile True: pass"
     codes = (stubborn, "print('there:', 'signal' in dir())", "print('last')")
     calls = [Call([("execute_python_code", {"python_code": code})]) for code in codes]
@@ -117,6 +117,21 @@ def test_ask_tells_the_model_once_of_a_fresh_kernel(tmp_path: Path) -> None:
     assert "variables are lost, files under /mnt/data are kept" in lost
     assert fresh.startswith("there: False\n[This cell ran in a fresh kernel, without earlier variables.")
     assert last == "last"
+    told = [line for line in done.stdout.splitlines() if line.startswith("This cell ran in a fresh kernel")]
+    assert len(told) == 1
+    assert done.stdout.index("there: False") < done.stdout.index(told[0]) < done.stdout.index("print('last')")
+
+
+def test_ask_tells_the_user_once_of_a_kernel_that_died(tmp_path: Path) -> None:
+    codes = ("import os; os._exit(3)", "print('second')", "print('third')")
+    calls = [Call([("execute_python_code", {"python_code": code})]) for code in codes]
+    done, server = ask("Go.", replies=[*calls, Say("So it was.")], directory=tmp_path)
+    assert done.returncode == 0, done.stderr
+    fresh = "This cell ran in a fresh kernel, without earlier variables. The kernel exited with status 3."
+    assert done.stdout.count(fresh) == 1
+    assert done.stdout.index("second") < done.stdout.index(fresh) < done.stdout.index("third")
+    answers = [str(request["messages"][-1]["content"]) for request in server.requests[1:]]
+    assert ["fresh kernel" in answer for answer in answers] == [True, False, False]  # the model reads it at the death
 
 
 def test_ask_with_rules_refuses_a_suspect_cell(tmp_path: Path) -> None:

@@ -156,6 +156,14 @@ def test_interrupt_stops_the_cell_and_the_agent_goes_on(host: Host, server: Mode
     assert last["text-1"]["text/markdown"] == "It was stopped."
 
 
+def test_fresh_kernel_is_told_once_whoever_runs_the_cell(host: Host, server: ModelServer) -> None:
+    server.replies += [cell("import os; os._exit(3)"), Say("It died."), cell("2"), cell("3"), Say("There.")]
+    assert "fresh kernel" not in host.run("%ask die").stream("stderr")
+    told = host.run("%ask go on").stream("stderr")
+    assert told == "This cell ran in a fresh kernel, without earlier variables. The kernel exited with status 3.\n"
+    assert host.run("%%sandbox\n1").stream("stderr") == ""
+
+
 def test_interrupt_while_the_model_thinks_gives_the_question_up(host: Host, server: ModelServer) -> None:
     server.replies += [Hang()]
     pressed: list[str] = []

@@ -10,7 +10,7 @@ import pytest
 
 from kernel_sandbox.outputs import DisplayData, ErrorOutput, ExecuteResult, Execution, Output, StreamOutput
 from kernel_sandbox.server.azure_results import cut, first_generation, printed_result, stdout_of, typed_result
-from kernel_sandbox.server.service import Ran
+from kernel_sandbox.server.session_values import Ran
 
 
 def execution(*outputs: Output, status: Any = "ok", source: str = "x") -> Execution:
