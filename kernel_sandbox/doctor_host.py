@@ -27,6 +27,8 @@ from kernel_sandbox.pool.capacity import shortages
 from kernel_sandbox.run_directory import base_directory, stale_directories
 
 PACKAGES = ("kernel-sandbox", "jupyter_client", "jupyter_core", "pyzmq", "nbformat", "pandas", "docker")
+REINSTALL = "install kernel-sandbox again from where you have it: pip install --force-reinstall --no-deps DIRECTORY"
+"""Not by its name, which on an index may be somebody else's."""
 ROOM_FOR_BUILD = 3 * 1024**3
 """Bytes that a build of the largest image takes for its downloads and its context, with something to spare."""
 LEAST_ROOM = 256 * 1024**2
@@ -56,7 +58,9 @@ def _python() -> Iterator[Finding]:
         except PackageNotFoundError:
             missing.append(name)
     if missing:
-        yield Finding("Packages", "problem", f"missing: {', '.join(missing)}", f"pip install {' '.join(missing)}")
+        others = [name for name in missing if name != PACKAGES[0]]
+        remedy = f"pip install {' '.join(others)}" if others else REINSTALL
+        yield Finding("Packages", "problem", f"missing: {', '.join(missing)}", remedy)
     yield Finding("Packages", "ok", ", ".join(versions))
 
 
@@ -72,11 +76,7 @@ def _search_paths() -> Iterator[Finding]:
 def _jupyter() -> Iterator[Finding]:
     names = {point.name for point in entry_points(group="jupyter_client.kernel_provisioners")}
     if PROVISIONER not in names:
-        # Not by its name alone: on an index, that may be somebody else's.
-        remedy = (
-            "install kernel-sandbox again from where you have it: pip install --force-reinstall --no-deps DIRECTORY"
-        )
-        yield Finding("Provisioner", "problem", "Jupyter does not find it in this environment", remedy)
+        yield Finding("Provisioner", "problem", "Jupyter does not find it in this environment", REINSTALL)
     remedy = "kernel-sandbox kernelspec install"
     for known in exposed():
         detail = f"{known.directory}: its command imports modules that lie beside a notebook, on this machine"
