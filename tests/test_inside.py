@@ -31,7 +31,8 @@ def ask(session: Session, source: str) -> Any:
 
 
 def test_sandbox_has_no_interface_but_loopback(inside: Session) -> None:
-    assert ask(inside, "print(json.dumps(socket.if_nameindex()))") == [[1, "lo"]]
+    names = "[line.split(':')[0].strip() for line in open('/proc/net/dev') if ':' in line]"
+    assert ask(inside, f"print(json.dumps({names}))") == ["lo"]
     reach = "s = socket.socket(); s.settimeout(2)\nprint(json.dumps(s.connect_ex(('192.0.2.1', 80))))"
     assert ask(inside, reach) == 101  # ENETUNREACH
 
