@@ -25,14 +25,16 @@ def inside(request: pytest.FixtureRequest) -> Iterator[Session]:
     del os.environ["CANARY_KEY"]
 
 
+INTERFACES = "[line.split(':')[0].strip() for line in open('/proc/net/dev') if ':' in line]"
+
+
 def ask(session: Session, source: str) -> Any:
     """Run a cell whose last line prints JSON, and return that."""
     return json.loads(session.execute(f"import json, os, socket\n{source}").raise_for_error().text)
 
 
 def test_sandbox_has_no_interface_but_loopback(inside: Session) -> None:
-    names = "[line.split(':')[0].strip() for line in open('/proc/net/dev') if ':' in line]"
-    assert ask(inside, f"print(json.dumps({names}))") == ["lo"]
+    assert ask(inside, f"print(json.dumps({INTERFACES}))") == ["lo"]
     reach = "s = socket.socket(); s.settimeout(2)\nprint(json.dumps(s.connect_ex(('192.0.2.1', 80))))"
     assert ask(inside, reach) == 101  # ENETUNREACH
 

@@ -22,6 +22,7 @@ from kernel_sandbox.engines import get_engine
 from kernel_sandbox.reactor import portal
 
 from .conftest import missing
+from .test_inside import INTERFACES
 
 pytestmark = pytest.mark.usefixtures("kernelspec")
 BIN = Path(sys.executable).parent
@@ -109,7 +110,7 @@ def test_suite_is_the_real_one() -> None:
 
 
 def test_jupyter_run_runs_a_script(tmp_path: Path) -> None:
-    source = "import os, socket\nprint([name for _, name in socket.if_nameindex()], os.getcwd())"
+    source = f"import os\nprint({INTERFACES}, os.getcwd())"
     (tmp_path / "script.py").write_text(source)
     command: list[str | Path] = [BIN / "jupyter", "run", "--kernel", "python-sandbox", tmp_path / "script.py"]
     done = subprocess.run(command, capture_output=True, text=True, timeout=60, check=False)
@@ -289,7 +290,7 @@ async def test_jupyterlab_opens_the_notebook_and_runs_the_kernel(lab: str, tmp_p
         "version": "5.3",
         "date": "",
     }
-    source = "import socket; [name for _, name in socket.if_nameindex()]"
+    source = INTERFACES
     content = {"code": source, "silent": False, "store_history": True}
     content |= {"user_expressions": {}, "allow_stdin": False, "stop_on_error": True}
     message = {

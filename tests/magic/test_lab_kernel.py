@@ -18,7 +18,8 @@ pytestmark = [
     pytest.mark.timeout(300),
 ]
 CELLS = [
-    "import os\nimport socket\nkept = 6 * 7\nopen('kept.txt', 'w').close()\nprint(os.getcwd(), socket.if_nameindex())",
+    "import os\nkept = 6 * 7\nopen('kept.txt', 'w').close()\nnetwork = open('/proc/net/dev').readlines()[2:]\n"
+    "print(os.getcwd(), [line.split(':')[0].strip() for line in network])",
     "while True:\n    pass",
     "kept",
     "name = input('Who? ')\nprint('It is', name)",
@@ -42,7 +43,7 @@ def test_sandboxed_kernel_works_as_any_other(tmp_path: Path, kernels: Path, pict
     with jupyter_lab(tmp_path, JUPYTER_PATH=str(kernels)) as url, browser_page() as page:
         notebook = Notebook(page, url, "inside.ipynb")
         notebook.run(0)
-        expect(notebook.outputs(0)).to_contain_text("/mnt/data [(1, 'lo')]")
+        expect(notebook.outputs(0)).to_contain_text("/mnt/data ['lo']")
         check_interrupt(notebook, page)
         check_input(notebook, page)
         check_completion(notebook, page)
