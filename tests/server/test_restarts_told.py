@@ -10,7 +10,11 @@ import pytest
 from mcp import Client
 from websockets.sync.client import ClientConnection
 
-from tests.server.running import GEN1, Running
+from kernel_sandbox.policy import SandboxSpec
+from kernel_sandbox.pool import SessionPool
+from kernel_sandbox.server.clients import MOST_OF_ONE, Clients
+from kernel_sandbox.server.ownership import Address
+from tests.server.running import GEN1, SMALL, Running
 from tests.server.test_mcp_http import connected
 from tests.server.test_native import receive, run, socket_of
 
@@ -172,3 +176,18 @@ def test_streams_and_commands_say_that_the_session_is_new(server: Running, clien
         done = json.loads(answer.text.rpartition("event: done\ndata: ")[2])
         assert (done["status"], done["new_session"]) == ("ok", new)
     server.end(NAME)
+
+
+async def test_clients_of_one_owner_that_are_remembered_have_a_bound(server_engine: str) -> None:
+    clients, address = Clients(), Address("owner", NAME)
+    async with (
+        SessionPool(spec=SandboxSpec(limits=SMALL), engine=server_engine) as pool,
+        pool.acquire(address.key) as pooled,
+    ):
+        for number in range(MOST_OF_ONE + 1):
+            clients.meet(pooled, f"{number}")
+        await pooled.session.restart()
+        cell = pooled.stream("1")
+        assert [event async for event in cell]
+        told = [clients.meet(pooled, name).news(cell) for name in (f"{MOST_OF_ONE}", "0")]
+        assert told == ["The kernel was restarted.", None]
