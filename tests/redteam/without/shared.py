@@ -25,7 +25,7 @@ def fill_buffers_with_datagrams(ground: Ground) -> bool:
     """A hundred megabytes, of which nothing counts as the sandbox's."""
     fill = """
 held = []
-for _ in range(20):
+for _ in range(40):
     held.append(receiver := socket.socket(socket.AF_INET, socket.SOCK_DGRAM))
     receiver.bind(("127.0.0.1", 0))
     receiver.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 2**22)
