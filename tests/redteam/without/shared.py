@@ -144,7 +144,14 @@ REMOVALS = {
         succeeds=take_terminals,
         noticed="all pseudo-terminals of the machine",
     ),
-    "streams only": Removal(severity="HostDoS", engines=BOTH, remove=datagrams, succeeds=fill_buffers_with_datagrams),
+    # The bound for buffers holds those of datagrams, too.
+    "streams only": Removal(
+        severity="HostDoS",
+        engines=BOTH,
+        remove=datagrams,
+        succeeds=fill_buffers_with_datagrams,
+        also=("socket buffers bounded",),
+    ),
     "netlink refused": Removal(severity="HostDoS", engines=BOTH, remove=datagrams, succeeds=hoard_answers),
     "socket options": Removal(
         severity="PeerDoS",
