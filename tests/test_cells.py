@@ -497,6 +497,12 @@ session.send = lose
         assert session.execute("x").text == "1"
 
 
+def test_kernel_that_reads_no_descriptors_runs_cells(engine: str) -> None:
+    """ipykernel leaves them alone where pytest runs a test, as in a session that runs a user's tests."""
+    with Session(engine=engine, image="python", env={"PYTEST_CURRENT_TEST": "test_it (call)"}) as session:
+        assert session.execute("print('shown'); 6 * 7").text == "shown\n42"
+
+
 async def test_interrupts_at_any_time_lose_no_cell(engine: str) -> None:
     """Wherever it strikes, from a cell's sending on, an interrupt ends the cell, and variables are kept."""
     async with AsyncSession(engine=engine, image="python") as session:

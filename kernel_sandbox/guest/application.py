@@ -142,6 +142,8 @@ def _wait_for_readers() -> None:
 
 def _is_under_way(stream: Any) -> bool:
     """Return whether bytes wait in a stream's descriptor, or have been read and are not published yet."""
+    if stream._fid is None:  # with PYTEST_CURRENT_TEST in the environment, ipykernel leaves descriptors to pytest
+        return False
     waiting = array.array("i", [0])
     with contextlib.suppress(OSError):  # a cell may have closed it
         fcntl.ioctl(stream._fid, termios.FIONREAD, waiting)
