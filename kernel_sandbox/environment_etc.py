@@ -37,7 +37,8 @@ def make_etc(root: Path) -> None:
 def copy_system_data(root: Path, libc: Path) -> None:
     """Copy what the C library, perl, file and full-screen programs read at run time, as far as this machine has it."""
     places = [Path("/usr/lib/locale/C.utf8"), Path("/usr/share/misc/magic.mgc")]
-    places += [Path("/usr", libc.parent.relative_to("/"), name) for name in ("gconv", "perl-base")]
+    below = libc.parent.relative_to("/usr" if libc.is_relative_to("/usr") else "/")  # /lib leads to /usr/lib
+    places += [Path("/usr", below, name) for name in ("gconv", "perl-base")]
     for place in places:
         target = root / place.relative_to("/")
         if target.exists():

@@ -132,7 +132,7 @@ def _copy_commands(root: Path) -> list[Path]:
 
 def _copy_libraries(root: Path, files: list[Path]) -> None:
     needed = shared_libraries(files)
-    libc = next((path for path in needed if re.match(r"(libc\.so|libc\.musl|ld-musl)", path.name)), None)
+    libc = next((path for path in sorted(needed) if re.match(r"(libc\.so|libc\.musl|ld-musl)", path.name)), None)
     if libc is None:
         raise EngineError("This Python is linked statically: its extension modules cannot be used in a sandbox.")
     searched = {path.parent for path in needed} | {Path("/usr/lib64"), Path("/usr/lib")}

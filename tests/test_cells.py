@@ -273,7 +273,7 @@ kernel.session.send = without_states
 async def test_restart_tells_what_ran_and_what_is_kept(engine: str) -> None:
     async with open_session(engine) as session:
         running = await heard(
-            session, "go", "print('go', flush=True); open('/mnt/data/a', 'w').close(); time.sleep(60)"
+            session, "go", "open('/mnt/data/a', 'w').close(); print('go', flush=True); time.sleep(60)"
         )
         waiting = asyncio.create_task(session.execute("1"))
         await asyncio.sleep(0)

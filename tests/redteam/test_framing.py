@@ -171,11 +171,11 @@ def test_descriptors_that_are_passed_are_not_taken(ring: Arena) -> None:
 said = stream("passed\\n")
 held = [os.open("/dev/null", os.O_RDONLY) for _ in range(200)]
 c = Connection("iopub")
-for _ in range(20):
+for _ in range(4):  # the kernel holds no more on their way than a process may have open
     select.select([], [c.socket], [], 5)
     socket.send_fds(c.socket, [said], held)
 """
     verdict = ring.fight(Bout(source=source))
     assert (verdict.status, verdict.after) == ("ok", "ok")
-    assert verdict.text == "passed\n" * 20
+    assert verdict.text == "passed\n" * 4
     assert verdict.left == {}
