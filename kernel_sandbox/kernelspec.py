@@ -148,7 +148,7 @@ def is_offered() -> bool:
 
 
 def warning() -> str:
-    """Say what to do before a transcript is opened in Jupyter; empty where its kernel is offered there."""
+    """Return what to do before a transcript is opened in Jupyter; empty where its kernel is offered there."""
     return "" if is_offered() else f"{UNOFFERED} First: {INSTALL}"
 
 

@@ -48,7 +48,7 @@ def kernelspec_in_memory(engine: str | None, session_id: str, spec: SandboxSpec)
 
 
 def register() -> None:
-    """Have jupyter_client take the provisioner below, in this process: it asks what is installed for that name.
+    """Register the provisioner below with jupyter_client, in this process: it asks what is installed for that name.
 
     Where modules come from the working directory, as in Python's own prompt, a directory of metadata there says so too.
     """

@@ -125,7 +125,7 @@ class Profile:
 
 
 def shared_inodes(places: list[str]) -> tuple[str, ...]:
-    """Say in words what could get no overlay, where prepare.py names such places."""
+    """Return in words what could get no overlay, where prepare.py names such places."""
     weakened = []
     if "/" in places:
         weakened.append("this machine makes no overlay for a sandbox, so that others see which of its files are opened")

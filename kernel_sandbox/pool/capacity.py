@@ -19,7 +19,7 @@ ADVICE = {
 
 
 def shortages(sessions: int, limits: Limits, proc: Path = Path("/proc")) -> Iterator[str]:
-    """Say what so many sessions may take that the machine has not, a line each. None where it does not tell."""
+    """Return what so many sessions may take that the machine has not, a line each. None where it does not tell."""
     one = {
         "memory": limits.memory_bytes,
         "processes": limits.pids,

@@ -64,7 +64,7 @@ class Clients:
         """By owner; then by the pool's identifier and the client, the one last used at the end."""
 
     def meet(self, pooled: PooledSession, client: str) -> Meeting:
-        """Have a client use a session that has begun. One that is met for the first time knows it as it is now."""
+        """Note that a client uses a session. One that is met for the first time knows it as it is now."""
         if pooled not in self._numbers:
             self._numbers[pooled] = next(self._count)
         number, key = self._numbers[pooled], (pooled.identifier, client)

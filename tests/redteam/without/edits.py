@@ -91,7 +91,7 @@ def edit_filter(ground: Ground, **tables: Any) -> None:
 
 
 def let_through(ground: Ground, *names: str) -> None:
-    """Let system calls through whose arguments are looked at otherwise, whatever these are."""
+    """Allow system calls whatever their arguments are, which are looked at otherwise."""
     honest = call_arguments.rules
     any_argument: dict[str, tuple[call_arguments.Rule, ...]] = dict.fromkeys(names, ((),))
     ground.patch.setattr(call_arguments, "rules", lambda: honest() | any_argument)
