@@ -266,7 +266,7 @@ class LiveSandbox:
             self._ending = asyncio.get_running_loop().create_task(self._put_down())
 
     async def end_for_violation(self, what: str) -> None:
-        """Do the same, for callers of another event loop."""
+        """End the sandbox as `violated` does, for callers of another event loop."""
         self.violated(what)
 
     async def _put_down(self) -> None:

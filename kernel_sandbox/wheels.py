@@ -49,7 +49,7 @@ def fetch(requirements: list[Path], architecture: str, report: Report) -> Path:
 
 
 def fetch_for_this_machine(requirements: list[Path], report: Report, *, instead: Path) -> Path:
-    """Do the same for the interpreter and the C library that run this. Raises EngineError.
+    """Return a directory with the wheels for the interpreter and the C library that run this. Raises EngineError.
 
     Where the cache cannot take them (a home that is read-only or full), the wheels come below `instead`.
     """

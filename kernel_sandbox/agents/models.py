@@ -237,7 +237,7 @@ class OpenAILanguageModel(LanguageModelInterface):
             await on_reactor(client.close)
 
     def close(self) -> None:
-        """Do the same from sync code."""
+        """Close the connections as `aclose` does, from sync code."""
         call_reactor(self.aclose)
 
 

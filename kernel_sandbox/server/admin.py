@@ -48,7 +48,7 @@ async def list_sessions(service: Service, everybodys: All) -> Response:
     return JSONResponse({"sessions": told})
 
 
-@router.get("/session", summary="Tell about anyone's session", response_model=models.OwnedSessionAnswer)
+@router.get("/session", summary="Describe anyone's session", response_model=models.OwnedSessionAnswer)
 async def get_session(service: Service, session: Anyones) -> Response:
     """Describe a session. It does not count as a use."""
     return JSONResponse({**session_json(service.describe(session)), "owner": session.owner})
