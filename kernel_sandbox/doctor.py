@@ -68,7 +68,7 @@ def _engine_findings(
 ) -> Iterator[Finding]:
     findings, images = examined
     if name in findings.refused:
-        yield Finding(name, "problem", str(findings.refused[name]), "systemctl start docker")
+        yield Finding(name, "problem", str(findings.refused[name]), "when the machine is less busy, ask again")
         return
     yield from findings.given[name]
     for image in images.given.get(name, ()):

@@ -85,6 +85,11 @@ class EngineError(SandboxError):
 class EngineUnavailable(EngineError):
     """No engine answers."""
 
+    def __init__(self, message: str = "", *, remedy: str = "") -> None:
+        super().__init__(message)
+        self.remedy = remedy
+        """The command or step that mends it, where there is one."""
+
 
 class ImageNotFound(EngineError):
     """The engine answers, but does not have the image."""

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import logging
 import math
 from collections.abc import Coroutine
 from concurrent.futures import Future
@@ -48,6 +49,11 @@ OVERHEAD = 64 * 1024
 
 SIGNALLED_WITHIN, STOPPED_WITHIN = 5.0, 15.0
 """Seconds in which PID 1 does what it is told: 100 and 7 times what they take at worst. Later it counts as frozen."""
+
+LIMITS_READ_EVERY = 10.0
+"""Seconds; it takes some 50 µs."""
+
+logger = logging.getLogger(__name__)
 
 _collected: set[str] = set()
 """Engines on which what dead owners left was already looked for by this process."""
@@ -102,7 +108,8 @@ class LiveSandbox:
         self.transport = self._transport(ipc=ipc)
         self.gate = Gate(self.transport.dial, _bounds(self.spec.limits), self.violated)
         loop = asyncio.get_running_loop()
-        self._tasks = [loop.create_task(task) for task in (self._serve(), self._watch(), self._collect())]
+        work = (self._serve(), self._watch(), self._collect(), self._keep_limits())
+        self._tasks = [loop.create_task(task) for task in work]
         self._checked = loop.create_task(self._check_promises())
 
     def _transport(self, *, ipc: bool) -> Transport:
@@ -169,7 +176,8 @@ class LiveSandbox:
         self.promises = judge(facts, self.spec)
         broken = [promise for promise in self.promises if not promise.kept]
         refused = [p for p in broken if self.spec.strict or (self.spec.strict is None and p.wall)]
-        weakened = [*self.sandbox.weakened, *(promise.detail for promise in broken)]
+        _, lost = await self.sandbox.renew_limits()
+        weakened = list(dict.fromkeys([*self.sandbox.weakened, *(promise.detail for promise in broken), *lost]))
         if refused or (self.spec.strict and weakened):
             found = "; ".join(promise.detail for promise in refused) or "; ".join(weakened)
             raise EngineError(
@@ -177,6 +185,17 @@ class LiveSandbox:
                 "kernel-sandbox doctor. (strict=False runs all the same, and lists it as weakened.)"
             )
         self.sandbox.weakened = tuple(weakened)
+
+    async def _keep_limits(self) -> None:
+        """Read the limits again while the sandbox lives; one that has gone is put back, and said in the log."""
+        while self.lost is None:
+            await asyncio.sleep(LIMITS_READ_EVERY)
+            mended, lost = await self.sandbox.renew_limits()
+            for limit in mended:
+                logger.warning("Session %s: its %s was gone, and was set again.", self.session_id, limit)
+            for weakness in set(lost) - set(self.sandbox.weakened):
+                self.sandbox.weakened += (weakness,)
+                logger.warning("Session %s is weakened from now on: %s any more.", self.session_id, weakness)
 
     def provenance(self) -> dict[str, Any]:
         """Return where a session's outputs come from, for its transcript."""

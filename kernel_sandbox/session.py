@@ -30,6 +30,7 @@ from kernel_sandbox.transcript import Transcript
 from kernel_sandbox.variables.transfer import fetch_variable, send_variable
 
 if TYPE_CHECKING:
+    from kernel_sandbox.engines.base import Sandbox
     from kernel_sandbox.guest_link import Usage
 
 Timeout = float | None | Literal["default"]
@@ -71,7 +72,7 @@ class AsyncSession(NotCopied):
             raise PolicyError(f"Give either spec or {', '.join(fields)}, not both.")
         self.spec = spec or SandboxSpec(**fields)  # type: ignore[arg-type]
         self.engine, self.engine_reason = engine or "", ""
-        self.weakened: tuple[str, ...] = ()
+        self._sandbox: Sandbox | None = None
         self.id = new_session_id()
         if not isinstance(transcript, Transcript):
             transcript = Transcript(path=Path(transcript).expanduser() if transcript else None)
@@ -102,12 +103,17 @@ class AsyncSession(NotCopied):
 
     def _connected(self) -> None:
         live = self._kernel.live()
-        self.engine, self.engine_reason, self.weakened = live.engine.name, live.engine_reason, live.sandbox.weakened
+        self.engine, self.engine_reason, self._sandbox = live.engine.name, live.engine_reason, live.sandbox
         self._recorder.describe(self._kernel.info, live.provenance())
 
     def _died(self, cause: SandboxError) -> None:
         if self.on_death is not None:
             self.on_death(cause)
+
+    @property
+    def weakened(self) -> tuple[str, ...]:
+        """What of the profile this machine does not hold, in words; also what it has ceased to hold meanwhile."""
+        return self._sandbox.weakened if self._sandbox else ()
 
     @property
     def kernel_info(self) -> dict[str, Any]:

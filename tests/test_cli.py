@@ -270,7 +270,7 @@ def test_run_makes_hostile_output_visible(cli: Cli, tmp_path: Path) -> None:
         (["--image", "datasciens"], {}, "no image 'datasciens'. Did you mean datascience?"),
         (["--image", "no-such-image:1"], {}, "docker pull no-such-image:1"),
         (["--image", "python", "--runtime", "no-such"], {}, "no runtime 'no-such'"),
-        (["--engine", "docker"], {"DOCKER_HOST": "unix:///no/such/socket"}, "systemctl start docker"),
+        (["--engine", "docker"], {"DOCKER_HOST": "unix:///no/such/socket"}, "unset DOCKER_HOST, or correct it"),
     ],
 )
 def test_run_without_a_sandbox_says_what_mends_it(

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 import shutil
+import socket
 import subprocess
 import sys
 import time
@@ -85,8 +86,44 @@ def test_problem_of_one_engine_is_a_note_where_the_other_serves() -> None:
     assert status == 0, problems(found)
     assert found["session", "A session"]["detail"] == "takes bubblewrap (no Docker engine answers)"
     assert found["docker", "Docker engine"]["verdict"] == "note"
-    assert "systemctl start docker" in found["docker", "Docker engine"]["remedy"]
+    assert found["docker", "Docker engine"]["remedy"].startswith("unset DOCKER_HOST, or correct it: it is unix:///no/")
     assert examined("--engine", "docker", **NOWHERE)[0] == 2
+
+
+AS_A_STRANGER = """
+import os, sys
+from kernel_sandbox import EngineUnavailable
+from kernel_sandbox.engines import docker_client
+os.environ.pop("DOCKER_HOST", None)
+{before}
+try:
+    docker_client._client({host!r}, "default", os.getpid())
+except EngineUnavailable as exc:
+    print(exc.remedy)
+"""
+
+
+@pytest.mark.parametrize(
+    ("before", "remedy"),
+    [
+        # A user outside the engine's group; one on a machine whose engine is installed, and does not run; root there.
+        ("os.chmod({there!r}, 0o600); os.setuid(65534)", "sudo usermod -aG docker $USER, then log in again"),
+        ("os.unlink({there!r}); os.setuid(65534)", "sudo systemctl start docker"),
+        ("os.unlink({there!r})", "systemctl start docker"),
+    ],
+)
+def test_advice_about_docker_is_that_for_this_user(docker: None, tmp_path: Path, before: str, remedy: str) -> None:
+    if os.getuid() != 0:
+        pytest.skip("only root can be somebody else")
+    there = tmp_path / "docker.sock"
+    for directory in (tmp_path, *tmp_path.parents[:-2]):
+        directory.chmod(0o755)
+    with socket.socket(socket.AF_UNIX) as listening:
+        listening.bind(str(there))
+        listening.listen()
+        source = AS_A_STRANGER.format(before=before.format(there=str(there)), host=f"unix://{there}")
+        done = subprocess.run([sys.executable, "-c", source], capture_output=True, text=True, timeout=60, check=False)
+    assert done.stdout.strip() == remedy, done.stderr
 
 
 def test_machine_where_nothing_can_serve_is_told_to_set_up(machine: Machine) -> None:

@@ -20,6 +20,7 @@ from typing import Any, Literal, TypeVar
 import anyio
 import anyio.to_thread
 
+from kernel_sandbox.engines.control_groups import ControlGroup
 from kernel_sandbox.errors import EngineError
 from kernel_sandbox.forks import renew
 from kernel_sandbox.policy import SandboxSpec
@@ -107,6 +108,12 @@ class Sandbox(ABC):
     """Modules that the image wants imported ahead of their need."""
     sockets: Path | None = None
     """Where the host reaches SOCKETS_INSIDE, if not in the directory that was shared."""
+    group: ControlGroup = ControlGroup()
+    """Its limits, as far as they are on this machine."""
+
+    async def renew_limits(self) -> tuple[list[str], list[str]]:
+        """Read the limits again; return in words those that were gone and are put back, and those that stay gone."""
+        return await in_thread(self.group.renew)
 
     @abstractmethod
     async def receive(self) -> bytes:

@@ -24,7 +24,7 @@ from typing import Any
 import anyio
 
 from kernel_sandbox import environments, programs
-from kernel_sandbox.engines import control_groups, registry
+from kernel_sandbox.engines import control_groups, registry, scopes
 from kernel_sandbox.engines.base import (
     SOCKETS_INSIDE,
     Engine,
@@ -37,7 +37,6 @@ from kernel_sandbox.engines.base import (
 )
 from kernel_sandbox.engines.bubblewrap_host import examine_host, start_failure
 from kernel_sandbox.engines.bubblewrap_profile import Profile, shared_inodes
-from kernel_sandbox.engines.control_groups import ControlGroup
 from kernel_sandbox.environments import Environment
 from kernel_sandbox.errors import EngineUnavailable, SandboxLost
 from kernel_sandbox.forks import Descriptor, making, own, passing, pipe
@@ -56,7 +55,6 @@ class BubblewrapSandbox(Sandbox):
     def __init__(self, name: str, image: str) -> None:
         self.id = name
         self.image = image
-        self.group = ControlGroup()
         self.process: asyncio.subprocess.Process | None = None
         self.first_pid = 0
         """PID 1 of the sandbox, as this process counts."""
@@ -170,6 +168,7 @@ class BubblewrapEngine(Engine):
             if not Path(mount.source).exists():
                 raise source_missing(str(mount.source))
         environment = environments.find(spec.image)
+        await in_thread(scopes.manager)  # asked once, and at once from then on
         sandbox = BubblewrapSandbox(f"kernel-sandbox-{session_id}-{secrets.token_hex(4)}", environment.digest)
         sandbox.preload = environment.preload
         try:
@@ -218,7 +217,7 @@ class BubblewrapEngine(Engine):
                     stdout=asyncio.subprocess.PIPE,
                     stderr=asyncio.subprocess.PIPE,
                     limit=CHUNK,
-                    env={"PATH": programs.environment()["PATH"]},
+                    env={"PATH": programs.environment()["PATH"]} | scopes.environment(),
                     pass_fds=(info_in.fileno(), *passed.values()),
                     start_new_session=True,  # Ctrl-C in the terminal is not meant for it
                 )

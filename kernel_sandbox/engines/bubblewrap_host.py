@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import getpass
 import os
 import re
 import secrets
@@ -11,7 +12,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from kernel_sandbox import programs
-from kernel_sandbox.engines import control_groups
+from kernel_sandbox.engines import control_groups, scopes
 from kernel_sandbox.engines.base import Finding
 from kernel_sandbox.policy import Limits
 
@@ -28,6 +29,8 @@ SWITCHES = {
     "user/max_user_namespaces": ("0", "user.max_user_namespaces=10000"),
 }
 """Settings below /proc/sys that forbid user namespaces: the value that does, and what to set instead."""
+LINGERING = Path("/var/lib/systemd/linger")
+"""Has a file for each user whose systemd runs without a login (loginctl(1))."""
 NO_NAMESPACE = re.compile(r"namespace|uid map|gid map|Operation not permitted|setuid", re.IGNORECASE)
 
 
@@ -110,13 +113,38 @@ def _control_groups() -> Iterator[Finding]:
     group = control_groups.create(f"kernel-sandbox-doctor-{secrets.token_hex(4)}", Limits())
     control_groups.remove(group.directories)
     version = 2 if group.unified else 1
+    manager = scopes.manager() if group.unified else None
     missing = [name for name in control_groups.CONTROLLERS if name not in group.held]
     if missing:
         instead = "limits per process hold instead, and a session lists what is weakened"
         detail = f"version {version}: {', '.join(missing)} cannot be limited; {instead}"
-        yield Finding("Control groups", "note", detail, "run as root")
-    else:
-        yield Finding("Control groups", "ok", f"version {version}: memory, cpu and process limits hold")
+        yield Finding("Control groups", "note", detail, _group_remedy(group.unified, manager))
+        return
+    yield Finding("Control groups", "ok", f"version {version}: memory, cpu and process limits hold")
+    if manager is not None and os.getuid() != 0 and not _lingers():
+        detail = "the user's systemd ends sandboxes when you have logged out everywhere, those of nohup and tmux too"
+        yield Finding("Control groups", "note", detail, "where they should go on: loginctl enable-linger")
+
+
+def _lingers() -> bool:
+    """Whether this user's systemd runs on without a login; True where the user has no name to look for."""
+    try:
+        return Path(LINGERING, getpass.getuser()).exists()
+    except (KeyError, OSError):
+        return True
+
+
+def _group_remedy(unified: bool, manager: scopes.Manager | None) -> str:
+    """Return what gives sandboxes the limits that they lack."""
+    if os.getuid() == 0:
+        return "make /sys/fs/cgroup writable (in a container: run it with --privileged), or use Docker"
+    if not scopes.RUNNING.is_dir():
+        return "run as root"
+    if not unified:
+        return "boot with control groups version 2 (systemd.unified_cgroup_hierarchy=1), or run as root"
+    if manager is None:
+        return "sudo loginctl enable-linger $USER, so that the user's systemd runs"
+    return "let systemd hand them down: Delegate=cpu memory pids in /etc/systemd/system/user@.service.d/delegate.conf"
 
 
 def _kernel() -> Iterator[Finding]:

@@ -50,7 +50,7 @@ class Profile:
 
     def command(self, info: int) -> list[str]:
         """Return the command line up to prepare.py's configuration; bubblewrap tells of its child on `info`."""
-        command = [*self._enter_group(), "bwrap", "--unshare-ipc", "--unshare-pid", "--unshare-net", "--unshare-uts"]
+        command = [*self.group.entering, "bwrap", "--unshare-ipc", "--unshare-pid", "--unshare-net", "--unshare-uts"]
         command += ["--unshare-cgroup-try", *(["--unshare-user", "--uid", "0", "--gid", "0"] if self.nested else [])]
         # prepare.py needs the capabilities for its mounts, and gives them up before the sandbox's command runs.
         command += ["--cap-add", "ALL", "--hostname", "sandbox", "--die-with-parent", "--new-session", "--as-pid-1"]
@@ -59,13 +59,6 @@ class Profile:
         command += [*_masks(), *_devices(), *self._control_group_view(), *self._mounts(), "--chdir", "/"]
         command += ["--info-fd", str(info), "--", "/opt/venv/bin/python3", "-c"]
         return [*command, _prepare_source()]
-
-    def _enter_group(self) -> list[str]:
-        """Return a prefix that puts its own process into the group, and becomes what follows."""
-        if not self.group.directories:
-            return []
-        entering = " && ".join(f'echo $$ > "{path}/cgroup.procs"' for path in self.group.directories)
-        return ["/bin/sh", "-c", f'{entering} && exec "$@"', "sh"]
 
     def _control_group_view(self) -> list[str]:
         """Show the processors, and the group of the sandbox's own memory, where PID 1 reads what was killed for it."""

@@ -1,27 +1,72 @@
-"""One control group per sandbox, for engines that have no daemon to make them: memory, processors, processes.
+"""One control group per sandbox: made, for engines that have no daemon for it, and read again while it lives.
 
-cgroup v1 hierarchies and the v2 tree, as far as this process may write there. A sandbox's first process enters the
-group before it becomes the sandbox, so that all that it ever starts is counted. Sources: the kernel's
-Documentation/admin-guide/cgroup-v1 and cgroup-v2.rst.
+cgroup v1 hierarchies and the v2 tree, as far as this process may write there; where systemd owns the tree, a scope of
+its own (scopes.py). A sandbox's first process enters the group before it becomes the sandbox, so that all that it ever
+starts is counted. Sources: the kernel's Documentation/admin-guide/cgroup-v1 and cgroup-v2.rst.
 """
 
 from __future__ import annotations
 
 import contextlib
+import math
 import os
 import signal
 import time
 from dataclasses import dataclass
 from pathlib import Path
 
+from kernel_sandbox.engines import scopes
 from kernel_sandbox.policy import Limits
 
-MOUNT = Path("/sys/fs/cgroup")
+MOUNT = scopes.MOUNT
 PERIOD = 100_000
 """Microseconds over which processor time is given out."""
 SOCKETS = "memory.kmem.tcp.limit_in_bytes"
 """Version 2 counts the buffers of sockets as memory; version 1 apart, and not at all without this limit."""
+SWAP = "memory.swap.max"
 CONTROLLERS = ("memory", "pids", "cpu")
+UNLIMITED = {
+    "memory": "no limit for the memory as a whole",
+    "pids": "no limit for the number of processes",
+    "cpu": "no limit for processor time",
+    "sockets": "no limit for the buffers of TCP sockets",
+}
+"""What is not held without a limit; the look from inside (self_check.py) has the same words."""
+SCOPE_ENDS_WITHIN = 2.0
+"""Seconds in which systemd removes a scope that is empty."""
+
+
+@dataclass(frozen=True, slots=True)
+class Setting:
+    """One limit of a group: what its file says while it holds."""
+
+    limit: str
+    """Which of UNLIMITED."""
+    file: Path
+    value: str
+
+    def holds(self) -> bool:
+        """Whether the file says no more than the limit. A group that has ended needs none."""
+        try:
+            return _amount(self.file.read_text()) <= _amount(self.value)
+        except (OSError, ValueError):
+            return not self.file.parent.exists()
+
+    def put_back(self) -> bool:
+        """Write the limit once more; return whether it holds then."""
+        with contextlib.suppress(OSError):
+            if not self.file.exists():  # who owns the tree took the controller away (cgroup v2)
+                (self.file.parent.parent / "cgroup.subtree_control").write_text(f"+{self.limit}")
+            self.file.write_text(self.value)
+        return self.holds()
+
+
+def _amount(text: str) -> float:
+    """Return what a limit allows: bytes, processes, or processors as a quota of a period."""
+    first, *period = text.split()
+    if first in ("max", "-1"):
+        return math.inf
+    return int(first) / int(period[0] if period else 1)
 
 
 @dataclass(frozen=True, slots=True)
@@ -31,45 +76,107 @@ class ControlGroup:
     directories: tuple[Path, ...] = ()
     held: frozenset[str] = frozenset()
     """Which of CONTROLLERS."""
+    settings: tuple[Setting, ...] = ()
     memory: Path | None = None
     """Where the sandbox's memory events are, for its PID 1 to read."""
     unified: bool = False
+    entering: tuple[str, ...] = ()
+    """A command that puts its own process into the group, and becomes the command that follows it."""
 
     @property
     def weakened(self) -> tuple[str, ...]:
         """What is not held and cannot be seen from inside, in words."""
-        return () if "cpu" in self.held else ("no limit for processor time",)
+        return () if "cpu" in self.held else (UNLIMITED["cpu"],)
+
+    def renew(self) -> tuple[list[str], list[str]]:
+        """Read the limits again and put back what is gone; return those that were and those that could not be.
+
+        In words. A manager of the whole tree (systemd, at a reload) and whoever administers the machine can take a
+        limit from a group that lives.
+        """
+        gone = [setting for setting in self.settings if not setting.holds()]
+        lost = {UNLIMITED[setting.limit] for setting in gone if not setting.put_back()}
+        mended = {UNLIMITED[setting.limit] for setting in gone} - lost
+        return sorted(words.removeprefix("no ") for words in mended), sorted(lost)
 
 
 def places(name: str) -> tuple[Path, ...]:
     """Where `create` may make a group of this name: known before there is one."""
-    if not (MOUNT / "cgroup.controllers").exists():
+    if not _is_unified():
         return tuple(MOUNT / controller / path.lstrip("/") / name for controller, path in _own_paths().items())
+    if manager := scopes.manager():
+        return (manager.directory(name),)
     own = MOUNT / _own_unified().lstrip("/")
     return tuple(parent / name for parent in (own, own.parent, MOUNT) if parent.is_relative_to(MOUNT))
 
 
 def create(name: str, limits: Limits) -> ControlGroup:
-    """Make a group with these limits; what this process may not make is left out, and is missing in `held`."""
-    if (MOUNT / "cgroup.controllers").exists():
-        return _create_unified(name, limits)
-    directories, held, memory = [], set(), None
+    """Make a group with these limits; what this process may not make is left out, and is missing in `held`.
+
+    A scope begins only with the command that enters it.
+    """
+    if _is_unified():
+        manager = scopes.manager()
+        return _in_scope(manager, name, limits) if manager else _create_unified(name, limits)
+    directories: list[Path] = []
+    settings: list[Setting] = []
+    held, memory = set(), None
     for controller, path in _own_paths().items():
         directory = MOUNT / controller / path.lstrip("/") / name
         with contextlib.suppress(OSError):
             directory.mkdir()
             directories.append(directory)
-            for file, value in _values_v1(controller, limits):
-                (directory / file).write_text(str(value))
+            wanted = _settings_v1(controller, directory, limits)
+            for setting in wanted:
+                setting.file.write_text(setting.value)
             held.add(controller)
+            settings += wanted
             memory = directory if controller == "memory" else memory
-    return ControlGroup(tuple(directories), frozenset(held), memory)
+    entering = _entering(directories)
+    return ControlGroup(tuple(directories), frozenset(held), tuple(settings), memory, entering=entering)
 
 
-def _own_paths() -> dict[str, str]:
-    """Where this process is in each v1 hierarchy (cgroups(7), /proc/pid/cgroup)."""
+def of_process(pid: int, limits: Limits) -> ControlGroup:
+    """Return the group that somebody else (a container engine) made for a process. Raises OSError."""
+    if _is_unified():
+        directory = MOUNT / _unified_path(f"/proc/{pid}/cgroup").lstrip("/")
+        settings = _settings_unified(directory, limits, counts_swap=(directory / SWAP).exists())
+        return ControlGroup(settings=settings, unified=True)
+    settings_v1: list[Setting] = []
+    for controller, path in _own_paths(f"/proc/{pid}/cgroup").items():
+        settings_v1 += _settings_v1(controller, MOUNT / controller / path.lstrip("/"), limits)
+    return ControlGroup(settings=tuple(settings_v1))
+
+
+def _is_unified() -> bool:
+    return (MOUNT / "cgroup.controllers").exists()
+
+
+def _entering(directories: list[Path]) -> tuple[str, ...]:
+    if not directories:
+        return ()
+    steps = " && ".join(f'echo $$ > "{path}/cgroup.procs"' for path in directories)
+    return ("/bin/sh", "-c", f'{steps} && exec "$@"', "sh")
+
+
+def _in_scope(manager: scopes.Manager, name: str, limits: Limits) -> ControlGroup:
+    directory = manager.directory(name)
+    properties = {"MemoryMax": str(limits.memory_bytes), "MemorySwapMax": "0", "TasksMax": str(limits.pids)}
+    properties |= {"CPUQuota": f"{_quota(limits) * 100 / PERIOD:.2f}%", "CPUQuotaPeriodSec": f"{PERIOD}us"}
+    return ControlGroup(
+        (directory,),
+        manager.controllers & set(CONTROLLERS),
+        _settings_unified(directory, limits, counts_swap=SWAP in manager.files),
+        directory if "memory" in manager.controllers else None,
+        unified=True,
+        entering=manager.command(name, properties),
+    )
+
+
+def _own_paths(told: str = "/proc/self/cgroup") -> dict[str, str]:
+    """Where a process is in each v1 hierarchy (cgroups(7), /proc/pid/cgroup)."""
     paths = {}
-    for line in Path("/proc/self/cgroup").read_text().splitlines():
+    for line in Path(told).read_text().splitlines():
         _, controllers, path = line.split(":", 2)
         for controller in controllers.split(","):
             if controller in CONTROLLERS:
@@ -85,25 +192,19 @@ def _values_v1(controller: str, limits: Limits) -> list[tuple[str, int]]:
         return [(name, value) for name, value in values.items() if name == always or (MOUNT / "memory" / name).exists()]
     if controller == "pids":
         return [("pids.max", limits.pids)]
-    return [("cpu.cfs_period_us", PERIOD), ("cpu.cfs_quota_us", _quota(limits))]
+    return [("cpu.cfs_quota_us", _quota(limits))]  # of a period that is PERIOD in every new group
 
 
-def memory_group(pid: int) -> Path | None:
-    """Return the v1 memory group of a process, or None where it has none of its own. Raises OSError."""
-    for line in Path(f"/proc/{pid}/cgroup").read_text().splitlines():
-        _, controllers, path = line.split(":", 2)
-        if "memory" in controllers.split(",") and path != "/":
-            return MOUNT / "memory" / path.lstrip("/")
-    return None
-
-
-def limit_sockets(group: Path, limits: Limits) -> None:
-    """Bound the buffers of TCP sockets in a v1 memory group: of those that are made from now on. Raises OSError."""
-    (group / SOCKETS).write_text(str(limits.socket_bytes))
+def _settings_v1(controller: str, directory: Path, limits: Limits) -> tuple[Setting, ...]:
+    values = _values_v1(controller, limits)
+    return tuple(
+        Setting("sockets" if file == SOCKETS else controller, directory / file, str(value)) for file, value in values
+    )
 
 
 def _quota(limits: Limits) -> int:
-    return max(1000, int(min(limits.cpus, os.cpu_count() or limits.cpus) * PERIOD))
+    """Return microseconds of each PERIOD; systemd reads hundredths of a percent."""
+    return max(1000, int(min(limits.cpus, os.cpu_count() or limits.cpus) * PERIOD) // 10 * 10)
 
 
 def _create_unified(name: str, limits: Limits) -> ControlGroup:
@@ -117,21 +218,24 @@ def _create_unified(name: str, limits: Limits) -> ControlGroup:
             (parent / "cgroup.subtree_control").write_text(wanted)
             directory = parent / name
             directory.mkdir()
+            settings = _settings_unified(directory, limits, counts_swap=(directory / SWAP).exists())
             try:
-                for file, value in _values_unified(limits):
-                    (directory / file).write_text(value)
-                swap = directory / "memory.swap.max"
-                if swap.exists():
-                    swap.write_text("0")
+                for setting in settings:
+                    setting.file.write_text(setting.value)
             except OSError:
                 directory.rmdir()
                 raise
-            return ControlGroup((directory,), frozenset(CONTROLLERS), directory, unified=True)
+            held = frozenset(CONTROLLERS)
+            return ControlGroup((directory,), held, settings, directory, unified=True, entering=_entering([directory]))
     return ControlGroup(unified=True)
 
 
 def _own_unified() -> str:
-    lines = Path("/proc/self/cgroup").read_text().splitlines()
+    return _unified_path("/proc/self/cgroup")
+
+
+def _unified_path(told: str) -> str:
+    lines = Path(told).read_text().splitlines()
     return next((line[3:] for line in lines if line.startswith("0::")), "/")
 
 
@@ -140,9 +244,17 @@ def _values_unified(limits: Limits) -> list[tuple[str, str]]:
     return [("memory.max", str(limits.memory_bytes)), ("pids.max", str(limits.pids)), ("cpu.max", cpu)]
 
 
+def _settings_unified(directory: Path, limits: Limits, *, counts_swap: bool) -> tuple[Setting, ...]:
+    """Not every kernel counts swap."""
+    values = _values_unified(limits) + ([(SWAP, "0")] if counts_swap else [])
+    return tuple(Setting(file.partition(".")[0], directory / file, value) for file, value in values)
+
+
 def remove(directories: tuple[Path, ...]) -> None:
     """Remove a group and end what is still in it; the kernel lets go of processes a moment later."""
     for directory in directories:
+        if directory.suffix == scopes.SUFFIX:
+            _wait_until_gone(directory)
         for _ in range(100):
             try:
                 directory.rmdir()
@@ -153,6 +265,14 @@ def remove(directories: tuple[Path, ...]) -> None:
                 time.sleep(0.01)
                 continue
             break
+
+
+def _wait_until_gone(scope: Path) -> None:
+    """Let systemd remove its own directory, for it would take a scope that somebody else removed for one that lives."""
+    give_up = time.monotonic() + SCOPE_ENDS_WITHIN
+    while scope.exists() and time.monotonic() < give_up:
+        _kill(scope)
+        time.sleep(0.01)
 
 
 def _kill(directory: Path) -> None:

@@ -253,7 +253,8 @@ class DockerEngine(Engine):
         if not (sys.platform == "linux" and await self._is_here()):
             return
         found = await call((await self.client()).api.inspect_container, sandbox.id)
-        await in_thread(docker_host.bound, int(found["State"].get("Pid") or 0), found["Id"], spec.limits)
+        pid = int(found["State"].get("Pid") or 0)
+        sandbox.group = await in_thread(docker_host.bound, pid, found["Id"], spec.limits)
 
     async def _is_here(self) -> bool:
         """Whether the engine's sockets are on this machine."""
@@ -282,7 +283,7 @@ class DockerEngine(Engine):
         try:
             facts = await self.facts()
         except EngineError as exc:
-            return [Finding("Docker engine", "problem", str(exc), "systemctl start docker")]
+            return [Finding("Docker engine", "problem", str(exc), getattr(exc, "remedy", ""))]
         return findings(facts)
 
 

@@ -17,6 +17,7 @@ import docker
 import docker.errors
 import requests.exceptions
 
+from kernel_sandbox import programs
 from kernel_sandbox.engines.base import source_missing
 from kernel_sandbox.errors import EngineError, EngineUnavailable, ImageNotFound, SandboxLost
 from kernel_sandbox.run_directory import exhausted
@@ -24,8 +25,9 @@ from kernel_sandbox.run_directory import exhausted
 API_TIMEOUT = 60
 """Seconds that one API call may take."""
 
-START_HINT = "Start it (systemctl start docker), or point DOCKER_HOST at one that runs."
-GROUP_HINT = "Join the group that may use it (sudo usermod -aG docker $USER, then log in again)."
+DAEMON_PLACES = "/usr/bin:/usr/sbin:/usr/local/bin:/usr/local/sbin:/sbin"
+"""Where dockerd is; a user's PATH has not all of them."""
+INSTALLATION = "https://docs.docker.com/engine/install/"
 
 
 @functools.lru_cache(maxsize=8)
@@ -57,11 +59,25 @@ def translated_errors() -> Iterator[None]:
     except (docker.errors.DockerException, requests.exceptions.RequestException, OSError) as exc:
         if refusal := exhausted(_innermost(exc)):
             raise refusal from exc
-        raise EngineUnavailable(f"No Docker engine answers ({_root_cause(exc)}). {_hint(exc)}") from exc
+        raise _no_answer(exc) from exc
 
 
-def _hint(exc: BaseException) -> str:
-    return GROUP_HINT if "Permission denied" in _root_cause(exc) else START_HINT
+def _no_answer(exc: BaseException) -> EngineUnavailable:
+    cause = _root_cause(exc)
+    what, remedy = _remedy(cause)
+    return EngineUnavailable(f"No Docker engine answers ({cause}). {what} ({remedy}).", remedy=remedy)
+
+
+def _remedy(cause: str) -> tuple[str, str]:
+    """Return what to do, and the command for this user."""
+    sudo = "" if os.getuid() == 0 else "sudo "
+    if "Permission denied" in cause:
+        return "Join the group that may use it", "sudo usermod -aG docker $USER, then log in again"
+    if host := os.environ.get("DOCKER_HOST"):
+        return "Point DOCKER_HOST at one that runs", f"unset DOCKER_HOST, or correct it: it is {host}"
+    if programs.find("dockerd", DAEMON_PLACES) is None:
+        return "Install one, or use bubblewrap (--engine bubblewrap)", INSTALLATION
+    return "Start it, or point DOCKER_HOST at one that runs", f"{sudo}systemctl start docker"
 
 
 def _innermost(exc: BaseException) -> BaseException:
@@ -92,7 +108,7 @@ def registry_answers(client: docker.DockerClient, image: str, patience: float) -
     except requests.exceptions.Timeout:
         return False
     except requests.exceptions.RequestException as exc:
-        raise EngineUnavailable(f"No Docker engine answers ({_root_cause(exc)}). {START_HINT}") from exc
+        raise _no_answer(exc) from exc
     return True
 
 

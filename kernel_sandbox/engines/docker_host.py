@@ -14,6 +14,7 @@ from pathlib import Path
 
 from kernel_sandbox import programs
 from kernel_sandbox.engines import control_groups
+from kernel_sandbox.engines.control_groups import ControlGroup
 from kernel_sandbox.policy import TERMINALS, Limits
 
 PATIENCE = 10.0
@@ -30,20 +31,24 @@ sys.exit(1 if failed else 0)
 """In a process of its own, for a process with threads cannot change its mounts (setns(2))."""
 
 
-def bound(pid: int, container: str, limits: Limits) -> None:
+def bound(pid: int, container: str, limits: Limits) -> ControlGroup:
     """Add both to the container whose first process has this id here, before any cell runs in it. Never raises.
 
     `container` is its id: a process that has nothing to do with it (an engine on another machine) is left alone.
+    Returns the container's group, empty where that is not to be seen from here.
     """
+    group = ControlGroup()
     with contextlib.suppress(OSError, subprocess.SubprocessError):
-        group = control_groups.memory_group(pid)
-        if os.getuid() != 0 or pid <= 1 or container not in Path(f"/proc/{pid}/cgroup").read_text():
-            return
-        if group is not None:
-            control_groups.limit_sockets(group, limits)
+        if pid <= 1 or container not in Path(f"/proc/{pid}/cgroup").read_text():
+            return group
+        group = control_groups.of_process(pid, limits)
+        group.renew()
+        if os.getuid() != 0:
+            return group
         terminals = f"newinstance,ptmxmode=0666,mode=0620,gid=5,max={TERMINALS}"
         command = [sys.executable, "-I", "-S", "-c", REMOUNT, str(pid), terminals]
         environment = programs.environment()
         subprocess.run(
             command, check=False, timeout=PATIENCE, env=environment, stdin=subprocess.DEVNULL, capture_output=True
         )
+    return group
