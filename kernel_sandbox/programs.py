@@ -31,6 +31,8 @@ PLACES = (
     *("XDG_CACHE_HOME", "XDG_CONFIG_HOME", "XDG_DATA_HOME", "XDG_STATE_HOME", "XDG_RUNTIME_DIR", "TMPDIR"),
 )
 """Single files and directories of the same kind; of the certificates it depends who may get data and keys."""
+PRELOADS = ("LD_PRELOAD", "LD_AUDIT")
+"""Lists of libraries that every program loads; a bare name is looked for in the system's places (ld.so(8))."""
 
 
 def search_path(variable: str = "PATH", environ: Mapping[str, str] = os.environ) -> list[str]:
@@ -60,6 +62,13 @@ def without_relative(environ: Mapping[str, str]) -> dict[str, str]:
     for variable in PLACES:
         if not Path(clean.get(variable, "/")).is_absolute():
             del clean[variable]
+    for variable in PRELOADS:
+        libraries = clean.get(variable, "").replace(":", " ").split()
+        kept = [name for name in libraries if name.startswith("/") or "/" not in name]
+        if kept != libraries:
+            clean[variable] = ":".join(kept)
+            if not kept:
+                del clean[variable]
     clean.setdefault("PATH", os.defpath)
     return clean
 
@@ -76,7 +85,7 @@ def clean_up() -> None:
 def relative_entries() -> list[str]:
     """Return the variables that meant another thing in each directory when this process began."""
     clean = without_relative(os.environ)
-    given = {name: os.environ[name] for name in (*SEARCH_PATHS, *PLACES) if os.environ.get(name)}
+    given = {name: os.environ[name] for name in (*SEARCH_PATHS, *PLACES, *PRELOADS) if os.environ.get(name)}
     return _left_out or [name for name, value in given.items() if value != clean.get(name)]
 
 

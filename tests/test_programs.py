@@ -69,6 +69,22 @@ def test_programs_get_no_path_into_the_working_directory(
     assert programs.environment(X="1").items() >= {variable: "/opt/x", "X": "1"}.items()
 
 
+@pytest.mark.parametrize(
+    ("given", "passed"),
+    [
+        ("./x.so", None),
+        ("lib/x.so:libjemalloc.so.2 /usr/lib/y.so", "libjemalloc.so.2:/usr/lib/y.so"),
+        ("libjemalloc.so.2 /usr/lib/y.so", "libjemalloc.so.2 /usr/lib/y.so"),
+    ],
+)
+def test_programs_load_no_library_of_the_working_directory(
+    given: str, passed: str | None, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("LD_PRELOAD", given)
+    assert programs.environment().get("LD_PRELOAD") == passed
+    assert ("LD_PRELOAD" in programs.relative_entries()) == (given != passed)
+
+
 def test_page_is_made_without_modules_of_the_working_directory(planted: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     pytest.importorskip("nbconvert")
     for entry in RELATIVE:

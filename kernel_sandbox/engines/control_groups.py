@@ -161,15 +161,14 @@ def _entering(directories: list[Path]) -> tuple[str, ...]:
 
 def _in_scope(manager: scopes.Manager, name: str, limits: Limits) -> ControlGroup:
     directory = manager.directory(name)
-    properties = {"MemoryMax": str(limits.memory_bytes), "MemorySwapMax": "0", "TasksMax": str(limits.pids)}
-    properties |= {"CPUQuota": f"{_quota(limits) * 100 / PERIOD:.2f}%", "CPUQuotaPeriodSec": f"{PERIOD}us"}
+    settings = _settings_unified(directory, limits, counts_swap=SWAP in manager.files)
     return ControlGroup(
         (directory,),
         manager.controllers & set(CONTROLLERS),
-        _settings_unified(directory, limits, counts_swap=SWAP in manager.files),
+        settings,
         directory if "memory" in manager.controllers else None,
         unified=True,
-        entering=manager.command(name, properties),
+        entering=manager.command(name, {setting.file.name: setting.value for setting in settings}),
     )
 
 

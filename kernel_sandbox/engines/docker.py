@@ -283,7 +283,7 @@ class DockerEngine(Engine):
         try:
             facts = await self.facts()
         except EngineError as exc:
-            return [Finding("Docker engine", "problem", str(exc), getattr(exc, "remedy", ""))]
+            return [Finding("Docker engine", "problem", exc.happened, getattr(exc, "remedy", ""))]
         return findings(facts)
 
 

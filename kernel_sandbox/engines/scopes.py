@@ -51,8 +51,9 @@ class Manager:
         """Return where the group of a scope is."""
         return self.slice / f"{name}{SUFFIX}"
 
-    def command(self, name: str, properties: Mapping[str, str]) -> tuple[str, ...]:
-        """Return the command that starts a scope with these properties, and becomes in it what follows."""
+    def command(self, name: str, values: Mapping[str, str]) -> tuple[str, ...]:
+        """Return the command that starts a scope and becomes in it what follows; `values` are those of its files."""
+        properties = dict(_property(file, value) for file, value in values.items())
         return (*_scope(self.program, self.options), f"--unit={name}", *_given(properties), "--")
 
 
@@ -94,6 +95,14 @@ def _manager(user: int, listening: str | None) -> Manager | None:
     except (OSError, subprocess.SubprocessError, ValueError):
         return None
     return Manager(program, options, Path(place).parent, frozenset(controllers), frozenset(files))
+
+
+def _property(file: str, value: str) -> tuple[str, str]:
+    """Return a limit in systemd's words, which knows a period of 100 ms where none is named."""
+    if file == "cpu.max":
+        quota, period = value.split()
+        return "CPUQuota", f"{int(quota) / int(period):.2%}"
+    return {"memory.max": "MemoryMax", "memory.swap.max": "MemorySwapMax", "pids.max": "TasksMax"}[file], value
 
 
 def _scope(program: str, options: tuple[str, ...]) -> tuple[str, ...]:
