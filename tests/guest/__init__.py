@@ -1,0 +1,12 @@
+"""The package as a machine has it on which it is installed: `python -m tests.guest`.
+
+Where the tests run (often a container, as root, on control groups v1) there is no systemd, no AppArmor, no user who is
+not root and no second version of control groups. A guest in QEMU has them: Debian 13, made once by recipe.py and kept
+in ~/.cache/kernel-sandbox-guest (some 6 GB), started and asked by machine.py. The checks are in checks.py; what runs
+in the guest, in inside/. `python -m tests.guest --help` has the actions and the checks.
+
+It needs root (to make the disk), the programs that `recipe.PROGRAMS` lists, 5 GB of memory and, once, the network.
+The guest itself has none. Making the disk takes some four minutes. Translated by QEMU all is about ten times slower
+than here: starting takes a minute, a session 20 s, all checks but `redteam` about an hour and `redteam` a night.
+Nothing in it measures time.
+"""
