@@ -30,6 +30,8 @@ def plain_socket(attached: Any) -> socket.socket:
     inner = getattr(attached, "_sock", attached)
     if type(inner) is socket.socket:
         plain = own(inner.dup())
+        if (response := getattr(attached, "_response", None)) is not None:
+            response.close()  # before its socket, or its own end would fail, of which Python tells since 3.13
         attached.close()
         inner.close()
         return plain
