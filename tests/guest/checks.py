@@ -14,7 +14,7 @@ from .recipe import CLONE, ROOT
 COMMAND = f"{PYTHON.removesuffix('python')}kernel-sandbox"
 
 NOTED = {"member": ["not kept: terminals: one sandbox can take all pseudo-terminals of the machine"]}
-"""What doctor's self-check may note. Only root can bound the terminals of a container: no engine has an option for it."""
+"""What doctor's self-check may note. Only root can bound the terminals of a container: engines have no option."""
 
 
 def readme(guest: Machine, account: str) -> list[str]:
