@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import contextlib
 import math
+import mmap
 import os
 import signal
 import time
@@ -24,6 +25,9 @@ PERIOD = 100_000
 SOCKETS = "memory.kmem.tcp.limit_in_bytes"
 """Version 2 counts the buffers of sockets as memory; version 1 apart, and not at all without this limit."""
 SWAP = "memory.swap.max"
+LEAST_SWAP = mmap.PAGESIZE
+"""Bytes of swap that a container gets from systemd: none at all is not told to systemd by runc, so that its next reload
+would lift the limit."""
 CONTROLLERS = ("memory", "pids", "cpu")
 UNLIMITED = {
     "memory": "no limit for the memory as a whole",
@@ -140,7 +144,7 @@ def of_process(pid: int, limits: Limits) -> ControlGroup:
     """Return the group that somebody else (a container engine) made for a process. Raises OSError."""
     if _is_unified():
         directory = MOUNT / _unified_path(f"/proc/{pid}/cgroup").lstrip("/")
-        settings = _settings_unified(directory, limits, counts_swap=(directory / SWAP).exists())
+        settings = _settings_unified(directory, limits, str(LEAST_SWAP) if (directory / SWAP).exists() else None)
         return ControlGroup(settings=settings, unified=True)
     settings_v1: list[Setting] = []
     for controller, path in _own_paths(f"/proc/{pid}/cgroup").items():
@@ -161,7 +165,7 @@ def _entering(directories: list[Path]) -> tuple[str, ...]:
 
 def _in_scope(manager: scopes.Manager, name: str, limits: Limits) -> ControlGroup:
     directory = manager.directory(name)
-    settings = _settings_unified(directory, limits, counts_swap=SWAP in manager.files)
+    settings = _settings_unified(directory, limits, "0" if SWAP in manager.files else None)
     return ControlGroup(
         (directory,),
         manager.controllers & set(CONTROLLERS),
@@ -217,7 +221,7 @@ def _create_unified(name: str, limits: Limits) -> ControlGroup:
             (parent / "cgroup.subtree_control").write_text(wanted)
             directory = parent / name
             directory.mkdir()
-            settings = _settings_unified(directory, limits, counts_swap=(directory / SWAP).exists())
+            settings = _settings_unified(directory, limits, "0" if (directory / SWAP).exists() else None)
             try:
                 for setting in settings:
                     setting.file.write_text(setting.value)
@@ -243,9 +247,9 @@ def _values_unified(limits: Limits) -> list[tuple[str, str]]:
     return [("memory.max", str(limits.memory_bytes)), ("pids.max", str(limits.pids)), ("cpu.max", cpu)]
 
 
-def _settings_unified(directory: Path, limits: Limits, *, counts_swap: bool) -> tuple[Setting, ...]:
-    """Not every kernel counts swap."""
-    values = _values_unified(limits) + ([(SWAP, "0")] if counts_swap else [])
+def _settings_unified(directory: Path, limits: Limits, swap: str | None) -> tuple[Setting, ...]:
+    """Return the settings; `swap` is None where this kernel counts none."""
+    values = _values_unified(limits) + ([(SWAP, swap)] if swap is not None else [])
     return tuple(Setting(file.partition(".")[0], directory / file, value) for file, value in values)
 
 

@@ -35,6 +35,7 @@ from kernel_sandbox.engines.base import (
 )
 from kernel_sandbox.engines.docker_client import connect, is_gone, start_errors, translated_errors
 from kernel_sandbox.engines.docker_findings import findings
+from kernel_sandbox.engines.control_groups import LEAST_SWAP
 from kernel_sandbox.engines.docker_mounts import input_mounts, shared_mounts
 from kernel_sandbox.engines.masked_paths import CONTAINER_MASKED, CONTAINER_READ_ONLY
 from kernel_sandbox.engines.seccomp import docker_profile
@@ -319,7 +320,7 @@ def _profile(
         tmpfs=tmpfs,
         extra_hosts={"sandbox": "127.0.0.1"},  # where the engine's own /etc/hosts stays
         mem_limit=limits.memory_bytes,
-        memswap_limit=limits.memory_bytes,
+        memswap_limit=limits.memory_bytes + (LEAST_SWAP if facts.get("CgroupDriver") == "systemd" else 0),
         nano_cpus=int(min(limits.cpus, facts.get("NCPU") or limits.cpus) * 1e9),
         pids_limit=limits.pids,
         ulimits=_ulimits(limits, facts),
