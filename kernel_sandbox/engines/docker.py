@@ -33,9 +33,9 @@ from kernel_sandbox.engines.base import (
     in_thread,
     write,
 )
+from kernel_sandbox.engines.control_groups import LEAST_SWAP
 from kernel_sandbox.engines.docker_client import connect, is_gone, start_errors, translated_errors
 from kernel_sandbox.engines.docker_findings import findings
-from kernel_sandbox.engines.control_groups import LEAST_SWAP
 from kernel_sandbox.engines.docker_mounts import input_mounts, shared_mounts
 from kernel_sandbox.engines.masked_paths import CONTAINER_MASKED, CONTAINER_READ_ONLY
 from kernel_sandbox.engines.seccomp import docker_profile
