@@ -42,6 +42,11 @@ print(len(children))
 for child in children: os.kill(child, 9); os.waitpid(child, 0)
 """
 BOMB = "held = []\nwhile True: held.append(bytearray(1 << 22))"
+WITHOUT_ROOT = {
+    "sandboxes run as their owner's user id, so that they share its per-user limits",
+    "one sandbox can take all pseudo-terminals of the machine",
+}
+"""What only root can hold: in bubblewrap, and in Docker."""
 MENDED = 20.0
 """Seconds in which a limit that somebody loosened is put back."""
 
@@ -65,7 +70,8 @@ def main() -> None:
     limits = Limits(memory=MEMORY, pids=PIDS, cpus=CPUS)
     with Session(engine=engine, image="python", limits=limits) as session:
         figure(f"opened in {time.monotonic() - started:.0f} s")
-        expect(not session.weakened, f"weakened: {'; '.join(session.weakened)}")
+        weakened = set(session.weakened) - (set() if os.getuid() == 0 else WITHOUT_ROOT)
+        expect(not weakened, f"weakened: {'; '.join(weakened)}")
         try:
             place = group(first_process(session), "memory")
         except AssertionError as exc:
