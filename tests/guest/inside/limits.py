@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 import os
+import resource
 import subprocess
 import sys
 import time
@@ -16,12 +17,12 @@ from .judging import comes, expect, figure
 
 MEMORY, PIDS, CPUS = 256 * 1024**2, 64, 0.5
 WANTED = {
-    "memory.max": str(MEMORY),
-    "memory.swap.max": "0",
-    "pids.max": str(PIDS),
-    "cpu.max": f"{CPUS * 100_000:.0f} 100000",
+    "memory.max": {str(MEMORY)},
+    "memory.swap.max": {"0", str(resource.getpagesize())},
+    "pids.max": {str(PIDS)},
+    "cpu.max": {f"{CPUS * 100_000:.0f} 100000"},
 }
-"""What the group's files must say (Documentation/admin-guide/cgroup-v2.rst)."""
+"""What the group's files may say (Documentation/admin-guide/cgroup-v2.rst); a page is the least that Docker can keep."""
 BURN = """
 import multiprocessing, time
 def burn(_):
@@ -93,7 +94,7 @@ def judge_values(place: Path, when: str) -> None:
     for name, wanted in WANTED.items():
         file = place / name
         found = file.read_text().strip() if file.exists() else "not there"
-        expect(found == wanted, f"{when} {name} is {found}, not {wanted}")
+        expect(found in wanted, f"{when} {name} is {found}, not {' or '.join(wanted)}")
 
 
 def judge_processor(session: Session, place: Path) -> None:
@@ -128,7 +129,7 @@ def judge_loosened(place: Path, heard: Heard) -> None:
     limit = place / "cpu.max"
     heard.said.clear()
     limit.write_text("max")
-    mended = comes(lambda: limit.read_text().strip() == WANTED["cpu.max"], MENDED)
+    mended = comes(lambda: limit.read_text().strip() in WANTED["cpu.max"], MENDED)
     expect(mended, f"cpu.max was loosened and is {limit.read_text().strip()} {MENDED:.0f} s later")
     expect(bool(heard.said), "nothing was said of a limit that was loosened")
     figure(f"said of it: {' | '.join(heard.said)}")
