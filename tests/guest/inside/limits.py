@@ -22,7 +22,7 @@ WANTED = {
     "pids.max": {str(PIDS)},
     "cpu.max": {f"{CPUS * 100_000:.0f} 100000"},
 }
-"""What the group's files may say (Documentation/admin-guide/cgroup-v2.rst); a page is the least that Docker can keep."""
+"""What the group's files may say (cgroup-v2.rst of the kernel); Docker can keep no less swap than a page."""
 BURN = """
 import multiprocessing, time
 def burn(_):
