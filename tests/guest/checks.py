@@ -86,8 +86,8 @@ def redteam(guest: Machine, account: str) -> list[str]:
     wrong = []
     for engine in engines(account):
         others = "docker" if engine == "bubblewrap" else "bubblewrap"
-        options = f"-q -rfE --tb=short -p tests.guest.inside.boundary -p no:cacheprovider -k 'not {others}'"
-        done = guest.run(account, f"cd {CLONE} && {PYTHON} -m pytest {options} tests/redteam", patience=6 * 3600)
+        options = f"-v -rfE --tb=short -p tests.guest.inside.boundary -p no:cacheprovider -k 'not {others}'"
+        done = guest.python(account, f"-m pytest {options} tests/redteam", patience=6 * 3600)
         failed = re.findall(r"^(?:FAILED|ERROR) (?:tests/redteam/)?(.*)", done.stdout, re.MULTILINE)
         wrong += [f"{engine}: {line}" for line in failed]
         if not re.search(r"\d+ passed", done.stdout) or (done.returncode and not failed):
@@ -127,7 +127,7 @@ def _inside(guest: Machine, account: str, name: str) -> list[str]:
     """Run a program of inside/ for each engine, and return what it calls wrong."""
     wrong = []
     for engine in engines(account):
-        done = guest.run(account, f"cd {CLONE} && {PYTHON} -m tests.guest.inside.{name} {engine}")
+        done = guest.python(account, f"-m tests.guest.inside.{name} {engine}")
         told = [line for line in done.stdout.splitlines() if line]
         for line in told if done.returncode == 0 else ():
             if not line.startswith(MARK):

@@ -55,6 +55,7 @@ class Machine:
             probe.bind(("127.0.0.1", self._port))
             port = probe.getsockname()[1]
         (self.directory / "port").write_text(str(port))
+        (self.directory / "output.txt").unlink(missing_ok=True)
         log = self.directory / "qemu.log"
         with log.open("wb") as output:
             started = subprocess.Popen(
@@ -88,15 +89,10 @@ class Machine:
     def ssh(self, account: str) -> list[str]:
         """Return the command line that logs in, to which a command may be added."""
         port = (self.directory / "port").read_text()
-        line = ["ssh", "-q", "-i", str(self.directory / "key"), "-p", port, f"{ACCOUNTS[account]}@127.0.0.1"]
-        for option in (
-            "StrictHostKeyChecking=no",
-            "UserKnownHostsFile=/dev/null",
-            "ConnectTimeout=15",
-            "BatchMode=yes",
-        ):
+        line = ["ssh", "-q", "-F", "none", "-i", str(self.directory / "key"), "-p", port]
+        for option in ("StrictHostKeyChecking=no", "UserKnownHostsFile=/dev/null", "ConnectTimeout=15"):
             line += ["-o", option]
-        return line
+        return [*line, f"{ACCOUNTS[account]}@127.0.0.1"]
 
     def run(self, account: str, command: str, *, given: IO[bytes] | None = None, patience: float = 3600) -> Result:
         """Run a shell command to its end, or for `patience` seconds (status 124): what it said is in `stdout`.

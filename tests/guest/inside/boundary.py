@@ -27,6 +27,14 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
         item.add_marker(pytest.mark.timeout(PATIENCE))
 
 
+def pytest_runtest_logreport(report: pytest.TestReport) -> None:
+    """Say at once what failed, and how long each took: all of it takes a night."""
+    if report.failed:
+        print(f"\n{report.nodeid}, {report.when}:\n{report.longreprtext}", flush=True)
+    if report.when == "call":
+        print(f" {report.duration:.0f} s", end="", flush=True)
+
+
 def _is_of_use(item: pytest.Item) -> bool:
     marker = item.get_closest_marker("attack")
     if marker is None or marker.args[0] not in BOUNDARY:
