@@ -38,6 +38,7 @@ SOURCES = (
     "guest.leaving",
     "guest.last_words",
     "guest.standing",
+    "guest.watch",
     "guest.kernel",
     "guest.shell",
     "guest.tables",

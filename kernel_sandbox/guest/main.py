@@ -16,6 +16,7 @@ import fcntl
 import json
 import os
 import signal
+import sys
 import traceback
 from typing import Any
 
@@ -37,7 +38,7 @@ def run() -> None:
     zygote_process = zygote.start()
     import asyncio
 
-    from kernel_sandbox.guest import kernels
+    from kernel_sandbox.guest import kernels, watch
 
     kernels.copy_skeleton()
     kernels.write_names()
@@ -45,8 +46,10 @@ def run() -> None:
     try:
         asyncio.run(Guest(kernels.Kernels(*zygote_process)).serve())
         status = 0
+    except watch.TooMuch as exc:
+        print(exc, file=sys.stderr, flush=True)  # which only the host reads
     except Exception:
-        traceback.print_exc()  # on standard error, which only the host reads
+        traceback.print_exc()
         raise
     finally:
         kernels.kill_everything()
@@ -115,7 +118,17 @@ class Guest:
             tasks.add(task)
             task.add_done_callback(tasks.discard)
 
-        await mux.Mux(lambda: reader.read(PIPE_SIZE), send, accept).run()
+        await self._until_too_much(mux.Mux(lambda: reader.read(PIPE_SIZE), send, accept).run())
+
+    async def _until_too_much(self, serving: Any) -> None:
+        """Serve until the host's stream ends. Raises what ends the sandbox before that."""
+        import asyncio
+
+        from kernel_sandbox.guest import watch
+
+        both = [asyncio.ensure_future(serving), asyncio.ensure_future(watch.watch())]
+        done, _ = await asyncio.wait(both, return_when=asyncio.FIRST_COMPLETED)
+        done.pop().result()
 
     async def answer(self, channel: Any, payload: bytes) -> None:
         """Run one operation, and answer with what went wrong if it fails before its answer."""

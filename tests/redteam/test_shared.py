@@ -6,6 +6,8 @@ kernel_resources.md lists all that was looked at.
 from __future__ import annotations
 
 import threading
+import time
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -77,6 +79,21 @@ answer(len(held))
     assert kernel_side.socket_buffers("UDP") - before < 16 * kernel_side.MEGABYTE
 
 
+HOARD_CONNECTIONS = """
+held, made = [], 0
+for _ in range(40):  # 20,000 connections, as fast as may be
+    held.append(listener := socket.socket())
+    listener.bind(("127.0.0.1", 0))
+    listener.listen(500)
+    for _ in range(500):
+        with socket.socket() as one:
+            one.settimeout(1)
+            one.connect(listener.getsockname())
+            one.send(b"x" * 10_000)
+time.sleep(3)
+"""
+
+
 @attack("HostDoS")
 def test_buffers_of_connections_are_bounded(engine: str) -> None:
     """Version 1 of control groups counts them apart from memory, and only where there is a limit for them."""
@@ -97,6 +114,24 @@ answer(len(held))
         bounded = kernel_side.group(kernel_side.first_process(session), "memory") / "memory.kmem.tcp.limit_in_bytes"
         assert is_well(session)
     assert taken < (40 if bounded.exists() else 256) * kernel_side.MEGABYTE
+
+
+@attack("HostDoS")
+def test_connections_that_nobody_accepts_end_the_session(
+    engine: str, record_property: Callable[[str, object], None]
+) -> None:
+    """No control group counts them, nor what waits in them, until they are accepted."""
+    before = kernel_side.socket_buffers("TCP")
+    with armed(engine, limits=Limits(memory="256m")) as session:
+        started = time.monotonic()
+        ended = strike(session, HOARD_CONNECTIONS, timeout=30)
+        record_property("detection", time.monotonic() - started)
+        assert ended.status == "dead"
+        assert "TCP sockets, of which 2,048 are allowed" in str(ended.cause)
+        assert session.death is not None
+        session.restart()
+        assert is_well(session)
+    assert kernel_side.socket_buffers("TCP") - before < 16 * kernel_side.MEGABYTE
 
 
 TAKE_TERMINALS = """

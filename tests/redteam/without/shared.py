@@ -7,10 +7,10 @@ from kernel_sandbox.engines import control_groups, docker_host
 from kernel_sandbox.engines.system_calls import ALLOWED
 
 from .. import kernel_side
-from ..cells import ask
+from ..cells import ask, strike
 from ..kernel_side import MEGABYTE
-from ..test_shared import FILTER, TAKE_TERMINALS
-from .edits import edit_filter, edit_preparation, let_through
+from ..test_shared import FILTER, HOARD_CONNECTIONS, TAKE_TERMINALS
+from .edits import edit_filter, edit_guest, edit_preparation, let_through
 from .removal import BOTH, Ground, Removal
 from .rights import IN_CHILD, number
 
@@ -119,6 +119,15 @@ for _ in range(40):
         return kernel_side.socket_buffers("TCP") - before > 60 * MEGABYTE
 
 
+def any_connections(ground: Ground) -> None:
+    edit_guest(ground, "guest.watch", "MOST_SOCKETS = 2048", "MOST_SOCKETS = 10**9")
+
+
+def hoard_connections(ground: Ground) -> bool:
+    with ground.session(limits=Limits(memory="256m")) as session:
+        return strike(session, HOARD_CONNECTIONS, timeout=30).status == "ok"
+
+
 def any_terminals(ground: Ground) -> None:
     ground.patch.setattr(docker_host, "bound", lambda *given: None)
     edit_preparation(ground, lambda config: config.update(terminals=4096))
@@ -137,6 +146,7 @@ REMOVALS = {
         succeeds=fill_buffers_of_connections,
         noticed="no limit for the buffers of TCP sockets",
     ),
+    "TCP sockets watched": Removal(severity="HostDoS", remove=any_connections, succeeds=hoard_connections),
     "terminals bounded": Removal(
         severity="PeerDoS",
         engines=BOTH,
