@@ -40,6 +40,9 @@ PERSONALITIES = (0x0, 0x0008, 0x20000, 0x20008, 0xFFFFFFFF)
 """Linux's own, and those that report another kernel release: `setarch` and debuggers ask with the last."""
 TERMINAL_ORDERS = (0x5412, 0x541C, 0x5423)
 """TIOCSTI types into a terminal, TIOCLINUX too; TIOCSETD loads line disciplines, each a driver of the kernel."""
+NETWORK_ORDERS = (0x8940, 0x8941, 0x8980, 0x8981, 0x8982, 0x8983)
+"""SIOCGIFBR, SIOCSIFBR, SIOCADDDLCI, SIOCDELDLCI, SIOCGIFVLAN, SIOCSIFVLAN: the kernel loads a module (bridge, dlci,
+8021q) before it looks who asks (net/socket.c, sock_ioctl)."""
 PROCESS_ORDERS = (22, 62)
 """PR_SET_SECCOMP: filters are compiled into memory that has a limit per machine. PR_SCHED_CORE: whoever shares
 a processor core with the sandbox would have to wait."""
@@ -90,7 +93,7 @@ def rules() -> dict[str, tuple[Rule, ...]]:
         "setsockopt": _option_rules(),
         "personality": one_of(0, PERSONALITIES),
         "clone": ((Condition(0, 0, NAMESPACE_FLAGS),),),
-        "ioctl": none_of(1, TERMINAL_ORDERS),
+        "ioctl": none_of(1, (*TERMINAL_ORDERS, *NETWORK_ORDERS)),
         "prctl": none_of(0, PROCESS_ORDERS),
         "fadvise64": one_of(3, FILE_ADVICE),
         "prlimit64": ((itself,),),

@@ -19,7 +19,8 @@ from kernel_sandbox.engines import NAMES
 
 ATTACKER = Path(__file__).with_name("inside") / "attacker.py"
 TRY = """
-import contextlib, ctypes, errno, json, os, resource, signal, socket, stat, subprocess, sys, threading, time
+import contextlib, ctypes, errno, json, os, resource, signal, socket, stat, subprocess, sys, threading, time, warnings
+warnings.filterwarnings("ignore", ".*fork", DeprecationWarning)  # of a process with threads, since Python 3.12
 libc = ctypes.CDLL(None, use_errno=True)
 
 def error(attempt, *arguments):
@@ -33,7 +34,7 @@ def error(attempt, *arguments):
 def answer(value):
     print(json.dumps(value))
 """
-EPERM, ENOENT, EAGAIN, EACCES, EMFILE, EFBIG, ENOSPC, EROFS, ENOSYS = 1, 2, 11, 13, 24, 27, 28, 30, 38
+EPERM, ENOENT, EAGAIN, EACCES, EINVAL, EMFILE, EFBIG, ENOSPC, EROFS, ENOSYS = 1, 2, 11, 13, 22, 24, 27, 28, 30, 38
 ENETUNREACH, ECONNREFUSED = 101, 111
 
 SMALL = Limits(

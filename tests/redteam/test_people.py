@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import re
 import stat
@@ -154,7 +155,8 @@ def test_markup_is_data_in_a_notebook_that_nobody_trusts(target: Session, kind: 
     path = target.transcript.save(tmp_path / "shown.ipynb", validate=True)
     notebook = nbformat.read(path, as_version=4)  # type: ignore[no-untyped-call]
     notary: Any = NotebookNotary(data_dir=str(tmp_path))  # type: ignore[no-untyped-call]
-    assert not notary.check_signature(notebook)
+    with contextlib.closing(notary.store):
+        assert not notary.check_signature(notebook)
     assert not any(cell.metadata.get("trusted") for cell in notebook.cells)
     shown = notebook.cells[-1].outputs[0].data
     assert shown.get(kind, MARKUP[kind]) == MARKUP[kind]

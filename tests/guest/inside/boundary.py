@@ -13,6 +13,8 @@ MEASURE_TIME = (
     "test_no_tree_of_files_holds_up_a_restart_or_the_end",
     "test_random_numbers_are_there_for_neighbours",
     "test_sandbox_ends_with_its_owner",
+    "test_cell_to_be_approved_is_seen_or_does_not_run",
+    "test_flood_of_prompts_asks_one_at_a_time",
 )
 PATIENCE = 1800.0
 """Seconds that one test may take."""
