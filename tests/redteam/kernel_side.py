@@ -91,4 +91,5 @@ def standing(pid: int) -> dict[str, object]:
         "priority": os.getpriority(os.PRIO_PROCESS, pid),
         "policy": os.sched_getscheduler(pid),
         "processors": sorted(os.sched_getaffinity(pid)),
+        "place among those to be killed": Path(f"/proc/{pid}/oom_score_adj").read_text(),
     }

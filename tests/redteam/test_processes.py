@@ -172,6 +172,7 @@ answer(len([name for name in os.listdir("/proc") if name.isdigit()]))
 TAKEN: dict[str, Callable[[int], object]] = {
     "priority": lambda pid: os.setpriority(os.PRIO_PROCESS, pid, 19),
     "policy": lambda pid: os.sched_setscheduler(pid, os.SCHED_IDLE, os.sched_param(0)),
+    "place among those to be killed": lambda pid: Path(f"/proc/{pid}/oom_score_adj").write_text("700"),
 }
 
 
