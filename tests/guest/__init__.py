@@ -6,7 +6,7 @@ in ~/.cache/kernel-sandbox-guest (some 6 GB), started and asked by machine.py. T
 in the guest, in inside/. `python -m tests.guest --help` has the actions and the checks.
 
 It needs root (to make the disk), the programs that `recipe.PROGRAMS` lists, 5 GB of memory and, once, the network.
-The guest itself has none. Making the disk takes some four minutes. Translated by QEMU all is about ten times slower
-than here: starting takes a minute, a session 20 s, all checks but `redteam` about an hour and `redteam` a night.
-Nothing in it measures time.
+The guest itself has none. Making the disk takes some four minutes, and taking over the engine's images three, once.
+Translated by QEMU all is about ten times slower than here: starting takes a minute, a session 15 s, `redteam` half an
+hour for each account and engine, and all other checks together as long. Nothing in it measures time.
 """
