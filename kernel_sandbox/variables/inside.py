@@ -17,7 +17,10 @@ class Answer(str):
 
 
 def serve(request: dict[str, Any], namespace: dict[str, Any], values: dict[str, Any]) -> Answer:
-    """Read the file `path` into the variable `name`, or write the variable to the file. `values` is packing.py's."""
+    """Read the file `path` into the variable `name`, or write the variable to the file.
+
+    `values` has the names of plain, packing and unpacking.
+    """
     name, path = request["name"], request["path"]
     try:
         if request["do"] == "take":

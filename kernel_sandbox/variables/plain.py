@@ -107,17 +107,23 @@ _WRITERS: dict[str, Callable[[Any], Any]] = {
 
 
 def decode(value: Any, other: Other | None = None, depth: int = 0) -> Any:
-    """Read what `encode` wrote. Raises Refused, or what a value that is not as it says leads to."""
+    """Read what `encode` wrote, in its place. Raises Refused, or what a value that is not as it says leads to."""
     kind = type(value)
     if kind not in (list, dict):
         return value
     if depth > MAX_DEPTH + 1:
         raise Refused(f"it nests deeper than {MAX_DEPTH} levels")
-    if kind is list:
-        return [decode(item, other, depth + 1) for item in value]
+    if kind is list:  # in its place: a copy would be as large as what came
+        for place, item in enumerate(value):
+            value[place] = decode(item, other, depth + 1)
+        return value
     if TAG not in value:
-        return {key: decode(item, other, depth + 1) for key, item in value.items()}
+        for key, item in value.items():
+            value[key] = decode(item, other, depth + 1)
+        return value
     tag, content = value[TAG], value["v"]
+    if tag in ("tuple", "set", "frozenset", "dict") and type(content) is not list:
+        raise Refused("a list is missing")
     if tag in ("tuple", "set", "frozenset"):
         items = [decode(item, other, depth + 1) for item in content]
         return tuple(items) if tag == "tuple" else {"set": set, "frozenset": frozenset}[tag](hashable(items))

@@ -1,7 +1,8 @@
 """One variable from the host to a session's kernel or back, by value.
 
 The bytes go through a file under /mnt/data, which is gone afterwards; the kernel reads or writes it in an expression
-beside the cells (`inside`, `packing`, `plain`), so that neither the transcript nor the count of cells knows of it.
+beside the cells (`inside`, `packing`, `unpacking`, `plain`), so that neither the transcript nor the count of cells
+knows of it.
 """
 
 from __future__ import annotations
@@ -19,19 +20,20 @@ from kernel_sandbox.errors import FileError, SandboxError, VariableError, Variab
 from kernel_sandbox.files import AsyncSandboxFiles
 from kernel_sandbox.policy import DATA_DIRECTORY, format_size
 from kernel_sandbox.text.characters import visible
-from kernel_sandbox.variables.packing import pack, unpack
+from kernel_sandbox.variables.packing import pack
 from kernel_sandbox.variables.plain import Refused, TooLarge
+from kernel_sandbox.variables.unpacking import unpack
 
 FOLDER = ".kernel-sandbox"
 """Below /mnt/data, while a transfer lasts."""
 PATIENCE = 120.0
 """Seconds for the kernel to pack or unpack; the million rows of a benchmark take half of one."""
-SOURCES = ("plain", "packing", "inside")
+SOURCES = ("plain", "packing", "unpacking", "inside")
 _HERE = Path(__file__).parent
 # `request` is JSON text within JSON text, which is a Python literal too: no value is ever part of the source.
 _EXPRESSION = (
-    "(lambda r: (lambda n, v: (exec(r['plain'], v), exec(r['packing'], v), exec(r['inside'], n),"
-    " n['serve'](r, get_ipython().user_ns, v))[-1])"
+    "(lambda r: (lambda n, v: (exec(r['plain'], v), exec(r['packing'], v), exec(r['unpacking'], v),"
+    " exec(r['inside'], n), n['serve'](r, get_ipython().user_ns, v))[-1])"
     "({'__name__': 'inside'}, {'__name__': 'packing'}))(__import__('json').loads(%s))"
 )
 _ERRORS = {"absent": VariableNotFound, "large": VariableTooLarge}
@@ -81,9 +83,9 @@ async def fetch_variable(session: Reach, name: str, limit: int) -> Any:
         except FileError as exc:  # no honest kernel changes it meanwhile
             raise _error("", otherwise, "its bytes changed while they were read") from exc
     try:
-        return await asyncio.to_thread(unpack, packed.getbuffer())
+        return await asyncio.to_thread(unpack, packed.getbuffer(), limit)
     except Refused as exc:
-        raise _error("", otherwise, str(exc)) from exc
+        raise _error("large" if isinstance(exc, TooLarge) else "", otherwise, str(exc)) from exc
     except ImportError as exc:
         raise _error("", otherwise, f"it needs {exc.name} on this machine: pip install {exc.name}") from exc
 

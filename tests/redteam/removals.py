@@ -20,6 +20,7 @@ from .without import (
     sockets,
     supply,
     surroundings,
+    values,
     walls,
 )
 from .without.removal import Removal
@@ -34,6 +35,7 @@ REMOVALS: dict[str, Removal] = {
     **sockets.REMOVALS,
     **channels.REMOVALS,
     **messages.REMOVALS,
+    **values.REMOVALS,
     **people.REMOVALS,
     **surroundings.REMOVALS,
     **service.REMOVALS,

@@ -15,6 +15,8 @@ from kernel_sandbox.engines.docker_client import connect
 
 from .canaries import Canaries
 from .cells import armed, ask, attack, is_well, lock_on_the_host, strike
+from .without.removal import growth
+from .without.values import MANY_COLUMNS, MANY_PARTS, ONE_FOR_MANY, fetch, fetch_nothing
 
 CLEAR = """
 import shutil
@@ -349,3 +351,26 @@ def test_many_operations_at_once_are_bounded_and_answered(place: Session) -> Non
 def test_lock_on_a_mounted_file_does_not_hold_on_the_host(engine: str, single: bool, tmp_path: Path) -> None:
     """The host's SQLite would say that its database is locked."""
     assert not lock_on_the_host(engine, tmp_path, single=single)
+
+
+MULTIPLIED = {
+    "one part for three hundred columns": (ONE_FOR_MANY, "a part of the value is there for two"),
+    "a hundred thousand columns": (MANY_COLUMNS, "more than 10,000 columns"),
+    "three million parts": (MANY_PARTS, "more parts than columns"),
+}
+MOST_OF_A_VALUE = 100.0
+"""Megabytes, for a head of up to six as JSON."""
+
+
+@attack("HostDoS")
+@pytest.mark.alone
+@pytest.mark.parametrize("planted", MULTIPLIED)
+def test_value_takes_no_more_than_what_came(planted: str, engine: str) -> None:
+    fetch_nothing()
+    source, reason = MULTIPLIED[planted]
+    said: list[str] = []
+    with armed(engine) as session:
+        assert growth(lambda: said.append(fetch(session, source))) < MOST_OF_A_VALUE
+        assert reason in said[0]
+        assert session.execute("builtins.open = honest").status == "ok"
+        assert session.get("x") == 1
