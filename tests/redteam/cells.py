@@ -50,6 +50,8 @@ SMALL = Limits(
 )
 """Little of everything."""
 
+SLOWNESS = float(os.environ.get("KERNEL_SANDBOX_SLOWNESS", "1"))
+"""By how much cells may take longer here than elsewhere: tests.guest sets it."""
 opened_sessions: set[str] = set()
 """The ids of all that were opened, for the census at the end."""
 host_processes: set[int] = set()
@@ -82,7 +84,7 @@ def arm(session: Session) -> None:
 def strike(session: Session, source: str, *, timeout: float = 20, **values: Any) -> Execution:
     """Run a cell that attacks. `values` are names that it finds set."""
     names = "".join(f"{name} = {value!r}\n" for name, value in values.items())
-    return session.execute(names + source, timeout=timeout)
+    return session.execute(names + source, timeout=timeout * SLOWNESS)
 
 
 def ask(session: Session, source: str, *, timeout: float = 30, **values: Any) -> Any:
@@ -93,7 +95,7 @@ def ask(session: Session, source: str, *, timeout: float = 30, **values: Any) ->
 
 def is_well(session: Session) -> bool:
     """Whether the session's next cell runs as if nothing had happened."""
-    execution = session.execute("print(6 * 7)", timeout=10)
+    execution = session.execute("print(6 * 7)", timeout=10 * SLOWNESS)
     return execution.status == "ok" and execution.text == "42\n"
 
 

@@ -1,10 +1,12 @@
 """A pytest plugin for slow machines: only what would cross the boundary, and no judgement by time.
 
 Of tests/redteam it leaves the attacks of the severities below. What measures the time of neighbours, or counts
-seconds, says nothing of a guest that is translated: it is left out by name, and pytest's own time limit is lifted.
+seconds, says nothing of a guest that is translated: it is left out by name, and the time limits are lifted.
 """
 
 from __future__ import annotations
+
+import os
 
 import pytest
 
@@ -16,6 +18,7 @@ MEASURE_TIME = (
     "test_cell_to_be_approved_is_seen_or_does_not_run",
     "test_flood_of_prompts_asks_one_at_a_time",
 )
+os.environ["KERNEL_SANDBOX_SLOWNESS"] = "10"  # cells.py reads it
 PATIENCE = 1800.0
 """Seconds that one test may take."""
 
