@@ -8,8 +8,9 @@
         k/                     seen by the sandbox as /opt/kernel-sandbox/run (transport ipc only)
             1/ s-1 … s-5       one directory per kernel: open while the kernel binds, then locked
 
-The sandbox can only ever write into the newest k/N, and only until `lock`; afterwards no name in it is trusted:
-each socket is reached through the descriptor that was pinned then.
+The sandbox can only ever write into the newest k/N, and only until `lock`, which leaves nothing but the sockets there:
+a file would be the sandbox's own on the host's disk. Afterwards no name in it is trusted: each socket is reached
+through the descriptor that was pinned then.
 """
 
 from __future__ import annotations
@@ -214,19 +215,21 @@ class RunDirectory:
         return str(self.path / "h")
 
     def open_for_kernel(self, generation: int) -> None:
-        """Make the directory that the next kernel may bind its sockets in."""
+        """Make the directory that the next kernel may bind its sockets in, and remove the last one's."""
+        shutil.rmtree(self.shared / str(generation - 1), ignore_errors=True)
         directory = self.shared / str(generation)
         _require_room(self.shared)
         directory.mkdir()
         directory.chmod(0o777)  # another user binds there; the 0700 parent keeps everybody else out
 
     def lock(self, generation: int) -> dict[int, Descriptor]:
-        """Make a kernel's directory unwritable and pin its sockets: a descriptor (O_PATH) for each port.
+        """Make a kernel's directory unwritable, leave its sockets alone there, and pin each: by a descriptor (O_PATH).
 
         Must run before the first cell. Raises ProtocolViolation when an entry is not what a kernel binds.
         """
         with _opened(self.shared / str(generation)) as directory:
             os.fchmod(directory, 0o755)
+            _remove_signs(directory)
             return _pin_all(directory)
 
     def close(self) -> None:
@@ -266,18 +269,18 @@ class InsideSockets:
         """Make the directory for the next kernel, and remove the last one's: the file system there is small."""
         last, place = str(generation - 1), self._directory.fileno()
         with contextlib.suppress(OSError), _opened(last, place) as directory:
-            for name in (*(f"s-{port}" for port in PORTS), "ready"):
-                with contextlib.suppress(FileNotFoundError):
-                    os.unlink(name, dir_fd=directory)
+            for name in _names(directory):
+                os.unlink(name, dir_fd=directory)
             os.rmdir(last, dir_fd=place)
         os.mkdir(str(generation), dir_fd=place)
         with _opened(str(generation), place) as directory:
             os.fchmod(directory, 0o777)
 
     def lock(self, generation: int) -> dict[int, Descriptor]:
-        """Make a kernel's directory unwritable and pin its sockets. See RunDirectory."""
+        """Make a kernel's directory unwritable, with its sockets alone in it, and pin them. See RunDirectory."""
         with _opened(str(generation), self._directory.fileno()) as directory:
             os.fchmod(directory, 0o755)
+            _remove_signs(directory)
             return _pin_all(directory)
 
     def close(self) -> None:
@@ -292,6 +295,21 @@ def _opened(path: Path | str, parent: int | None = None) -> Iterator[int]:
         yield directory
     finally:
         os.close(directory)
+
+
+def _names(directory: int) -> list[str]:
+    with os.scandir(directory) as entries:
+        return [entry.name for entry in entries]
+
+
+def _remove_signs(directory: int) -> None:
+    """Remove what is no kernel's socket: the sign that it is ready, which PID 1 has read."""
+    sockets = {f"s-{port}" for port in PORTS}
+    for name in set(_names(directory)) - sockets:
+        try:
+            os.unlink(name, dir_fd=directory)
+        except OSError as exc:
+            raise ProtocolViolation(f"The kernel made {name!r} beside its sockets; the sandbox was ended.") from exc
 
 
 def _pin_all(directory: int) -> dict[int, Descriptor]:

@@ -25,7 +25,7 @@ USER_RANGE = (1_000_000_000, 2_000_000_000)
 PATH = "/opt/venv/bin:/usr/local/bin:/usr/bin:/bin"
 """As in the container images."""
 PROCESSORS = "/sys/devices/system/cpu"
-"""By which libraries choose how many threads they start."""
+"""By which libraries choose how many threads they start; prepare.py puts copies in its place."""
 DEVICES = ("null", "zero", "full", "random", "urandom", "tty")
 
 
@@ -103,7 +103,7 @@ class Profile:
         tmpfs.append((SOCKETS_INSIDE, options(1024 * 1024, 100, *sockets)))
         program = base64.b64encode(filter_program()).decode()
         held = {"rlimits": self._rlimits(), "seccomp": program, "terminals": TERMINALS}
-        made = {"tmpfs": tmpfs, "mounts": self._mounts_above()}
+        made = {"tmpfs": tmpfs, "mounts": self._mounts_above(), "devices": DEVICES, "masked": _masked_files()}
         return {**made, "etc": account_files(user), "user": user, "nested": self.nested, **held}
 
     def _rlimits(self) -> dict[str, int]:
@@ -122,7 +122,11 @@ def shared_inodes(places: list[str]) -> tuple[str, ...]:
     weakened = []
     if "/" in places:
         weakened.append("this machine makes no overlay for a sandbox, so that others see which of its files are opened")
-    if mounts := [place for place in places if place != "/"]:
+    if "/dev" in places:
+        weakened.append(
+            "this user makes no devices, so that it sees when the host opens /dev/null, where its locks hold, too"
+        )
+    if mounts := [place for place in places if place not in ("/", "/dev")]:
         weakened.append(f"no overlay of {', '.join(mounts)}: a lock that a cell takes there holds on the host")
     return tuple(weakened)
 
@@ -132,12 +136,14 @@ def _prepare_source() -> str:
     return resources.files("kernel_sandbox").joinpath("guest", "prepare.py").read_text(encoding="utf-8")
 
 
+def _masked_files() -> list[str]:
+    """Name what this host has of them, for prepare.py to cover."""
+    return [name for name in PROC_FILES if Path("/proc", name).exists()]
+
+
 def _masks() -> list[str]:
-    """Cover what this host has of it; bubblewrap's binds allow no devices, so /dev/null there cannot be opened."""
+    """Cover what this host has of the directories."""
     masks = []
-    for name in PROC_FILES:
-        if Path("/proc", name).exists():
-            masks += ["--ro-bind", "/dev/null", f"/proc/{name}"]
     for name in PROC_DIRECTORIES:
         if Path("/proc", name).is_dir():
             masks += ["--tmpfs", f"/proc/{name}", "--remount-ro", f"/proc/{name}"]
@@ -145,6 +151,7 @@ def _masks() -> list[str]:
 
 
 def _devices() -> list[str]:
+    """Show the host's own, instead of which prepare.py makes others where it may."""
     devices = ["--tmpfs", "/dev", "--dir", "/dev/shm", "--dir", "/dev/pts", "--symlink", "pts/ptmx", "/dev/ptmx"]
     for name in DEVICES:
         devices += ["--dev-bind", f"/dev/{name}", f"/dev/{name}"]

@@ -12,11 +12,23 @@ sys/kernel/random/boot_id sys/kernel/random/entropy_avail
 """
 PROC_FILES = tuple(_FILES.split())
 """Of the counters that live, those that programs read stay: stat, vmstat, loadavg, uptime, meminfo."""
-PROC_DIRECTORIES = ("acpi", "asound", "bus", "driver", "fs", "irq", "pressure", "scsi", "sysvipc", "tty")
+PROC_DIRECTORIES = (
+    "acpi",
+    "asound",
+    "bus",
+    "driver",
+    "fs",
+    "irq",
+    "pressure",
+    "scsi",
+    "sysvipc",
+    "tty",
+    "sys/fs/quota",
+)
 _SYS = """
-block bus class dev devices/pci0000:00 devices/platform devices/pnp0 devices/software devices/tracepoint
-devices/virtual/dmi devices/virtual/powercap devices/virtual/block devices/virtual/net firmware fs/bpf fs/ext4 fs/fuse
-fs/pstore fs/selinux hypervisor kernel module power
+block bus class dev devices/pci0000:00 devices/platform devices/pnp0 devices/software devices/system/node
+devices/tracepoint devices/virtual/bdi devices/virtual/dmi devices/virtual/powercap devices/virtual/block
+devices/virtual/net firmware fs/bpf fs/ext4 fs/fuse fs/pstore fs/selinux hypervisor kernel module power
 """
 SYS_DIRECTORIES = tuple(_SYS.split())
 """The rest of /sys (processors, the sandbox's own control groups) is what libraries size their thread pools by."""

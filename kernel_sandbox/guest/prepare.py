@@ -1,10 +1,12 @@
-"""The first program in a bubblewrap sandbox: makes the overlays and writable places, gives all privileges up, becomes
-PID 1.
+"""The first program in a bubblewrap sandbox: makes the overlays, devices and writable places, gives all privileges up,
+becomes PID 1.
 
 bubblewrap cannot limit a tmpfs's inodes, forbid programs on it, or drop to another user, so it hands its capabilities
 to this program, which runs before anything hostile is there. `python3 -c SOURCE CONFIG COMMAND…`; CONFIG is JSON:
 
     mounts      place of a mount to null, or for a single file to the place of its directory and its name there
+    devices     names of the device nodes in /dev
+    masked      files of /proc that tell nothing
     tmpfs       [place, mount options], in order
     etc         files of /etc: name to text
     rlimits     name of resource.RLIMIT_… to value
@@ -25,6 +27,7 @@ import json
 import os
 import resource
 import signal
+import stat
 import sys
 from typing import Any
 
@@ -38,6 +41,14 @@ SCRATCH = "/tmp"
 """An empty place, before its tmpfs is there."""
 EMPTY, ABOVE, ROOT = (f"{SCRATCH}/{name}" for name in ("empty", "above", "root"))
 INPUT = "/mnt/input"
+PROCESSORS = "/sys/devices/system/cpu"
+PROCESSOR_FILES = ("online", "possible", "present", "kernel_max")
+TOPOLOGY_FILES = (
+    *("core_id", "physical_package_id", "core_cpus_list", "package_cpus_list"),
+    *("thread_siblings", "thread_siblings_list", "core_siblings", "core_siblings_list"),
+)
+"""Of each processor: by these lscpu, psutil, joblib, OpenMP and hwloc count cores."""
+SYSFS_PAGE = 4096
 
 libc: Any = ctypes.CDLL(None, use_errno=True)
 
@@ -174,6 +185,82 @@ def hold_read_only(place: str, more: int) -> None:
     check(libc.mount(None, os.fsencode(place), None, flags, None), f"make {place} read-only")
 
 
+def take_own_devices(names: list[str]) -> list[str]:
+    """Make the device nodes anew: what watches or locks one then does so in this sandbox only.
+
+    Returns the place where they stay the host's: in a user namespace nobody makes one, nor opens one that is mounted.
+    """
+    mount("tmpfs", SCRATCH, MS_NOSUID | MS_NOEXEC, "size=64k,nr_inodes=32,mode=0755")
+    try:
+        for name in names:
+            of_the_host = os.stat(f"/dev/{name}")
+            os.mknod(f"{SCRATCH}/{name}", stat.S_IFCHR, of_the_host.st_rdev)
+            os.chmod(f"{SCRATCH}/{name}", stat.S_IMODE(of_the_host.st_mode))
+    except OSError:
+        leave(SCRATCH)
+        return ["/dev"]
+    for entry in os.scandir("/dev"):
+        if entry.is_symlink():
+            os.symlink(os.readlink(entry.path), f"{SCRATCH}/{entry.name}")
+        elif entry.is_dir():
+            os.mkdir(f"{SCRATCH}/{entry.name}")
+    leave("/dev")
+    move(SCRATCH, "/dev")
+    flags = ctypes.c_ulong(MS_BIND | MS_REMOUNT | MS_RDONLY | MS_NOSUID | MS_NOEXEC)
+    check(libc.mount(None, b"/dev", None, flags, None), "make /dev read-only")
+    return []
+
+
+def copy_processors() -> None:
+    """Show copies of what libraries read of the processors, instead of the host's own files."""
+    if not os.path.isdir(PROCESSORS):
+        return
+    processors = [name for name in os.listdir(PROCESSORS) if name[:3] == "cpu" and name[3:].isdigit()]
+    files = [*PROCESSOR_FILES, *(f"{name}/topology/{file}" for name in processors for file in TOPOLOGY_FILES)]
+    texts = {file: text for file in files if (text := read_bounded(f"{PROCESSORS}/{file}"))}
+    leave(PROCESSORS)
+    mount("tmpfs", PROCESSORS, MS_NOSUID | MS_NODEV | MS_NOEXEC, "mode=0755")
+    for name in processors:
+        os.makedirs(f"{PROCESSORS}/{name}/topology")
+    written: dict[bytes, str] = {}
+    for file, text in texts.items():
+        place = f"{PROCESSORS}/{file}"
+        if (same := written.setdefault(text, place)) != place:
+            os.link(same, place)  # each file of its own would take a page: megabytes for hundreds of processors
+        else:
+            write_whole(place, text)
+    hold_read_only(PROCESSORS, MS_NOEXEC)
+
+
+def read_bounded(path: str) -> bytes:
+    """Return the beginning of a file, or nothing where there is none."""
+    try:
+        descriptor = os.open(path, os.O_RDONLY)
+    except OSError:
+        return b""
+    try:
+        return os.read(descriptor, SYSFS_PAGE)
+    except OSError:
+        return b""
+    finally:
+        os.close(descriptor)
+
+
+def write_whole(path: str, text: bytes) -> None:
+    descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o444)
+    os.write(descriptor, text)
+    os.close(descriptor)
+
+
+def mask(names: list[str]) -> None:
+    """Cover files of /proc with an empty one of this sandbox: the host's /dev/null could be watched there."""
+    mount("tmpfs", SCRATCH, MS_NOSUID | MS_NODEV | MS_NOEXEC, "size=64k,mode=0755")
+    write_whole(EMPTY, b"")
+    for name in names:
+        show_read_only(EMPTY, f"/proc/{name}")
+    check(libc.umount2(SCRATCH.encode(), 0), "umount")
+
+
 def write_names(files: dict[str, str]) -> None:
     """Put files into /etc, on a file system that stays when the scratch place has lost its name."""
     mount("tmpfs", SCRATCH, MS_NOSUID | MS_NODEV | MS_NOEXEC, "size=64k,mode=0755")
@@ -238,13 +325,17 @@ def main() -> None:
     config = json.loads(sys.argv[1])
     os.close(config["info"])
     os.environ.pop("PWD", None)  # bubblewrap's, and no kernel's
-    shared = take_own_root(config["mounts"])
+    umask = os.umask(0o022)
+    shared = take_own_root(config["mounts"]) + take_own_devices(config["devices"])
+    copy_processors()
     set_kernel_values(nested=config["nested"])
+    mask(config["masked"])
     write_names(config["etc"])
     for place, options in config["tmpfs"]:
         mount("tmpfs", place, MS_NOSUID | MS_NODEV | MS_NOEXEC, options)
     mount("devpts", "/dev/pts", MS_NOSUID | MS_NOEXEC, f"newinstance,ptmxmode=0666,mode=0620,max={config['terminals']}")
     show_read_only("/proc/sys", "/proc/sys")
+    os.umask(umask)
     user = config["user"]
     if config["nested"]:
         enter_nested_namespace(user)

@@ -6,13 +6,15 @@ surroundings.py is what looks, inside.
 from __future__ import annotations
 
 import json
+import subprocess
+import sys
 from pathlib import Path
 from typing import Any
 
 import pytest
 
 from kernel_sandbox import Limits, Session
-from kernel_sandbox.engines import NAMES
+from kernel_sandbox.engines import NAMES, bubblewrap_profile
 from tests.conftest import missing
 
 PROBE = Path(__file__).with_name("surroundings.py").read_text()
@@ -73,6 +75,67 @@ def test_cell_finds_times_and_kinds(found: dict[str, dict[str, Any]]) -> None:
     assert told["environment"]["HOSTNAME"] == "sandbox"
     assert "PWD" not in told["environment"]
     assert ["ipython", "ipython"] in [[name, key] for name, _, key in told["packages"]]
+
+
+CORES = """
+import json, os, subprocess
+count = "import os; print([os.cpu_count(), os.sysconf('SC_NPROCESSORS_CONF'), os.sysconf('SC_NPROCESSORS_ONLN')])"
+commands = (["python3", "-c", count], ["lscpu", "-p=core,socket,cpu"])
+print(json.dumps([subprocess.run(command, capture_output=True, text=True).stdout for command in commands]))
+"""
+
+
+def test_cores_are_counted_as_on_the_host(engine: str) -> None:
+    """By the files that libraries size their thread pools by, which are copies in bubblewrap."""
+    on_host = subprocess.run([sys.executable, "-c", CORES], capture_output=True, text=True, check=True).stdout
+    with Session(engine=engine, image="python") as session:
+        found = json.loads(session.execute(CORES).raise_for_error().text)
+    assert [lines_of(text) for text in found] == [lines_of(text) for text in json.loads(on_host)]
+
+
+def lines_of(text: str) -> list[str]:
+    return [line for line in text.splitlines() if not line.startswith("#")]
+
+
+def test_physical_cores_are_counted_as_on_the_host(engine: str) -> None:
+    """joblib, as scikit-learn asks it; psutil reads the same files."""
+    places = Path("/sys/devices/system/cpu").glob("cpu[0-9]*/topology")
+    cores = {((at / "physical_package_id").read_text(), (at / "core_id").read_text()) for at in places}
+    count = "import joblib; joblib.cpu_count(only_physical_cores=True)"
+    with Session(engine=engine, image="datascience", limits=Limits(cpus=64)) as session:
+        assert session.execute(count).text == str(len(cores))
+
+
+@pytest.mark.parametrize("engine", ["bubblewrap"], indirect=True)
+def test_sandbox_without_devices_of_its_own_is_told_and_runs(engine: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """As where another user than root makes it."""
+    source = bubblewrap_profile._prepare_source()
+    refused = source.replace("os.mknod(", "raise PermissionError; os.mknod(")
+    assert refused != source
+    monkeypatch.setattr(bubblewrap_profile, "_prepare_source", lambda: refused)
+    with Session(engine=engine, image="python") as session:
+        assert any("/dev/null" in words for words in session.weakened)
+        written = session.execute("open('/dev/null', 'w').write('x'); len(open('/dev/urandom', 'rb').read(9))")
+        assert written.text == "9"
+
+
+def test_devices_do_what_they_are_for(engine: str) -> None:
+    use = """
+import errno, os, pty
+assert open("/dev/null", "w").write("x") and not open("/dev/null").read()
+assert open("/dev/zero", "rb").read(3) == bytes(3)
+assert len({open(f"/dev/{kind}random", "rb").read(9) for kind in ("", "u")}) == 2
+try: os.write(os.open("/dev/full", os.O_WRONLY), b"x")
+except OSError as exc: assert exc.errno == errno.ENOSPC
+try: os.open("/dev/tty", os.O_RDWR)
+except OSError as exc: assert exc.errno == errno.ENXIO, exc
+for number in pty.openpty(): os.close(number)
+try: open("/dev/new", "w")
+except OSError as exc: print(exc.errno in (errno.EROFS, errno.EACCES))
+"""
+    with Session(engine=engine, image="python") as session:
+        assert session.execute(use).raise_for_error().text == "True\n"
+        assert session.weakened == ()
 
 
 def test_names_cannot_be_changed(engine: str) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import fcntl
 import json
 import os
 import sqlite3
@@ -159,6 +160,44 @@ def told_of_a_neighbour(one: Session, other: Session) -> list[str]:
     strike(one, "import fcntl; held = open(os.__file__); fcntl.flock(held, fcntl.LOCK_EX)").raise_for_error()
     lock = "answer(error(lambda: fcntl.flock(held, fcntl.LOCK_EX | fcntl.LOCK_NB)))"
     return told + (["a lock"] if ask(other, f"import fcntl; held = open(os.__file__); {lock}") else [])
+
+
+OF_ALL = "/dev/full"
+"""A device of every machine that hardly any program opens."""
+WATCHED = (OF_ALL, "/dev/null", "/sys/devices/system/cpu/online", "/proc/version", "/proc/sys/fs/file-nr")
+"""What could be an inode of the host's: devices, files of the kernel's, and what covers them."""
+
+
+def told_of_the_host(session: Session) -> list[str]:
+    """Return of which of its places a cell is told that the host opens them, or its /dev/null, which may cover them."""
+    watch = """
+watching = {}
+for path in PATHS:
+    watching[path] = libc.inotify_init1(os.O_NONBLOCK)
+    assert libc.inotify_add_watch(watching[path], path.encode(), 0x20) > 0  # IN_OPEN
+"""
+    strike(session, watch, PATHS=WATCHED).raise_for_error()
+    for path in WATCHED:
+        Path(path).open("rb").close()
+    answer = "answer([path for path, descriptor in watching.items() if not error(os.read, descriptor, 4096)])"
+    told: list[str] = ask(session, answer)
+    strike(session, f"open({OF_ALL!r}, 'rb').close()").raise_for_error()
+    assert ask(session, answer) == [OF_ALL], "it is told of none of its own either"
+    return told
+
+
+def lock_on_a_device(session: Session, device: str = OF_ALL) -> bool:
+    """Return whether a cell's lock on a device keeps the host from one."""
+    take = (
+        f"import fcntl; device = os.open({device!r}, os.O_RDONLY); fcntl.flock(device, fcntl.LOCK_EX | fcntl.LOCK_NB)"
+    )
+    strike(session, take).raise_for_error()
+    with Path(device).open("rb") as file:
+        try:
+            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            return True
+    return False
 
 
 def lock_on_the_host(engine: str, directory: Path, *, single: bool) -> bool:

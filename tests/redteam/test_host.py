@@ -14,7 +14,7 @@ import pytest
 from kernel_sandbox import Mount, Session, environments
 
 from .canaries import Canaries
-from .cells import EACCES, ENOENT, EPERM, EROFS, armed, ask, attack
+from .cells import EACCES, ENOENT, EPERM, EROFS, arm, armed, ask, attack, lock_on_a_device, told_of_the_host
 
 READ_EVERYWHERE = """
 places = ["", "/proc/1/root", "/proc/self/root", "/proc/self/cwd/../.."]
@@ -78,6 +78,7 @@ FACTS = """
 /proc/key-users /proc/timer_list /proc/modules /proc/iomem /proc/ioports /proc/diskstats /proc/partitions /proc/swaps
 /proc/sys/kernel/random/boot_id /proc/sys/kernel/random/entropy_avail /proc/sys/kernel/pty/nr /proc/schedstat
 /proc/sys/fs/file-nr /proc/sys/fs/inode-nr /proc/sys/fs/inode-state /proc/sys/fs/dentry-state /proc/sys/fs/aio-nr
+/proc/sys/fs/quota /sys/devices/system/node /sys/devices/virtual/bdi
 /proc/slabinfo /proc/vmallocinfo /proc/sysvipc /proc/bus /proc/irq /proc/acpi /proc/scsi /proc/kpageflags
 /sys/firmware /sys/kernel /sys/module /sys/block /sys/bus /sys/class /sys/devices/virtual/dmi /sys/power
 /etc/resolv.conf
@@ -99,6 +100,18 @@ except OSError as exc:
 @pytest.mark.parametrize("path", FACTS.split())
 def test_fact_of_the_host_is_masked(target: Session, path: str) -> None:
     assert [told for told in ask(target, TELLS, PATH=path) if told] == []
+
+
+@attack("HostLeak")
+def test_files_that_the_host_opens_are_not_told(target: Session) -> None:
+    assert told_of_the_host(target) == []
+
+
+@attack("HostDoS")
+@pytest.mark.parametrize("device", ["/dev/null", "/dev/zero", "/dev/full", "/dev/random", "/dev/urandom"])
+def test_lock_on_a_device_does_not_hold_on_the_host(target: Session, device: str) -> None:
+    """Nor would hundreds of thousands of them make each close there slow."""
+    assert not lock_on_a_device(target, device)
 
 
 @attack("HostLeak")
@@ -204,6 +217,26 @@ answer([taken, sorted(errors)])
     taken, errors = ask(target, fill)
     assert taken == []
     assert set(errors) <= {EPERM, ENOENT, EACCES, EROFS}
+
+
+@attack("HostDoS")
+def test_host_keeps_no_file_that_a_cell_can_write(engine: str) -> None:
+    """In Docker the sockets' directory is on the host's disk, and no limit of the sandbox's counts what is there."""
+    look = """
+place = "/opt/kernel-sandbox/run"
+found = [os.path.join(at, name) for at, folders, names in os.walk(place) for name in (*folders, *names)]
+files = [path for path in found if not stat.S_ISSOCK(os.lstat(path).st_mode)]
+answer([files, error(lambda: os.close(os.open(files[0] + "/new", os.O_WRONLY | os.O_CREAT)))])
+"""
+    with armed(engine) as session:
+        for generation in (1, 2):
+            files, refused = ask(session, look)
+            assert files == [f"/opt/kernel-sandbox/run/{generation}"]
+            assert refused in (EACCES, EROFS)
+            on_host = [path for path in session.connection_file.parent.glob("k/**/*") if not path.is_socket()]
+            assert [path.name for path in on_host] == ([str(generation)] if engine == "docker" else [])
+            session.restart()
+            arm(session)
 
 
 @attack("HostDoS")

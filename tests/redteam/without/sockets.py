@@ -23,10 +23,12 @@ from .removal import BOTH, Ground, Removal
 def unlocked(ground: Ground) -> None:
     def lock(self: directories.RunDirectory, generation: int) -> dict[int, Descriptor]:
         with directories._opened(self.shared / str(generation)) as directory:
+            directories._remove_signs(directory)
             return directories._pin_all(directory)
 
     def lock_inside(self: directories.InsideSockets, generation: int) -> dict[int, Descriptor]:
         with directories._opened(str(generation), self._directory.fileno()) as directory:
+            directories._remove_signs(directory)
             return directories._pin_all(directory)
 
     ground.patch.setattr(directories.RunDirectory, "lock", lock)
@@ -110,6 +112,21 @@ def listen_in_as_another_user(ground: Ground) -> bool:
         return done.stdout == "True\n"
 
 
+def signs_left(ground: Ground) -> None:
+    ground.patch.setattr(directories, "_remove_signs", lambda directory: None)
+
+
+def write_to_the_hosts_disk(ground: Ground) -> bool:
+    """A megabyte in the sign of a kernel that is ready, which is its own."""
+    write = (
+        "with contextlib.suppress(OSError), open('/opt/kernel-sandbox/run/1/ready', 'wb') as f: f.write(bytes(SIZE))"
+    )
+    size = 1024 * 1024
+    with ground.session() as session:
+        strike(session, write, SIZE=size).raise_for_error()
+        return any(path.stat().st_size >= size for path in session.connection_file.parent.glob("k/1/*"))
+
+
 REMOVALS = {
     # Each of the two holds the attack alone: the other is gone in both runs.
     "socket directory locked": Removal(
@@ -126,6 +143,8 @@ REMOVALS = {
         succeeds=lead_the_host_to_another_service,
         also=("socket directory locked",),
     ),
+    # In bubblewrap a file there would be in the sandbox's own memory.
+    "sockets alone": Removal(severity="HostDoS", remove=signs_left, succeeds=write_to_the_hosts_disk),
     # In bubblewrap the kernel's sockets are in no directory of the host's.
     "private run directory": Removal(severity="Lateral", remove=public, succeeds=listen_in_as_another_user),
 }

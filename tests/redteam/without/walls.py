@@ -13,12 +13,13 @@ from kernel_sandbox import environments, live
 from kernel_sandbox.engines import bubblewrap_profile
 from kernel_sandbox.engines.docker_client import connect
 
-from ..cells import ask, strike, told_of_a_neighbour
+from ..cells import ask, lock_on_a_device, strike, told_of_a_neighbour, told_of_the_host
 from .edits import (
     Config,
     drop_options,
     edit_command,
     edit_config,
+    edit_preparation,
     edit_prepare,
     edit_tmpfs,
     set_config,
@@ -186,6 +187,32 @@ def watch_a_neighbour(ground: Ground) -> bool:
         return bool(told_of_a_neighbour(one, other))
 
 
+def devices_inodes_of_all(ground: Ground) -> None:
+    """As in a user namespace, where nobody makes a device."""
+    edit_prepare(ground, "os.mknod(", "raise PermissionError; os.mknod(")
+
+
+def hold_the_host_up_by_a_lock(ground: Ground) -> bool:
+    with ground.session() as session:
+        return lock_on_a_device(session)
+
+
+def processors_of_the_host(ground: Ground) -> None:
+    edit_prepare(ground, "if not os.path.isdir(PROCESSORS):", "if True:")
+
+
+def masks_of_the_host(ground: Ground) -> None:
+    """As bubblewrap can cover a file by itself."""
+    honest = bubblewrap_profile._masks
+    ground.patch.setattr(bubblewrap_profile, "_masks", lambda: [*honest(), "--ro-bind", "/dev/null", "/proc/version"])
+    edit_preparation(ground, lambda config: config["masked"].remove("version"))
+
+
+def see_what_the_host_opens(ground: Ground) -> bool:
+    with ground.session() as session:
+        return bool(told_of_the_host(session))
+
+
 def writable_settings(ground: Ground) -> None:
     set_config(ground, ReadonlyPaths=[])
 
@@ -251,6 +278,7 @@ answer(found)
 def unmasked(ground: Ground) -> None:
     set_config(ground, MaskedPaths=[])
     ground.patch.setattr(bubblewrap_profile, "_masks", list)
+    edit_preparation(ground, lambda config: config.update(masked=[]))
 
 
 def read_the_hosts_command_line(ground: Ground) -> bool:
@@ -325,6 +353,23 @@ REMOVALS = {
         succeeds=watch_a_neighbour,
         noticed="makes no overlay",
     ),
+    # A container's devices and masks are the engine's, and its /sys is another file system than the host's.
+    "device inodes of its own": Removal(
+        severity="HostDoS",
+        engines=("bubblewrap",),
+        remove=devices_inodes_of_all,
+        succeeds=hold_the_host_up_by_a_lock,
+        noticed="makes no devices",
+    ),
+    "processors copied": Removal(
+        severity="HostLeak",
+        engines=("bubblewrap",),
+        remove=processors_of_the_host,
+        succeeds=see_what_the_host_opens,
+    ),
+    "masks of its own": Removal(
+        severity="HostLeak", engines=("bubblewrap",), remove=masks_of_the_host, succeeds=see_what_the_host_opens
+    ),
     # The files are root's. bubblewrap covers them by itself, beside prepare.py.
     "kernel settings read-only": Removal(
         severity="Escape", remove=writable_settings, succeeds=open_a_lever_of_the_host, also=("not root",)
@@ -347,7 +392,11 @@ REMOVALS = {
     ),
     # Docker's own /dev is the engine's, and nothing of the profile.
     "devices of its own": Removal(
-        severity="Escape", engines=("bubblewrap",), remove=devices_of_the_host, succeeds=see_devices_of_the_host
+        severity="Escape",
+        engines=("bubblewrap",),
+        remove=devices_of_the_host,
+        succeeds=see_devices_of_the_host,
+        also=("device inodes of its own",),
     ),
     "masked paths": Removal(
         severity="HostLeak",
