@@ -12,7 +12,7 @@ import time
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
-from .cells import host_processes
+from .cells import SLOWNESS, host_processes
 
 COMMAND = str(Path(sys.executable).with_name("kernel-sandbox"))
 ENVIRONMENT = {"TERM": "xterm-256color", "COLUMNS": "120", "LINES": "40", "NO_COLOR": ""}
@@ -40,7 +40,7 @@ def on_terminal(
     finally:
         os.close(secondary)
     host_processes.add(process.pid)
-    waiting, seen, shown, deadline = list(typed), 0, b"", time.monotonic() + timeout
+    waiting, seen, shown, deadline = list(typed), 0, b"", time.monotonic() + timeout * SLOWNESS
     with process, contextlib.suppress(OSError):  # EIO, when the other end is closed
         while time.monotonic() < deadline:
             if select.select([primary], [], [], 0.5)[0]:
@@ -69,4 +69,4 @@ def through_pipes(
         env=None if environment is None else dict(environment),
     ) as process:
         host_processes.add(process.pid)
-        return process.communicate(typed, timeout=60)[0]
+        return process.communicate(typed, timeout=60 * SLOWNESS)[0]
