@@ -288,8 +288,11 @@ class CellOutputs:
         self.execution_count = self.execution_count if count is None else count
 
     def _bundle(self, content: Mapping[str, Any]) -> Bundle:
-        # The limit of the cell, not the room left: a marker is to say how large the thing was.
-        return clean_bundle(content.get("data"), content.get("metadata"), self._session.cell_limit)
+        # The limit of the cell, not the room left: a marker is to say how large the thing was. A flood gets no markers,
+        # and what of it is not shown is not looked through either.
+        is_marked = self._display_markers < MAX_DISPLAY_MARKERS or content.get("transient")
+        limit = self._session.cell_limit if is_marked else self._room()
+        return clean_bundle(content.get("data"), content.get("metadata"), limit)
 
     def _add_display(self, output: DisplayData | ExecuteResult, bundle: Bundle) -> Event | None:
         fits = bundle.whole and bundle.size <= self._room()

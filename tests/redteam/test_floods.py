@@ -95,6 +95,16 @@ SMALLER = {
         "said = say('iopub', 'display_data', body)\nc = Connection('iopub')\nfor _ in range(8): c.send(said)",
         "not shown",
     ),
+    "charts that are not shown": (
+        "body = b'{\"data\": {\"application/json\": [' + b'1,null,' * 95_000 + b'1]}, \"metadata\": {}}'\n"
+        "said = say('iopub', 'display_data', body)\nc = Connection('iopub')\nfor _ in range(60): c.send(said)",
+        "not shown",
+    ),
+    "texts of what is no character": (
+        'body = b\'{"name": "stdout", "text": "\' + rb\'\\u001b[38;5;1m\\u202e\\ud800\' * 200_000 + b\'"}\'\n'
+        "said = say('iopub', 'stream', body)\nc = Connection('iopub')\nfor _ in range(30): c.send(said)",
+        "not shown (limit 16 MB a cell)",
+    ),
     "names that are large in Python": (
         "names = ','.join(f'\"k{n}\":1' for n in range(130_000)).encode()\n"
         'body = b\'{"data": {"application/json": {\' + names + b\'}}, "metadata": {}}\'\n'
