@@ -85,8 +85,8 @@ class EngineError(SandboxError):
 class EngineUnavailable(EngineError):
     """No engine answers."""
 
-    def __init__(self, message: str = "", *, advice: str = "", remedy: str = "") -> None:
-        super().__init__(message, advice=advice)
+    def __init__(self, message: str = "", *, remedy: str = "") -> None:
+        super().__init__(message)
         self.remedy = remedy
         """The command or step that mends it, where there is one."""
 

@@ -284,7 +284,8 @@ class DockerEngine(Engine):
         try:
             facts = await self.facts()
         except EngineError as exc:
-            return [Finding("Docker engine", "problem", exc.happened, getattr(exc, "remedy", ""))]
+            remedy = getattr(exc, "remedy", "")
+            return [Finding("Docker engine", "problem", str(exc).replace(f" ({remedy})", ""), remedy)]
         return findings(facts)
 
 

@@ -65,7 +65,7 @@ def translated_errors() -> Iterator[None]:
 def _no_answer(exc: BaseException) -> EngineUnavailable:
     cause = _root_cause(exc)
     what, remedy = _remedy(cause)
-    return EngineUnavailable(f"No Docker engine answers ({cause}).", advice=f"{what} ({remedy}).", remedy=remedy)
+    return EngineUnavailable(f"No Docker engine answers ({cause}). {what} ({remedy}).", remedy=remedy)
 
 
 def _remedy(cause: str) -> tuple[str, str]:
