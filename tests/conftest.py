@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import functools
+import os
 from collections.abc import Iterator
+from typing import IO
 
 import pytest
 
@@ -58,3 +60,13 @@ def science() -> Iterator[Session]:
         pytest.skip(reason)
     with Session(engine="docker", image="datascience") as opened:
         yield opened
+
+
+def read_to(stream: IO[bytes], sign: str) -> str:
+    """Read what a command writes until a sign of it has come."""
+    shown = ""
+    while not shown.endswith(sign):
+        piece = os.read(stream.fileno(), 1).decode(errors="replace")
+        assert piece, f"no {sign!r} in {shown!r}"
+        shown += piece
+    return shown

@@ -34,6 +34,8 @@ LAYERS = [
         "validate",
         "self_check",
         "markdown",
+        "links",
+        "questions",
     ],
     ["run_directory", "reactor", "progress", "forks", "affinity"],
     ["wheels", "images", "environment_etc", "environment_files", "build_sandbox", "environments"],
@@ -134,6 +136,18 @@ def test_code_for_the_sandbox_is_imported_by_nobody() -> None:
     for path in MODULES:
         if not runs_inside(path):
             assert not {name.removeprefix(f"{FIRST_PARTY}.") for name in imports(path)} & names, path
+
+
+READS = {"input", "click.confirm", "click.prompt", "getpass.getpass"}
+
+
+@pytest.mark.parametrize("path", MODULES, ids=lambda path: str(path.relative_to(PACKAGE)))
+def test_questions_take_nothing_that_was_typed_before(path: Path) -> None:
+    """Whoever reads from the terminal asks by `questions.put`; `cli/prompt.py` takes cells, and the answers to them."""
+    if runs_inside(path) or path.relative_to(PACKAGE) == Path("cli/prompt.py"):
+        return
+    calls = (node for node in ast.walk(ast.parse(path.read_text())) if isinstance(node, ast.Call))
+    assert not [ast.unparse(call) for call in calls if ast.unparse(call.func) in READS]
 
 
 STARTS = {"subprocess.run", "subprocess.Popen", "asyncio.create_subprocess_exec"}

@@ -14,7 +14,7 @@ import pytest
 
 from kernel_sandbox import Session, Transcript, kernelspec
 
-from .conftest import missing
+from .conftest import missing, read_to
 
 COMMAND = str(Path(sys.executable).with_name("kernel-sandbox"))
 LACKS = "Jupyter lacks the sandboxed kernel: it would run these cells on your machine.\n"
@@ -106,7 +106,17 @@ def test_transcript_names_the_sandboxed_kernel_whatever_it_was_of(engine: str) -
         ("traffic_demo.ipynb", "absent.ipynb", "demo --yes", "run this in another directory"),
         ("s.py", "profile", "export n.ipynb --to py", "is there already"),
         ("n.html", "absent.rc", "export n.ipynb", "is there already"),
-        ("mine.md", "profile", "export n.ipynb -o mine.md", "another kind of file"),
+        ("mine.md", "profile", "export n.ipynb -o mine.md", "is a link to"),
+        ("out.ipynb", "other.ipynb", "run s.py --save out.ipynb", "is a link to"),
+        ("out.ipynb", "absent.ipynb", "ask --model offline x --save out.ipynb", "is a link to"),
+        ("mine.md", "other.md", "export n.ipynb -o mine.md", "is a link to"),
+        ("there", ".", "run s.py --save there/other.ipynb", "is a link to"),
+        ("there", ".", "repl --save ./there/new.ipynb", "is a link to"),
+        ("there", ".", "run s.py --save new.ipynb --output-dir there", "is a link to"),
+        ("there", ".", "ask --model offline x --artifacts --output-dir there/new", "is a link to"),
+        ("there", ".", "export n.ipynb -o there/other.md", "is a link to"),
+        ("there", ".", "mcp --transcript there/new.ipynb", "is a link to"),
+        ("there", ".", "mcp --save-dir there", "is a link to"),
     ],
 )
 def test_link_does_not_decide_what_is_written_over(
@@ -115,7 +125,8 @@ def test_link_does_not_decide_what_is_written_over(
     elsewhere, here = tmp_path / "home", tmp_path / "theirs"
     elsewhere.mkdir()
     here.mkdir()
-    (elsewhere / "profile").write_text("mine")
+    for name in ("other.ipynb", "other.md", "profile"):
+        (elsewhere / name).write_text("mine")
     (here / "s.py").write_text("print(1)")
     Transcript().save(here / "n.ipynb")
     (here / "n.py").symlink_to(elsewhere / "profile")
@@ -125,15 +136,55 @@ def test_link_does_not_decide_what_is_written_over(
     done = subprocess.run(arguments, cwd=here, input="", capture_output=True, text=True, timeout=60, check=False)
     assert done.returncode == 2
     assert said in done.stderr
-    assert [(path.name, path.read_text()) for path in elsewhere.iterdir()] == [("profile", "mine")]
+    assert said == "is there already" or str(elsewhere) in done.stderr, "the way out is the real path"
+    found = [(path.name, path.read_text()) for path in sorted(elsewhere.iterdir())]
+    assert found == [("other.ipynb", "mine"), ("other.md", "mine"), ("profile", "mine")]
 
 
-def test_notebook_goes_through_a_link_to_a_notebook(tmp_path: Path) -> None:
-    (tmp_path / "real.ipynb").write_text("")
-    (tmp_path / "link.ipynb").symlink_to("real.ipynb")
-    Transcript().save(tmp_path / "link.ipynb")
-    assert Transcript.load(tmp_path / "real.ipynb").cells == ()
-    assert (tmp_path / "link.ipynb").is_symlink()
+@pytest.mark.parametrize("command", ["mcp --data there/a.csv", "mcp --mount there", "ask x --data there/a.csv"])
+def test_link_that_leads_away_is_refused_to_a_model(tmp_path: Path, command: str) -> None:
+    home, here = tmp_path / "home", tmp_path / "theirs"
+    home.mkdir()
+    here.mkdir()
+    (home / "a.csv").write_text("mine")
+    (here / "there").symlink_to(home)
+    arguments = [COMMAND, *command.split()]
+    done = subprocess.run(arguments, cwd=here, input="", capture_output=True, text=True, timeout=60, check=False)
+    assert done.returncode == 2
+    assert f"is {home}" in done.stderr
+
+
+@pytest.mark.parametrize("given", ["{home}/new.ipynb", "../home/new.ipynb", "{tmp}/way/new.ipynb", "own/new.ipynb"])
+def test_place_that_the_user_names_is_theirs(tmp_path: Path, given: str) -> None:
+    """By a path that leaves the working directory; links elsewhere are not of whoever made this directory."""
+    if reason := missing("docker"):
+        pytest.skip(reason)
+    home, here = tmp_path / "home", tmp_path / "theirs"
+    home.mkdir()
+    (here / "own").mkdir(parents=True)
+    (tmp_path / "way").symlink_to(home)
+    (here / "s.py").write_text("print(1)")
+    arguments = ["run", "s.py", "--image", "python", "--save", given.format(home=home, tmp=tmp_path)]
+    done = subprocess.run([COMMAND, *arguments], cwd=here, capture_output=True, text=True, timeout=60, check=False)
+    assert done.returncode == 0, done.stderr
+    kept = here / "own" if given.startswith("own") else home
+    assert Transcript.load(kept / "new.ipynb").sources == ("print(1)",)
+
+
+def test_typed_paths_of_a_session_go_through_no_link(tmp_path: Path) -> None:
+    if reason := missing("docker"):
+        pytest.skip(reason)
+    home, here = tmp_path / "home", tmp_path / "theirs"
+    home.mkdir()
+    here.mkdir()
+    (home / "a.csv").write_text("mine")
+    (here / "there").symlink_to(home)
+    lines = ":upload there/a.csv\n:download a.csv there/b.csv\n:download a.csv there\n:save there/n.ipynb\n"
+    arguments = [COMMAND, "repl", "--image", "python"]
+    done = subprocess.run(arguments, cwd=here, input=lines, capture_output=True, text=True, timeout=60, check=False)
+    assert f"that is {home}/a.csv, by a link in this directory" in done.stdout
+    assert done.stderr.count(f"there is a link to {home}") == 3
+    assert [(path.name, path.read_text()) for path in home.iterdir()] == [("a.csv", "mine")]
 
 
 @pytest.mark.parametrize("word", ["y", "n", "y, but it is another's"])
@@ -149,10 +200,12 @@ def test_sandboxed_kernel_is_offered_on_a_terminal(tmp_path: Path, jupyter: Path
     environment = os.environ | {"HOME": str(tmp_path), "TERM": "dumb", "JUPYTER_PATH": ""}
     ours, theirs = pty.openpty()
     command = [*hidden, "--", sys.executable, "-c", source]
-    with subprocess.Popen(command, stdin=theirs, stdout=subprocess.PIPE, env=environment, text=True) as process:
+    with subprocess.Popen(command, stdin=theirs, stdout=subprocess.PIPE, env=environment) as process:
         os.close(theirs)
+        assert process.stdout is not None
+        asked = read_to(process.stdout, "[Y/n]: ")
         os.write(ours, f"{word[0]}\n".encode())
-        shown, _ = process.communicate(timeout=60)
+        shown = asked + process.communicate(timeout=60)[0].decode()
     os.close(ours)
     assert shown.startswith(f"{LACKS}Install it in {sys.prefix}/share/jupyter/kernels? [Y/n]: ")
     assert (jupyter / "kernels" / "python-sandbox" / "logo-svg.svg").exists() == (word == "y")

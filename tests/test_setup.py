@@ -17,7 +17,7 @@ import pytest
 from kernel_sandbox.environments import prefix
 from kernel_sandbox.run_directory import Owner
 
-from .conftest import missing
+from .conftest import missing, read_to
 from .machine import COMMAND, Machine, machine
 
 __all__ = ["machine"]
@@ -109,14 +109,16 @@ def test_setup_asks_on_a_terminal_and_takes_no(machine: Machine) -> None:
         env=machine.environment | {"TERM": "dumb"},
         stdin=theirs,
         stdout=subprocess.PIPE,
-        text=True,
     )
     os.close(theirs)
+    os.write(ours, b"y\n")  # before the question was shown
+    assert process.stdout is not None
+    asked = read_to(process.stdout, "[Y/n]: ")
     os.write(ours, b"n\n")
-    shown, _ = process.communicate(timeout=60)
+    process.communicate(timeout=60)
     os.close(ours)
     assert process.returncode == 1
-    assert "Do it? [Y/n]" in shown
+    assert "Do it? [Y/n]" in asked
     assert made(machine) == []
 
 

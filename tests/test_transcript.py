@@ -157,13 +157,15 @@ def test_outputs_that_no_collector_made_are_strict_json(tmp_path: Path) -> None:
 # Files
 
 
-def test_save_keeps_the_mode_of_a_file_and_follows_links(tmp_path: Path) -> None:
+def test_save_keeps_the_mode_of_a_file_and_follows_no_link(tmp_path: Path) -> None:
     path, link = tmp_path / "a.ipynb", tmp_path / "link.ipynb"
     path.write_text("old")
     path.chmod(0o640)
     link.symlink_to(path)
-    assert Transcript().save(link) == link
-    assert link.is_symlink()
+    with pytest.raises(TranscriptError, match=f"is a link to {path}"):
+        Transcript().save(link)
+    assert (link.is_symlink(), path.read_text()) == (True, "old")
+    assert Transcript().save(path) == path
     assert stat.S_IMODE(path.stat().st_mode) == 0o640
     assert json.loads(path.read_text())["cells"] == []
     assert sorted(os.listdir(tmp_path)) == ["a.ipynb", "link.ipynb"]

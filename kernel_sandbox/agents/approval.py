@@ -6,7 +6,7 @@ The doors show an `Approval` and set its answer; what they show is `Approval.sho
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from concurrent.futures import Future
 from dataclasses import dataclass, field
 
@@ -16,6 +16,8 @@ from kernel_sandbox.text.characters import pictured, visible_source
 MAX_CHARACTERS, MAX_LINES, MAX_LINE = 20_000, 400, 2_000
 """Of a cell as it is shown. Terminals keep as many lines as this, and nobody reads more, or finds the end of a line."""
 QUESTION = "Run this cell? [y/N] "
+MARGIN = "▌ "
+"""Stands left of what a model says before its calls: no line of it can be taken for a cell or a question of ours."""
 
 
 @dataclass
@@ -47,6 +49,25 @@ class Approval:
     def decide(self, word: str) -> None:
         """Take the user's word: anything but yes is no, and so is yes to what cannot be shown."""
         self.answer.set_result(not self.refusal and word.strip().lower() in ("y", "yes"))
+
+
+def beside_margin(text: str, width: int | None = None) -> str:
+    """Put the margin before each line of a text, folded so that no terminal of this width begins a line without it."""
+    return "\n".join(MARGIN + piece for line in text.split("\n") for piece in _folded(line, width))
+
+
+def _folded(line: str, width: int | None) -> Iterator[str]:
+    """Cut a line into pieces; what is not ASCII may take two columns."""
+    if width is None:
+        yield line
+        return
+    line, start, used = line.expandtabs(4), 0, 0
+    for place, character in enumerate(line):
+        used += 1 if character.isascii() else 2
+        if used > max(width - len(MARGIN) - 1, 2):
+            yield line[start:place]
+            start, used = place, 1 if character.isascii() else 2
+    yield line[start:]
 
 
 def ask_user(show: Callable[[Approval], object]) -> SafetyCheck:

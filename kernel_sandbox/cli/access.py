@@ -12,6 +12,7 @@ from pathlib import Path
 
 import click
 
+from kernel_sandbox import questions
 from kernel_sandbox.agents.models import BASE_URL, LanguageModelInterface, OpenAILanguageModel
 from kernel_sandbox.agents.recipient import ACCESS as NEEDED
 from kernel_sandbox.agents.recipient import OFFLINE, recipient
@@ -51,7 +52,7 @@ def _agreed(screen: Screen, found: Mapping[str, str]) -> bool:
     screen.say(f"  account: {_account(found)}")
     screen.say("The question, previews of your files and what cells show would go there.")
     screen.flush()
-    return click.confirm("Send them?", default=False)
+    return questions.put(click.confirm, "Send them?", default=False)
 
 
 def _server(found: Mapping[str, str]) -> str:

@@ -18,7 +18,7 @@ from kernel_sandbox.cli.app import FAILED
 from kernel_sandbox.cli.asking import Asking, Steps
 from kernel_sandbox.cli.console import Screen, show_error
 from kernel_sandbox.cli.keeping import say_where
-from kernel_sandbox.cli.opening import check_mounts, check_uploads, files_directory, opened_session, start_options
+from kernel_sandbox.cli.opening import check_for_model, check_uploads, files_directory, opened_session, start_options
 from kernel_sandbox.cli.options import sandbox_options
 from kernel_sandbox.cli.prompt import Prompt
 from kernel_sandbox.cli.terminal import one_line
@@ -103,7 +103,7 @@ def ask(
       2     a usage error, or no sandbox or model could be had
     """
     check_uploads(data)
-    check_mounts(spec)
+    check_for_model(spec, data)
     kept = _artifacts(save, output_dir, files=artifacts)
     screen, steps = Screen(), Steps()
     taken = take_dotenv(screen, model=model, base_url=base_url, yes=yes)

@@ -14,7 +14,7 @@ from pathlib import Path
 
 import click
 
-from kernel_sandbox import programs
+from kernel_sandbox import programs, questions
 from kernel_sandbox.cli.console import Screen
 from kernel_sandbox.errors import SandboxError
 from kernel_sandbox.kernelspec import INSTALL, UNOFFERED, default_directory, install, is_offered
@@ -46,7 +46,7 @@ def offer_kernel(screen: Screen) -> None:
     directory = default_directory()
     screen.say((UNOFFERED, "yellow"))
     screen.flush()
-    if not click.confirm(f"Install it in {directory}?", default=True):
+    if not questions.put(click.confirm, f"Install it in {directory}?", default=True):
         return
     try:
         screen.say(("✓ ", "bold green"), f"{install(directory)} is installed.")

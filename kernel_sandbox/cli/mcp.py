@@ -9,9 +9,10 @@ from pathlib import Path
 
 import click
 
-from kernel_sandbox.cli.opening import check_uploads
+from kernel_sandbox.cli.opening import check_for_model, check_uploads
 from kernel_sandbox.cli.options import sandbox_options
 from kernel_sandbox.errors import SandboxError
+from kernel_sandbox.links import crossed
 from kernel_sandbox.mcp.definitions import PACKAGES
 from kernel_sandbox.mcp.local import LocalSession
 from kernel_sandbox.mcp.mcp_server import make_server, serve_stdio
@@ -27,19 +28,19 @@ from kernel_sandbox.session import AsyncSession
     "--data",
     metavar="PATH",
     multiple=True,
-    type=click.Path(exists=True, dir_okay=False, readable=True, resolve_path=True, path_type=Path),
+    type=click.Path(exists=True, dir_okay=False, readable=True, path_type=Path),
     help="Copy a file to /mnt/data first. Repeatable.",
 )
 @click.option(
     "--transcript",
     metavar="OUT.ipynb",
-    type=click.Path(dir_okay=False, resolve_path=True, path_type=Path),
+    type=click.Path(dir_okay=False, path_type=Path),
     help="Keep the cells and what they showed as a notebook; where there is one, beside it, as OUT-2.ipynb.",
 )
 @click.option(
     "--save-dir",
     metavar="DIR",
-    type=click.Path(exists=True, file_okay=False, writable=True, resolve_path=True, path_type=Path),
+    type=click.Path(exists=True, file_okay=False, writable=True, path_type=Path),
     help="Let the model export the notebook into this directory, instead of into its own context.",
 )
 @click.option(
@@ -89,17 +90,21 @@ def mcp(
     Ctrl-C, SIGTERM or the end of its input end the server and the sandbox.
     """
     check_uploads(data)
+    check_for_model(spec, data)
     if transcript is not None and transcript.suffix != ".ipynb":
         raise click.UsageError(f"--transcript {transcript}: let its name end in .ipynb.")
     if transcript is not None and not transcript.parent.is_dir():
         raise click.UsageError(f"--transcript: there is no directory {transcript.parent}: create it first.")
+    for option, path in {"--transcript": transcript, "--save-dir": save_dir}.items():
+        if path is not None and (link := crossed(path)):
+            raise click.UsageError(f"{option}: {link} is a link to {link.resolve()}: give the real path.")
     session = LocalSession(
         lambda notebook: AsyncSession(engine=engine, spec=spec, transcript=notebook),
-        data=data,
-        notebook_path=transcript,
+        data=[path.absolute() for path in data],
+        notebook_path=transcript and transcript.absolute(),
         longest_timeout=spec.limits.cell_timeout or 600.0,
     )
-    folder = NotebookFolder(save_dir) if save_dir else None
+    folder = NotebookFolder(save_dir.absolute()) if save_dir else None
     asyncio.run(_serve(session, Toolbox(session, packages=PACKAGES.get(spec.image, ""), folder=folder), warm=warm))
 
 

@@ -11,8 +11,10 @@ from typing import Any
 
 import click
 
+from kernel_sandbox import links
 from kernel_sandbox.cli.cell_view import format_seconds
 from kernel_sandbox.cli.console import Screen
+from kernel_sandbox.links import crossed, led_away, written_through
 from kernel_sandbox.policy import Limits, SandboxSpec, format_size
 from kernel_sandbox.prompts import Ask
 from kernel_sandbox.sync import Session
@@ -69,8 +71,8 @@ def _check_save(ctx: click.Context, param: click.Parameter, value: Path | None) 
         return None
     if value.suffix != ".ipynb":
         raise click.BadParameter(f"{value} is no notebook's name: let it end in .ipynb.")
-    if value.is_symlink() and value.resolve().suffix != ".ipynb":
-        raise click.BadParameter(f"{value} is a link to {value.resolve()}, which is no notebook: give another name.")
+    if link := written_through(value):
+        raise click.BadParameter(f"{link} is a link to {link.resolve()}: give another name, or the real path.")
     if not value.absolute().parent.is_dir():
         raise click.BadParameter(f"There is no directory {value.parent}: create it first.")
     if not os.access(value if value.exists() else value.absolute().parent, os.W_OK):
@@ -81,38 +83,28 @@ def _check_save(ctx: click.Context, param: click.Parameter, value: Path | None) 
 def files_directory(save: Path | None, output_dir: Path | None) -> Path | None:
     """Return where figures are kept: where the user said, else beside the notebook; None where nothing is kept.
 
-    Raises click.UsageError for a link beside the notebook: it leads where whoever made it wants files to be written.
+    Raises click.UsageError for a link: it leads where whoever made it wants files to be written.
     """
-    if output_dir is not None or save is None:
+    if output_dir is not None:
+        if link := crossed(output_dir):
+            raise click.UsageError(f"--output-dir: {link} is a link to {link.resolve()}: give the real path.")
         return output_dir
+    if save is None:
+        return None
     directory = save.with_name(f"{save.stem}_files")
-    if directory.is_symlink():
+    if written_through(directory):
         raise click.UsageError(
             f"{directory}, where figures would be kept, is a link to {directory.resolve()}: name one with --output-dir."
         )
     return directory
 
 
-def led_away(path: Path) -> Path | None:
-    """Return where a link takes a path of the working directory that leads out of it; None where none does.
-
-    What the user means lies there; whoever made the link means something else of theirs.
-    """
-    here = Path.cwd()
-    if not Path(os.path.normpath(path.absolute())).is_relative_to(here):
-        return None
-    target = path.resolve()
-    return None if target.is_relative_to(here.resolve()) else target
-
-
-def check_mounts(spec: SandboxSpec) -> None:
-    """Refuse a mount that a link in the working directory makes of another place. Raises click.UsageError."""
+def check_for_model(spec: SandboxSpec, data: Sequence[Path]) -> None:
+    """Refuse a mount or a file that a link in the working directory makes of another. Raises HostFileRefused."""
     for mount in spec.mounts:
-        if target := led_away(Path(mount.source)):
-            raise click.UsageError(
-                f"--mount {mount.name} is a link to {target}: the model's server would get what lies there. Name that "
-                "place itself if it may."
-            )
+        links.check_for_model(f"--mount {mount.name}", Path(mount.source))
+    for path in data:
+        links.check_for_model(f"--data {path}", path)
 
 
 def check_uploads(paths: Sequence[Path]) -> None:

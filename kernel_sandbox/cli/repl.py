@@ -26,6 +26,7 @@ from kernel_sandbox.cli.prompt import Prompt
 from kernel_sandbox.cli.terminal import one_line, plain
 from kernel_sandbox.errors import SandboxError, what_is_kept
 from kernel_sandbox.known_kernel import KnownKernel
+from kernel_sandbox.links import check_download, led_away
 from kernel_sandbox.outputs import Event, Execution, advice_on, fresh_kernel
 from kernel_sandbox.policy import SandboxSpec, format_size
 from kernel_sandbox.reactor import portal
@@ -261,8 +262,11 @@ class Repl:
     def _upload(self, path: str, name: str | None = None) -> None:
         info = self._session.files.upload(path, name)
         self._screen.say("↑ ", (f"/mnt/data/{info.name}", "bold"), f"  {format_size(info.size)}")
+        if target := led_away(Path(path).expanduser()):
+            self._screen.say((f"  that is {target}, by a link in this directory", "yellow"))
 
     def _download(self, name: str, path: str = ".") -> None:
+        check_download(path)
         target = self._session.files.download(name, path)
         self._screen.say("↓ ", (str(target), "bold"), f"  {format_size(target.stat().st_size)}")
 

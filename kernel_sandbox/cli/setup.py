@@ -9,6 +9,7 @@ from pathlib import Path
 
 import click
 
+from kernel_sandbox import questions
 from kernel_sandbox.cli.app import FAILED
 from kernel_sandbox.cli.console import Screen
 from kernel_sandbox.cli.opening import opened_session
@@ -101,7 +102,7 @@ def agreed(question: str) -> bool:
     """Ask; raise click.UsageError where nobody can be asked."""
     if not sys.stdin.isatty():
         raise click.UsageError("Nothing was done, since there is no terminal to ask on: add --yes.")
-    return click.confirm(question, default=True)
+    return questions.put(click.confirm, question, default=True)
 
 
 def _say_prefix(screen: Screen, plan: Plan) -> None:

@@ -7,6 +7,7 @@ import json
 from collections.abc import Callable, Iterator
 from typing import Any
 
+from kernel_sandbox import questions
 from kernel_sandbox.agents.approval import QUESTION, Approval
 from kernel_sandbox.agents.events import (
     AgentEvent,
@@ -23,7 +24,7 @@ from kernel_sandbox.artifacts import PictureFolder
 from kernel_sandbox.cli.cell_view import CellView, format_seconds
 from kernel_sandbox.cli.console import Screen
 from kernel_sandbox.cli.interrupts import Hints, Interrupts
-from kernel_sandbox.cli.model_view import ModelView, show_markdown
+from kernel_sandbox.cli.model_view import ModelView, show_prose
 from kernel_sandbox.cli.run import show_code
 from kernel_sandbox.cli.terminal import one_line
 from kernel_sandbox.known_kernel import KnownKernel
@@ -77,7 +78,7 @@ class TaskView:
         try:
             self._close_cell()
             if unfinished := self._model.end().strip():
-                show_markdown(self._screen, unfinished)
+                show_prose(self._screen, unfinished)
         finally:
             self._interrupts.__exit__(None, None, None)
 
@@ -109,7 +110,7 @@ class TaskView:
         self._model.end()
         self._model.tokens = step.usage.prompt_tokens + step.usage.completion_tokens
         if step.completion.tool_calls and step.completion.content.strip():
-            show_markdown(self._screen, step.completion.content.strip())
+            show_prose(self._screen, step.completion.content.strip())
 
     def _start_call(self, call: ToolCall) -> None:
         self._model.end()
@@ -161,7 +162,7 @@ class TaskView:
                 self._screen.lines(approval.shown.split("\n"))
             try:
                 with self._interrupts.passed_on():
-                    answer = input(QUESTION)
+                    answer = questions.put(input, QUESTION)
             except EOFError:
                 answer = ""
             except KeyboardInterrupt:

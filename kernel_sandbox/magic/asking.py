@@ -17,6 +17,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+from kernel_sandbox import links, questions
 from kernel_sandbox.agents import FileAccessTool, LanguageModelInterface, PythonExecAgent
 from kernel_sandbox.agents.approval import QUESTION, Approval, ask_user
 from kernel_sandbox.agents.events import (
@@ -127,6 +128,8 @@ class Asking:
         The stop button interrupts the cell that runs; where none runs, and pressed twice, it gives the question up.
         Raises SandboxError (ModelError, ModelNotConfigured, VariableError among them) and MagicFailed.
         """
+        for mount in self._slot.session.spec.mounts:
+            links.check_for_model(f"--mount {mount.name}", Path(mount.source))
         self._say_recipient()
         self._set_checks()
         for data in self._options.data:
@@ -167,6 +170,7 @@ class Asking:
         path = Path(data).expanduser()
         if not path.is_file():
             raise SandboxError(f"--data {data}: there is no variable and no file of this name.")
+        links.check_for_model(f"--data {data}", path)
         tool = FileAccessTool(self._slot.session, directories=[path.absolute().parent])
         return call_reactor(tool.arun, {"filename": path.name})
 
@@ -237,7 +241,7 @@ class Asking:
             return
         view.show_whole(approval.shown)
         try:
-            answer = input(QUESTION)
+            answer = questions.put(input, QUESTION)
         except Exception as exc:  # noqa: BLE001 (a front end without input raises its own kind)
             answer = ""
             self._front.write(f"Nobody can be asked here ({type(exc).__name__}): the cell is declined.\n", "stderr")

@@ -9,6 +9,7 @@ from typing import Any
 
 from kernel_sandbox import kernelspec
 from kernel_sandbox.errors import SandboxError, what_is_kept
+from kernel_sandbox.links import check_download, led_away
 from kernel_sandbox.magic.front import Front
 from kernel_sandbox.magic.sessions import Sessions, Slot, Wanted
 from kernel_sandbox.policy import DATA_DIRECTORY, format_size
@@ -110,9 +111,12 @@ class Commands:
     def _upload(self, options: argparse.Namespace) -> None:
         info = self._slot(options).session.files.upload(options.path, options.name)
         self._front.say(f"↑ {DATA_DIRECTORY}/{info.name}  {format_size(info.size)}")
+        if target := led_away(Path(options.path).expanduser()):
+            self._front.say(f"  that is {target}, by a link in this directory")
 
     def _download(self, options: argparse.Namespace) -> None:
         name = options.name.removeprefix(f"{DATA_DIRECTORY}/")
+        check_download(options.path)
         target = self._slot(options).session.files.download(name, options.path)
         self._front.say(f"↓ {target}  {format_size(target.stat().st_size)}")
 

@@ -6,8 +6,10 @@ Each is a display of its own, updated in place where the front end can. A termin
 from __future__ import annotations
 
 import itertools
+import shutil
 import time
 
+from kernel_sandbox.agents.approval import beside_margin
 from kernel_sandbox.magic.agent_view import FRAMES, CellBlock, clip, seconds_text, status_bundle
 from kernel_sandbox.magic.front import Bundle, Front
 from kernel_sandbox.markdown import harmless_markdown
@@ -81,7 +83,8 @@ class Steps:
         self._draw_text()
         if not final:
             if not self._front.rich and self._text.strip():
-                self._front.say(strip_colours(self._text.strip()))
+                columns = shutil.get_terminal_size().columns
+                self._front.say(beside_margin(strip_colours(self._text.strip()), columns))
             self._text = self._text_id = ""
         self._doing = "thinking"
 

@@ -13,12 +13,14 @@ from collections.abc import Iterable
 from pathlib import Path
 
 from kernel_sandbox.errors import TranscriptError
+from kernel_sandbox.links import written_through
 
 _ADVICE = {
     errno.ENOENT: "create its directory first",
     errno.ENOTDIR: "a part of its path is a file; choose another place",
     errno.EACCES: "choose a place that you may write to",
     errno.EPERM: "choose a place that you may write to",
+    errno.ELOOP: "choose another name, or give the real path",
     errno.EROFS: "choose a place that is not read-only",
     errno.ENOSPC: "free some room, or save it elsewhere",
     errno.EDQUOT: "free some room, or save it elsewhere",
@@ -27,30 +29,26 @@ _ADVICE = {
 
 
 def replace_file(path: Path, chunks: Iterable[bytes], *, durable: bool, private: bool = False) -> None:
-    """Write a file beside `path` and put it in its place; an existing file's mode is kept, a link is followed.
+    """Write a file beside `path` and put it in its place; an existing file's mode is kept.
 
+    Nothing is written through a link: neither through one at `path` nor through one of the working directory above it.
     `durable` waits until the bytes are on the disk; a new file that is `private` is its owner's alone. Raises
     TranscriptError, and leaves nothing behind.
     """
     try:
-        target = _followed(path)
-        mode = _mode(target)
-        _write_and_replace(target, chunks, 0o600 if private and mode is None else mode, durable)
+        _refuse_link(path)
+        mode = _mode(path)
+        _write_and_replace(path, chunks, 0o600 if private and mode is None else mode, durable)
     except (OSError, ValueError) as exc:
         advice = _ADVICE.get(getattr(exc, "errno", None) or 0, "choose another place")
         reason = getattr(exc, "strerror", None) or exc
         raise TranscriptError(f"{str(path)!r} cannot be written ({reason}): {advice}.") from exc
 
 
-def _followed(path: Path) -> Path:
-    """Follow a link, but only to a file of the same suffix.
-
-    Somebody else may have made the directory with the link, and no notebook is to be written over a user's profile.
-    """
-    target = Path(os.path.realpath(path))
-    if target.suffix != path.suffix:
-        raise OSError(errno.EINVAL, f"it is a link to {target}, another kind of file")
-    return target
+def _refuse_link(path: Path) -> None:
+    """Somebody else may have made the directory with the link, and it decides over which file nobody is asked."""
+    if link := written_through(path):
+        raise OSError(errno.ELOOP, f"{link} is a link to {os.path.realpath(link)}")
 
 
 def _mode(target: Path) -> int | None:

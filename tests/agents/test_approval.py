@@ -5,8 +5,18 @@ import asyncio
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from rich.cells import cell_len
 
-from kernel_sandbox.agents.approval import MAX_CHARACTERS, MAX_LINE, MAX_LINES, Approval, ask_user
+from kernel_sandbox.agents.approval import (
+    MARGIN,
+    MAX_CHARACTERS,
+    MAX_LINE,
+    MAX_LINES,
+    QUESTION,
+    Approval,
+    ask_user,
+    beside_margin,
+)
 from kernel_sandbox.agents.safety import Verdict
 
 HIDING = {
@@ -40,6 +50,15 @@ def test_cell_that_can_be_seen_is_asked_about() -> None:
 def test_every_printing_character_of_a_cell_is_shown_in_its_order(source: str) -> None:
     shown = iter(Approval(source).shown)
     assert all(character in shown for character in source if character.isprintable() and character.isascii())
+
+
+@pytest.mark.parametrize("filler", ["x", "漢", "é", "\t", " ", "\u0336"])
+def test_every_line_of_prose_is_beside_the_margin(filler: str) -> None:
+    """On a terminal of 40 columns, however the model fills the line before what looks like our question."""
+    for count in range(90):
+        lines = beside_margin(f"{filler * count}{QUESTION}\n\n{QUESTION}", 40).split("\n")
+        assert all(line.startswith(MARGIN) for line in lines)
+        assert max(map(cell_len, lines)) < 40
 
 
 def test_model_is_told_why_a_cell_did_not_run() -> None:

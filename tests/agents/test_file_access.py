@@ -36,6 +36,18 @@ def data(tmp_path: Path) -> Path:
     return allowed
 
 
+def test_link_of_the_working_directory_widens_nothing(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    here, home = tmp_path / "theirs", tmp_path / "home"
+    home.mkdir()
+    (here / "resources").mkdir(parents=True)
+    (home / "secret.csv").write_text("a\n4711\n")
+    (here / "resources" / "data").symlink_to(home)
+    monkeypatch.chdir(here)
+    for name in ("secret.csv", "resources/data/secret.csv", str(home / "secret.csv")):
+        with pytest.raises(HostFileRefused, match=r"outside the directories|There is no file"):
+            find_host_file(name, default_directories(), 1000)
+
+
 @pytest.mark.parametrize("name", ["table.csv", "./table.csv", "sub/inner.csv", "sub/../table.csv", "inner-link.csv"])
 def test_files_below_the_directory_are_found(data: Path, name: str) -> None:
     assert find_host_file(name, [data], 1000) == (data / name).resolve()

@@ -121,6 +121,23 @@ def test_variables_and_files_are_brought_in(host: Host, server: ModelServer, tmp
     assert "no variable and no file" in host.run("%ask --data nothing go").failure
 
 
+def test_link_that_leads_out_of_the_directory_is_no_data(host: Host, server: ModelServer, tmp_path: Path) -> None:
+    home, here = tmp_path / "home", tmp_path / "theirs"
+    home.mkdir()
+    here.mkdir()
+    (home / "secret.csv").write_text("key\n4711\n")
+    (here / "there").symlink_to(home)
+    host.run(f"before = os.getcwd(); os.chdir({str(here)!r})")
+    try:
+        failed = host.run("%ask --data there/secret.csv go").failure
+        assert f"{home}/secret.csv, by a link in this directory" in failed
+        told = host.run("%sandbox upload there/secret.csv").stream()
+        assert f"that is {home}/secret.csv, by a link in this directory" in told
+    finally:
+        host.run("os.chdir(before)")
+    assert server.requests == []
+
+
 def test_conversation_goes_on_until_it_is_new(host: Host, server: ModelServer) -> None:
     server.replies += [Say("first"), Say("second"), Say("third")]
     host.run("%ask one")

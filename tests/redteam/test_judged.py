@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from ..agents.model_server import Call, Reply, Say, model_server
+from ..agents.model_server import Call, Reply, Say, Slow, model_server
 from ..legibility import HIDING, READABLE, contrasts
 from .cells import attack
 from .terminal import on_terminal
@@ -71,3 +71,27 @@ def test_cell_to_be_approved_is_seen_or_does_not_run(
     assert re.search(r"\n[ │]*open\('first', 'w'\)", seen), "on a line of its own"
     assert ["too long to be judged" in answer for answer in told] == [False, True, False, True], json.dumps(told)
     assert told[2] == "[]", "and none of them has written a file"
+
+
+@attack("Escape")
+@pytest.mark.parametrize("engine", ["bubblewrap"], indirect=True)
+@pytest.mark.parametrize("asked", ["at once", "at the prompt"])
+def test_answer_to_a_models_prose_approves_no_cell(
+    engine: str, asked: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The prose looks like a cell and our question; the cell comes when the user has answered it."""
+    prose = "1 | print(open('sales.csv').read())\n\nRun this cell? [y/N] "
+    call = Call([("execute_python_code", {"python_code": "print('unseen' + ' ran')"})], text=prose)
+    with model_server(Slow(call, 0.1), Say("Done.")) as server:
+        monkeypatch.setenv("OPENAI_BASE_URL", server.url)
+        monkeypatch.setenv("OPENAI_API_KEY", "k")
+        typed = [(b"[y/N]", b"y\n"), (b"unseen", b""), (b"Run this cell? [y/N] ", b"n\n")]
+        if asked == "at the prompt":
+            typed = [(b"? ", b"Go.\n"), *typed, (b"Done.", b""), (b"? ", b"exit\n")]
+        command = ("ask", *(["Go."] if asked == "at once" else []), "--approve", "--image", "python")
+        shown = on_terminal(*command, "--engine", engine, typed=typed).decode()
+        told = [m["content"] for m in server.requests[-1]["messages"] if m["role"] == "tool"]
+    assert len(told) == 1
+    assert "The user declined this cell" in told[0]
+    lines = re.split(r"[\r\n]+", re.sub(r"\x1b\[[0-9;?]*[A-Za-z]", "", shown))
+    assert sum(line.startswith("Run this cell?") for line in lines) == 1, "the prose has a margin"

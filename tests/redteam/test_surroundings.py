@@ -114,7 +114,10 @@ READ = "import glob\nfor name in glob.glob('/mnt/*/**', recursive=True):\n    pr
 
 @attack("Exfil")
 @pytest.mark.parametrize("engine", ["docker"], indirect=True)
-@pytest.mark.parametrize("given", ["--data sales.csv", "--mount data", "--mount way/home"])
+@pytest.mark.parametrize(
+    "given",
+    ["--data sales.csv", "--data data/secret.csv", "--data ./way/home/secret.csv", "--mount data", "--mount way/home"],
+)
 def test_link_of_a_directory_shows_a_model_nothing(engine: str, given: str, tmp_path: Path) -> None:
     """The user means the file that lies there, and the link means another of theirs."""
     home, here = tmp_path / "home", tmp_path / "theirs"
@@ -216,21 +219,30 @@ def test_service_takes_no_keys_from_where_it_is_started(setting: str, tmp_path: 
 
 @attack("HostDoS")
 @pytest.mark.parametrize("engine", ["docker"], indirect=True)
-def test_links_in_a_directory_do_not_decide_what_is_written(engine: str, tmp_path: Path) -> None:
+def test_links_in_a_directory_do_not_decide_what_is_written(
+    engine: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     """Whoever made the directory guessed the names that a command will write to."""
     home, here = tmp_path / "home", tmp_path / "theirs"
     home.mkdir()
     here.mkdir()
-    (home / "profile").write_text("mine")
-    for name, target in {"a.ipynb": "profile", "b.ipynb": "absent", "c_files": "."}.items():
+    for name in ("other.ipynb", "profile"):
+        (home / name).write_text("mine")
+    links = {"a": "profile", "b": "absent", "d": "other.ipynb", "e": "absent.ipynb"}
+    for name, target in {**{f"{name}.ipynb": to for name, to in links.items()}, "c_files": ".", "there": "."}.items():
         (here / name).symlink_to(home / target)
     show = "from IPython.display import display\ndisplay({'image/svg+xml': '<svg/>', 'text/plain': ''}, raw=True)"
     (here / "cell.py").write_text(show)
-    for name in "abc":
+    for name in (*"abcde", "there/other", "there/new"):
         command = ("run", "cell.py", "--image", "python", "--engine", engine, "--save", f"{name}.ipynb")
         assert b"is a link to" in through_pipes(*command, directory=here)
     with Session(engine=engine, image="python") as session:
-        for name in "ab":
+        for name in "abde":
             with pytest.raises(TranscriptError, match="is a link to"):
                 session.transcript.save(here / f"{name}.ipynb")
-    assert [(path.name, path.read_text()) for path in home.iterdir()] == [("profile", "mine")]
+        monkeypatch.chdir(here)
+        for name in ("there/other", "there/new"):
+            with pytest.raises(TranscriptError, match="is a link to"):
+                session.transcript.save(f"{name}.ipynb")
+    found = [(path.name, path.read_text()) for path in sorted(home.iterdir())]
+    assert found == [("other.ipynb", "mine"), ("profile", "mine")]

@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import contextlib
 import io
 import json
+import os
+import pty
 import re
 import unicodedata
 from collections.abc import Callable
@@ -12,11 +15,12 @@ from typing import Any
 
 from rich.console import Console
 
-from kernel_sandbox import Transcript, artifacts
+from kernel_sandbox import Transcript, artifacts, questions
 from kernel_sandbox.agents import PythonExecAgent, ScriptedModel, approval, reading
 from kernel_sandbox.agents.python_exec import PythonExecTool
 from kernel_sandbox.artifacts import Artifacts, Budget
 from kernel_sandbox.cli import terminal
+from kernel_sandbox.cli.app import cli
 from kernel_sandbox.cli.console import Screen
 from kernel_sandbox.exports import page
 from kernel_sandbox.exports.scrubbed import scrub
@@ -26,9 +30,11 @@ from kernel_sandbox.text import characters, colours
 from kernel_sandbox.text.ansi import StreamCleaner
 from kernel_sandbox.transcript import notebook, writing
 
+from ...agents.model_server import Call, Say, model_server
 from ...legibility import READABLE, contrasts
 from ..cells import service_notebook, strike
 from .removal import Ground, Removal
+from .surroundings import close_models
 
 CHROMIUM = "/usr/bin/chromium"
 FLAGS = ["--no-sandbox", "--disable-gpu", "--disable-background-networking", "--disable-component-update"]
@@ -258,6 +264,38 @@ def fill_the_users_disk(ground: Ground) -> bool:
     return sum(path.stat().st_size for path in _save_files(ground, make, max_bytes="1m")) >= 4 * 2**20
 
 
+def typed_ahead(ground: Ground) -> None:
+    ground.patch.setattr(questions, "_forget_typed", lambda: None)
+
+
+class _Prompts(io.StringIO):
+    """What the command writes; who reads it declines once the question stands there."""
+
+    def __init__(self, terminal: int) -> None:
+        super().__init__()
+        self._terminal = terminal
+
+    def write(self, text: str) -> int:
+        if approval.QUESTION in text:
+            os.write(self._terminal, b"n\n")
+        return super().write(text)
+
+
+def have_a_cell_approved_before_it_is_seen(ground: Ground) -> bool:
+    """By an answer that stands in the terminal since a model's prose asked for it."""
+    ours, theirs = pty.openpty()
+    ground.undo.callback(os.close, ours)
+    os.write(ours, b"y\n")
+    call = Call([("execute_python_code", {"python_code": "print('unseen' + ' ran')"})])
+    ground.patch.setenv("OPENAI_API_KEY", "k")
+    close_models(ground)
+    with open(theirs) as stdin, model_server(call, Say("Done.")) as server, contextlib.redirect_stdout(_Prompts(ours)):
+        ground.patch.setattr("sys.stdin", stdin)
+        arguments = ["ask", "Go.", "--approve", "--image", "python", "--engine", ground.engine]
+        cli.main([*arguments, "--base-url", server.url], standalone_mode=False)
+    return "unseen ran" in str(server.requests[-1])
+
+
 REMOVALS = {
     "characters that hide something made visible": Removal(
         severity="Integrity", remove=unspelled, succeeds=hide_a_line_in_fillers_and_tags
@@ -268,6 +306,9 @@ REMOVALS = {
     "approval: whole or not at all": Removal(severity="Escape", remove=any_length, succeeds=hide_the_head_of_a_cell),
     "approval: all that does not print made visible": Removal(
         severity="Escape", remove=printing_or_not, succeeds=hide_code_behind_a_carriage_return
+    ),
+    "questions take nothing typed before": Removal(
+        severity="Escape", remove=typed_ahead, succeeds=have_a_cell_approved_before_it_is_seen
     ),
     "terminal cleaning": Removal(severity="Escape", remove=as_it_comes, succeeds=order_the_terminal),
     "notebooks of a service private": Removal(

@@ -26,6 +26,7 @@ from kernel_sandbox import (
     directories,
     export_notebook,
     kernelspec,
+    links,
     programs,
     session_kernel,
 )
@@ -62,7 +63,7 @@ def unasked(ground: Ground) -> None:
     ground.patch.setattr(access, "_agreed", lambda screen, found: True)
 
 
-def _close_models(ground: Ground) -> None:
+def close_models(ground: Ground) -> None:
     """Close the connections that a command leaves to the end of its process."""
     made = recipient.make_model
 
@@ -80,7 +81,7 @@ def get_the_data_by_a_file(ground: Ground) -> bool:
         ground.patch.setenv(name, "")
         ground.patch.delenv(name)
     ground.patch.chdir(ground.path)
-    _close_models(ground)
+    close_models(ground)
     (ground.path / "sales.csv").write_text("city,sold\nOslo,4711\n")
     with model_server(Say("Thank you.")) as thief:
         (ground.path / ".env").write_text(f"OPENAI_BASE_URL={thief.url}\nOPENAI_API_KEY=thiefs\n")
@@ -217,16 +218,18 @@ def bring_keys_by_a_relative_setting(ground: Ground) -> bool:
 
 
 def any_link(ground: Ground) -> None:
-    ground.patch.setattr(writing, "_followed", lambda path: path.resolve())
+    ground.patch.setattr(writing, "written_through", lambda path: None)
 
 
-def have_a_profile_written_over(ground: Ground) -> bool:
-    """By a link with the name that the user will give to a notebook."""
-    (ground.path / "profile").write_text("mine")
-    (ground.path / "out.ipynb").symlink_to("profile")
+def have_a_notebook_written_over(ground: Ground) -> bool:
+    """By a link with the name of the directory that the user will give to a notebook."""
+    (ground.path / "home").mkdir()
+    (ground.path / "home" / "out.ipynb").write_text("mine")
+    (ground.path / "results").symlink_to("home")
+    ground.patch.chdir(ground.path)
     with contextlib.suppress(TranscriptError):
-        Transcript().save(ground.path / "out.ipynb")
-    return (ground.path / "profile").read_text() != "mine"
+        Transcript().save("results/out.ipynb")
+    return (ground.path / "home" / "out.ipynb").read_text() != "mine"
 
 
 def linked_directories(ground: Ground) -> None:
@@ -248,7 +251,7 @@ def have_files_written_elsewhere(ground: Ground) -> bool:
 
 
 def any_mount(ground: Ground) -> None:
-    ground.patch.setattr(asking, "check_mounts", lambda spec: None)
+    ground.patch.setattr(links, "check_for_model", lambda named, path: None)
 
 
 def have_a_model_told_what_a_link_shows(ground: Ground) -> bool:
@@ -258,11 +261,11 @@ def have_a_model_told_what_a_link_shows(ground: Ground) -> bool:
     (ground.path / "home" / "secret").write_text("4711")
     (ground.path / "here" / "data").symlink_to(ground.path / "home")
     ground.patch.chdir(ground.path / "here")
-    _close_models(ground)
+    close_models(ground)
     read = Call([("execute_python_code", {"python_code": "open('/mnt/input/data/secret').read()"})])
     with model_server(read, Say("Thank you.")) as server:
         arguments = ["ask", "How?", "--mount", "data", "--image", "python", "--engine", ground.engine]
-        with contextlib.suppress(click.UsageError):
+        with contextlib.suppress(SandboxError):
             cli.main([*arguments, "--base-url", server.url], standalone_mode=False)
     return "4711" in str(server.requests)
 
@@ -287,7 +290,9 @@ REMOVALS = {
     "the user's directories absolute": Removal(
         severity="Escape", remove=relative_directories, succeeds=bring_keys_to_the_service
     ),
-    "links of another kind refused": Removal(severity="HostDoS", remove=any_link, succeeds=have_a_profile_written_over),
+    "nothing written through a link": Removal(
+        severity="HostDoS", remove=any_link, succeeds=have_a_notebook_written_over
+    ),
     "figures in no linked directory": Removal(
         severity="HostDoS", remove=linked_directories, succeeds=have_files_written_elsewhere
     ),
