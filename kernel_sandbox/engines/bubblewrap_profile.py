@@ -124,7 +124,7 @@ def shared_inodes(places: list[str]) -> tuple[str, ...]:
         weakened.append("this machine makes no overlay for a sandbox, so that others see which of its files are opened")
     if "/dev" in places:
         weakened.append(
-            "this user makes no devices, so that it sees when the host opens /dev/null, where its locks hold, too"
+            "this user makes no devices: a cell sees when the host opens its /dev/null, and its locks hold there"
         )
     if mounts := [place for place in places if place not in ("/", "/dev")]:
         weakened.append(f"no overlay of {', '.join(mounts)}: a lock that a cell takes there holds on the host")

@@ -168,6 +168,13 @@ WATCHED = (OF_ALL, "/dev/null", "/sys/devices/system/cpu/online", "/proc/version
 """What could be an inode of the host's: devices, files of the kernel's, and what covers them."""
 
 
+def has_devices_of_the_host(session: Session) -> bool:
+    """Whether this user makes no devices, as the session is to say."""
+    shared = session.engine == "bubblewrap" and os.getuid() != 0
+    assert any("makes no devices" in words for words in session.weakened) == shared
+    return shared
+
+
 def told_of_the_host(session: Session) -> list[str]:
     """Return of which of its places a cell is told that the host opens them, or its /dev/null, which may cover them."""
     watch = """

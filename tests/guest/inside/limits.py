@@ -46,6 +46,7 @@ BOMB = "held = []\nwhile True: held.append(bytearray(1 << 22))"
 WITHOUT_ROOT = {
     "sandboxes run as their owner's user id, so that they share its per-user limits",
     "one sandbox can take all pseudo-terminals of the machine",
+    "this user makes no devices: a cell sees when the host opens its /dev/null, and its locks hold there",
 }
 """What only root can hold: in bubblewrap, and in Docker."""
 MENDED = 20.0
