@@ -2,7 +2,8 @@
 
 jupyter_client's conveniences lose replies, lose `idle`, or wait for ever when a kernel dies (they read a channel
 from several places and throw away what is not theirs); here every channel has one reader that never stops. Message
-ids are random: with jupyter_client's own, which count, a cell could send the result of the next one in advance.
+ids are random: with jupyter_client's own, which count, a cell could send the result of the next one in advance. The
+messages and their signatures are jupyter_client's, the way they go is ours (wire.py).
 """
 
 from __future__ import annotations
@@ -10,22 +11,20 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import functools
-import os
-import time
 import uuid
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
-import zmq
-import zmq.asyncio
+from jupyter_client.session import Session
 
 from kernel_sandbox.errors import KernelNotReady, ProtocolViolation
-from kernel_sandbox.forks import own
-from kernel_sandbox.run_directory import explained
+from kernel_sandbox.reactor import on_reactor
 from kernel_sandbox.validate import InvalidMessage, Message, read_message, refused_reply
+from kernel_sandbox.wire import Connection, Frames, Inbox, Line
+from kernel_sandbox.zmtp import message as on_the_wire
 
 if TYPE_CHECKING:
-    from jupyter_client.manager import AsyncKernelManager
+    from kernel_sandbox.live import LiveSandbox
 
 Handler = Callable[[str, Message], None]
 """Called with the channel's name and the message, in the session's event loop."""
@@ -33,56 +32,29 @@ Handler = Callable[[str, Message], None]
 HANDSHAKE_RETRY = 0.25
 MOST_INVALID = 100
 """Messages of one kernel that nobody honest sends, after which its sandbox is ended."""
-SLICE = 0.005
-"""Seconds for which a channel that never runs dry is read before other sessions have their turn."""
-QUEUE = 2
-"""Messages that wait in this process, per channel; more wait in the kernel's own process, within its memory."""
 SETTLE = 0.02
 SETTLE_LIMIT = 0.3
 """Seconds: after a kernel's death, its last outputs are awaited until nothing has come for SETTLE."""
 
 
-@functools.lru_cache(maxsize=4)
-def _shared_context(process: int) -> zmq.asyncio.Context:
-    context = zmq.asyncio.Context()
-    context.set(zmq.MAX_SOCKETS, 16_384)
-    context.setsockopt(zmq.LINGER, 0)
-    # A full queue stops libzmq from reading; the kernel's queue has no mark at which it would drop (guest/kernel.py).
-    context.setsockopt(zmq.RCVHWM, QUEUE)
-    # Nothing may wait in a send: it would stop every session of this process.
-    context.setsockopt(zmq.SNDTIMEO, 0)
-    context.setsockopt(zmq.RECONNECT_IVL, 5)
-    return context
-
-
-def shared_context() -> zmq.asyncio.Context:
-    """Return this process's context for all sessions: each context costs a thread."""
-    return _shared_context(os.getpid())
-
-
-@contextlib.contextmanager
-def refusals_named() -> Iterator[None]:
-    """Raise EngineError where libzmq or this process gets no descriptors, processes or room from the system."""
-    with explained(also_room=False):
-        try:
-            yield
-        except zmq.ZMQError as exc:
-            raise OSError(exc.errno, exc.strerror) from exc
+SOCKETS = {"shell": (1, b"DEALER"), "iopub": (2, b"SUB"), "stdin": (3, b"DEALER"), "control": (4, b"DEALER")}
+"""The ports, and what a client has there (the Jupyter messaging protocol, "Introduction")."""
 
 
 class Channels:
     """Connected channels of one kernel, from `open` to `close`. A restart makes new ones, with nothing old in them."""
 
     def __init__(
-        self, manager: AsyncKernelManager, unparented: Handler, failed: Callable[[BaseException], None]
+        self, live: LiveSandbox, session: Session, unparented: Handler, failed: Callable[[BaseException], None]
     ) -> None:
-        self._manager = manager
-        self._session = manager.session
+        """Take the messages of the current kernel of `live`, whose key `session` has."""
+        self._live = live
+        self._session = session
         self._unparented = unparented
         self._failed = failed
         self._handlers: dict[str, Handler] = {}
-        self._sockets: dict[str, Any] = {}
-        self._readers: list[asyncio.Task[None]] = []
+        self._inboxes: list[Inbox] = []
+        self._lines: dict[str, Line] = {}
         self._asked: set[asyncio.Future[dict[str, Any] | None]] = set()
         self._gives_up = False
         """Whether no reply is waited for any more."""
@@ -91,32 +63,31 @@ class Channels:
         """How many messages were refused; an honest kernel sends none."""
         self.messages = 0
 
-    def open(self) -> None:
-        # The kernel sends an input request to the stdin client of the same identity as the shell client.
-        manager, identity = self._manager, self._session.bsession
-        self._sockets["shell"] = manager.connect_shell(identity=identity)
-        self._sockets["iopub"] = manager.connect_iopub()
-        self._sockets["control"] = manager.connect_control(identity=identity)
-        self._sockets["stdin"] = manager.connect_stdin(identity=identity)
-        for socket in self._sockets.values():
-            own(socket)  # a child that asked libzmq would take what it says to the parent
-        loop = asyncio.get_running_loop()
-        self._readers = [loop.create_task(self._read(name, socket)) for name, socket in self._sockets.items()]
-        for reader in self._readers:
-            reader.add_done_callback(self._reader_ended)
+    async def open(self) -> None:
+        """Begin to connect to each channel."""
+        gate, identity = self._live.gate, self._session.bsession
+        for name, (port, kind) in SOCKETS.items():
+            inbox = Inbox(functools.partial(self._take, name), self._failed)
+            # The kernel sends an input request to the stdin client of the same identity as the shell client.
+            make = functools.partial(Connection, kind, identity, gate.bounds, inbox, self._live.violated)
+            self._inboxes.append(inbox)
+            self._lines[name] = Line(gate.connect, port, make, inbox)
+        await on_reactor(self._open_lines)
 
-    def _reader_ended(self, reader: asyncio.Task[None]) -> None:
-        if not reader.cancelled() and (exc := reader.exception()) is not None:
-            self._failed(exc)
+    async def _open_lines(self) -> None:
+        for line in self._lines.values():
+            line.open()
 
     async def close(self) -> None:
         self.give_up()
-        for task in self._readers:
-            task.cancel()
-        await asyncio.gather(*self._readers, return_exceptions=True)
-        for socket in self._sockets.values():
-            socket.close(0)
+        for inbox in self._inboxes:
+            inbox.close()
+        await on_reactor(self._close_lines)
         self._handlers.clear()
+
+    async def _close_lines(self) -> None:
+        for line in self._lines.values():
+            await line.close()
 
     def give_up(self) -> None:
         """Wait for replies no longer, those that are asked for from now on included: the kernel is gone, or going."""
@@ -172,14 +143,7 @@ class Channels:
         return identifier
 
     def _send(self, channel: str, message: dict[str, Any]) -> None:
-        # Not by the session's own `send`, which passes the asyncio socket by: a message that arrives just then uses up
-        # the one sign of it (zmq_getsockopt(3), ZMQ_FD), and its reader would never hear of it.
-        sent = self._sockets[channel].send_multipart(self._session.serialize(message), flags=zmq.DONTWAIT)
-        if isinstance(refused := sent.exception(), zmq.Again):
-            # libzmq has given the connection up for good, as it does where a peer breaks the handshake.
-            self._failed(ProtocolViolation("a handshake that no client can complete"))
-        elif refused is not None:
-            raise refused
+        self._lines[channel].send(on_the_wire(self._session.serialize(message)))
 
     async def ask(self, channel: str, kind: str, content: dict[str, Any], timeout: float) -> dict[str, Any] | None:
         """Send a request and return its reply's content; None when none came in time, or `give_up` was called."""
@@ -209,25 +173,19 @@ class Channels:
     def forget(self, identifier: str) -> None:
         self._handlers.pop(identifier, None)
 
-    async def _read(self, channel: str, socket: Any) -> None:
-        key, clock = self._session.key, time.monotonic
-        turn_ends = clock() + SLICE
-        while True:
-            frames = await socket.recv_multipart()
-            if clock() > turn_ends:
-                await asyncio.sleep(0)  # a message that is there already is received without a pause
-                turn_ends = clock() + SLICE
-            self.messages += 1
-            try:
-                message = read_message(channel, frames, key)
-            except InvalidMessage as exc:
-                self.invalid += 1
-                if self.invalid > MOST_INVALID:
-                    raise ProtocolViolation(f"more than {MOST_INVALID} invalid messages, the last {exc}") from exc
-                if channel == "shell" and exc.parent in self._handlers:  # who waits for it would wait for ever
-                    self._handlers[exc.parent](channel, refused_reply(exc))
-                continue
-            if channel == "iopub":
-                self._heard_iopub.set()
-            if message is not None:
-                (self._handlers.get(message["parent"]) or self._unparented)(channel, message)
+    def _take(self, channel: str, frames: Frames) -> None:
+        """Give a message to the request that caused it. Raises ProtocolViolation at one too many that is invalid."""
+        self.messages += 1
+        try:
+            message = read_message(channel, frames, self._session.key)
+        except InvalidMessage as exc:
+            self.invalid += 1
+            if self.invalid > MOST_INVALID:
+                raise ProtocolViolation(f"more than {MOST_INVALID} invalid messages, the last {exc}") from exc
+            if channel == "shell" and exc.parent in self._handlers:  # who waits for it would wait for ever
+                self._handlers[exc.parent](channel, refused_reply(exc))
+            return
+        if channel == "iopub":
+            self._heard_iopub.set()
+        if message is not None:
+            (self._handlers.get(message["parent"]) or self._unparented)(channel, message)

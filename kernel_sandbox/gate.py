@@ -3,7 +3,8 @@
 For each channel it listens on the host (a unix socket in the private run directory, or a port on 127.0.0.1), and
 joins each connection to a socket that leads to the kernel. It moves bytes with back-pressure: a side that does not
 read stops the other side, so neither the host nor PID 1 holds more than a socket buffer's worth. What the kernel sends
-must keep to ZMTP and to bounds (zmtp.py); nothing of what does not is passed on.
+must keep to ZMTP and to bounds (zmtp.py); nothing of what does not is passed on. The session's own client
+(wire.py) needs no listener: it reads what was dialled itself, within the same bounds.
 """
 
 from __future__ import annotations
@@ -17,7 +18,8 @@ from pathlib import Path
 from typing import Any, TypeVar, cast
 
 from kernel_sandbox.forks import own
-from kernel_sandbox.zmtp import Bounds, FrameCheck
+from kernel_sandbox.wire import Connection
+from kernel_sandbox.zmtp import Bounds, FrameReader
 
 SHELL = 1
 HEARTBEAT = 5
@@ -50,7 +52,7 @@ class _End(asyncio.Protocol):
     and its garbage closes descriptors that are libzmq's by that time, which ends the process.
     """
 
-    def __init__(self, check: FrameCheck | None = None, violated: Callable[[str], None] | None = None) -> None:
+    def __init__(self, check: FrameReader | None = None, violated: Callable[[str], None] | None = None) -> None:
         self._check = check
         self._violated = violated
         self.transport: asyncio.Transport | None = None
@@ -126,16 +128,17 @@ class Gate:
     def __init__(self, dial: Dial, bounds: Bounds, violated: Callable[[str], None]) -> None:
         """Hold what the kernel sends to `bounds`; `violated` is called with what it did where it does not keep them."""
         self._dial = dial
-        self._bounds = bounds
+        self.bounds = bounds
         self._violated = violated
         self._listeners: dict[int, socket.socket] = {}
         self._joined: dict[_End, int] = {}
         """The clients' ends, and their ports."""
         self._joining: dict[asyncio.Task[None], socket.socket] = {}
         self._paths: list[Path] = []
+        self._own: set[Connection] = set()
         self.clients = 0
-        """The most that were connected to the current kernel's shell channel at a time. One whose connection the kernel
-        cuts comes again, and counts once."""
+        """The most that were connected to the current kernel's shell channel at a time, the session itself apart. One
+        whose connection the kernel cuts comes again, and counts once."""
 
     def listen_unix(self, address: str) -> None:
         """Listen on `address`-1 to `address`-5."""
@@ -181,8 +184,8 @@ class Gate:
     async def _join(self, client: socket.socket, port: int) -> None:
         """Dial, then move bytes both ways. What the client sends meanwhile waits in its socket."""
         loop = asyncio.get_running_loop()
-        bounds = replace(self._bounds, least=0) if port == HEARTBEAT else self._bounds
-        outer, inner = _End(), _End(FrameCheck(bounds), self._violated)
+        bounds = replace(self.bounds, least=0) if port == HEARTBEAT else self.bounds
+        outer, inner = _End(), _End(FrameReader(bounds), self._violated)
         try:
             inside = await self._dial(port)
             await loop.create_connection(lambda: inner, sock=inside)
@@ -197,6 +200,14 @@ class Gate:
         outer.join(inner)
         inner.join(outer)
 
+    async def connect(self, port: int, make: Callable[[], Connection]) -> Connection:
+        """Join the session's own client to a port, with nothing in between. Raises OSError where no kernel is there."""
+        inside = await self._dial(port)
+        _, connection = await asyncio.get_running_loop().create_connection(make, sock=inside)
+        self._own.add(connection)
+        connection.lost.add_done_callback(lambda lost: self._own.discard(connection))
+        return connection
+
     async def aclose(self) -> None:
         """Stop listening and drop every connection. Clients reconnect when a gate listens there again."""
         loop = asyncio.get_running_loop()
@@ -209,6 +220,8 @@ class Gate:
         for end in self._joined:
             if end.transport is not None:
                 end.transport.abort()
+        for connection in list(self._own):
+            connection.abort()
         for path in self._paths:
             path.unlink(missing_ok=True)
         self.clients = 0

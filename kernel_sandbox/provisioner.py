@@ -1,21 +1,17 @@
 """The plug-in through which every Jupyter tool gets a sandboxed kernel.
 
 jupyter_client creates a SandboxProvisioner for a kernelspec that names "kernel-sandbox" (see
-`kernel-sandbox kernelspec install`), and calls it as the docstrings of KernelProvisionerBase say. The session uses
-the same way. Everything real happens in `live`, in the reactor; this class translates.
+`kernel-sandbox kernelspec install`), and calls it as the docstrings of KernelProvisionerBase say. Everything real
+happens in `standing` and `live`, in the reactor; this class translates.
 """
 
 from __future__ import annotations
 
-import asyncio
 import contextlib
-import logging
+import functools
 import signal
-from importlib.metadata import EntryPoint
 from typing import Any
 
-from jupyter_client.kernelspec import KernelSpec
-from jupyter_client.provisioning.factory import KernelProvisionerFactory
 from jupyter_client.provisioning.provisioner_base import KernelProvisionerBase
 from traitlets import Bool, Dict, List, Unicode
 
@@ -23,46 +19,19 @@ from kernel_sandbox.engines.base import new_session_id
 from kernel_sandbox.live import LiveSandbox
 from kernel_sandbox.policy import SandboxSpec
 from kernel_sandbox.reactor import on_reactor, result_of
+from kernel_sandbox.standing import StandingSandbox
 
 PROVISIONER = "kernel-sandbox"
-LOG = logging.getLogger("kernel_sandbox.jupyter_client")
-"""Of managers of ours. Their default is the logger of the Jupyter application that this process is, if it is one: there
-IPython would show a stack for every error that our callers raise as a line."""
-LOG.addHandler(logging.NullHandler())
 SHUTDOWN_WAIT = 1.0
 """Seconds that a polite shutdown may take: nothing in a sandbox needs longer, and ipykernel can hang in its exit."""
 
 _default = SandboxSpec()
 
 
-def kernelspec_in_memory(engine: str | None, session_id: str, spec: SandboxSpec) -> KernelSpec:
-    """Make the kernelspec of one session: it names the provisioner below, and all that is to be in its traits."""
-    config = {"engine": engine, "session_id": session_id, "own_session": True, "door": spec.door, **spec.to_config()}
-    return KernelSpec(
-        argv=[],
-        display_name="Python (sandbox)",
-        language="python",
-        interrupt_mode="message",
-        metadata={"kernel_provisioner": {"provisioner_name": PROVISIONER, "config": config}},
-    )
-
-
-def register() -> None:
-    """Register the provisioner below with jupyter_client, in this process: it asks what is installed for that name.
-
-    Where modules come from the working directory, as in Python's own prompt, a directory of metadata there says so too.
-    """
-    here = f"{__name__}:{SandboxProvisioner.__name__}"
-    factory = KernelProvisionerFactory.instance()
-    factory.provisioners[PROVISIONER] = EntryPoint(PROVISIONER, here, KernelProvisionerFactory.GROUP_NAME)
-
-
 class SandboxProvisioner(KernelProvisionerBase):
     """Runs a kernel in a sandbox. Its traits are the fields of SandboxSpec."""
 
     engine = Unicode(None, allow_none=True, config=True, help="What starts the sandbox; chosen where not given.")
-    session_id = Unicode("", help="The session that the sandbox belongs to; made up where none is given.")
-    own_session = Bool(False, help="Whether a session of ours uses the kernel, and no front end of Jupyter's.")
     image = Unicode(_default.image, config=True, help="A folder of images/, or any image that the engine has.")
     kernel = Unicode(_default.kernel, config=True, help="The kernelspec inside the image.")
     limits = Dict(config=True, help="Fields of Limits, such as {'memory': '1g'}.")
@@ -81,7 +50,7 @@ class SandboxProvisioner(KernelProvisionerBase):
     door = Unicode("command line", help="Whose words messages use; a kernelspec is made on the command line.")
     strict = Bool(None, allow_none=True, config=True, help="What a look from inside refuses: see SandboxSpec.")
 
-    live: LiveSandbox | None = None
+    _standing: StandingSandbox | None = None
     _running = False
     _keeps_connection_file = False
 
@@ -89,6 +58,11 @@ class SandboxProvisioner(KernelProvisionerBase):
         """Read the traits as a SandboxSpec. Raises PolicyError."""
         names = ("image", "kernel", "limits", "mounts", "env", "workdir", "runtime", "transport", "listen", "strict")
         return SandboxSpec.from_config({name: getattr(self, name) for name in (*names, "preload", "door")})
+
+    @property
+    def live(self) -> LiveSandbox | None:
+        """The sandbox, where one stands."""
+        return self._standing.live if self._standing is not None else None
 
     @property
     def has_process(self) -> bool:
@@ -136,7 +110,11 @@ class SandboxProvisioner(KernelProvisionerBase):
         Raises EngineError, KernelNotReady, SandboxLost; then the sandbox is closed again.
         """
         manager: Any = self.parent
-        info: Any = await on_reactor(self._launch, manager.session.key, manager.session.signature_scheme)
+        if self._standing is None:
+            self._standing = StandingSandbox(self.spec(), self.engine, new_session_id())
+        key, scheme = manager.session.key, manager.session.signature_scheme
+        start = functools.partial(self._standing.start_kernel, key, scheme, own_session=False)
+        info: Any = await on_reactor(start)
         self.connection_info = info
         self._running = True
         if not manager.connection_file or self._keeps_connection_file:
@@ -146,26 +124,10 @@ class SandboxProvisioner(KernelProvisionerBase):
             manager.connection_file = str(self.live.directory.connection_file)
         return self.connection_info
 
-    async def _launch(self, key: bytes, signature_scheme: str) -> dict[str, Any]:
-        if self.live is not None and self.live.lost is not None:
-            await self.live.aclose()
-            self.live = None
-        if self.live is None:
-            live = LiveSandbox(self.spec(), self.engine, self.session_id or new_session_id())
-            await live.open()
-            self.live = live
-        try:
-            return await self.live.start_kernel(key, signature_scheme, own_session=self.own_session)
-        except BaseException:
-            live, self.live = self.live, None
-            if live is not None:  # cleanup() may have taken it meanwhile
-                await asyncio.shield(live.aclose())
-            raise
-
     async def cleanup(self, restart: bool = False) -> None:
-        if not restart and self.live is not None:
-            live, self.live, self._running = self.live, None, False
-            await on_reactor(live.aclose)
+        if not restart and self._standing is not None:
+            self._running = False
+            await on_reactor(self._standing.close)
 
     def get_shutdown_wait_time(self, recommended: float = 5.0) -> float:
         return min(recommended, SHUTDOWN_WAIT)

@@ -1,24 +1,27 @@
 """The kernel of a session: one after the other, in a sandbox that usually outlives them. Starts, connects, ends them.
 
-It knows whether a cell can run now, and if not why; whose cells run is the CellRunner's. jupyter_client's manager
-drives our provisioner; the channels are the session's own.
+It knows whether a cell can run now, and if not why; whose cells run is the CellRunner's. It speaks to the kernel by
+channels of its own; a connection file is there for other clients of the same kernel.
 """
 
 from __future__ import annotations
 
 import asyncio
 import contextlib
+import functools
 import signal
+import uuid
 from collections.abc import Callable, Iterable
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import anyio
-from jupyter_client.manager import AsyncKernelManager
+from jupyter_client.connect import write_connection_file
+from jupyter_client.session import Session
 
 from kernel_sandbox import forks
 from kernel_sandbox.affinity import Affinity
-from kernel_sandbox.channels import Channels, Handler, refusals_named, shared_context
+from kernel_sandbox.channels import Channels, Handler
 from kernel_sandbox.errors import (
     Kept,
     KernelError,
@@ -30,8 +33,9 @@ from kernel_sandbox.errors import (
 )
 from kernel_sandbox.other_clients import OtherClients
 from kernel_sandbox.policy import SandboxSpec
-from kernel_sandbox.provisioner import LOG, SandboxProvisioner, kernelspec_in_memory, register
 from kernel_sandbox.reactor import on_reactor
+from kernel_sandbox.run_directory import explained
+from kernel_sandbox.standing import StandingSandbox
 
 if TYPE_CHECKING:
     from kernel_sandbox.guest_link import GuestLink
@@ -40,6 +44,7 @@ if TYPE_CHECKING:
 FORKED = "The session was opened before this process was forked, and is the parent's: open another one here."
 CLOSED_EARLY = "The session was closed while it opened."
 CLOSED = "The session is closed. Open a new one; its transcript can be replayed."
+SIGNATURES = "hmac-sha256"
 CLOSING = 1.0
 """Seconds in which cells end when their session is closed; they need no more than their turn."""
 
@@ -52,7 +57,10 @@ class SessionKernel:
     """The current kernel of one session. The callbacks are called in the session's event loop."""
 
     def __init__(self, engine: str | None, session_id: str, spec: SandboxSpec) -> None:
-        self._engine, self._session_id, self.spec = engine, session_id, spec
+        self.spec = spec
+        self._sandbox = StandingSandbox(spec, engine, session_id)
+        self._messages = Session(key=uuid.uuid4().hex.encode(), signature_scheme=SIGNATURES)
+        """Makes messages and signs them, as every client of Jupyter's."""
         self.channels: Channels | None = None
         self.others = OtherClients(self._has_other_clients)
         self.info: dict[str, Any] = {}
@@ -72,7 +80,6 @@ class SessionKernel:
         """Called when nothing of the kernel before counts any more."""
         self.on_connected: Callable[[], None] = lambda: None
         self.on_death: Callable[[SandboxError], None] = lambda cause: None
-        self._manager: AsyncKernelManager | None = None
         self._opening: asyncio.Future[None] | None = None
         self._ending = asyncio.Lock()
         self._closed = False
@@ -83,22 +90,18 @@ class SessionKernel:
 
     def after_fork(self) -> None:
         """Leave the kernel to the parent. What is not open yet can be opened here."""
-        if self._manager is not None:
+        if self._opening is not None:
             self.why_no_cell, self._closed = SessionClosed(FORKED), True
 
     # Opening and closing
 
     async def open(self, tasks: Iterable[asyncio.Task[Any]]) -> None:
         """Start the sandbox and its kernel. `tasks` are those of cells, which a close waits for."""
-        if self._manager is not None or self._closed:
+        if self._opening is not None or self._closed:
             raise SessionClosed("A session opens once: make a new one.")
         self._affinity.bind()
         forks.separate(asyncio.get_running_loop())
-        register()
-        self._manager = AsyncKernelManager(context=shared_context(), log=LOG)
-        # The property would look for files; this spec lives in memory.
-        self._manager._kernel_spec = kernelspec_in_memory(self._engine, self._session_id, self.spec)
-        self._opening = asyncio.ensure_future(self._start(self._manager))
+        self._opening = asyncio.ensure_future(self._start())
         try:
             await self._opening
         except BaseException as exc:
@@ -110,9 +113,13 @@ class SessionKernel:
         if self._closed:  # just when it was open
             raise SessionClosed(CLOSED_EARLY)
 
-    async def _start(self, manager: AsyncKernelManager) -> None:
-        with refusals_named():
-            await manager.start_kernel()
+    async def _start(self) -> None:
+        """Start a kernel, in the sandbox that stands or in a new one, and connect to it."""
+        with explained(also_room=False):
+            key, scheme = self._messages.key, self._messages.signature_scheme
+            start = functools.partial(self._sandbox.start_kernel, key, scheme, own_session=True)
+            info = await on_reactor(start)
+            write_connection_file(str(self.live().directory.connection_file), **info)
             await self._connect()
 
     async def aclose(self, tasks: Iterable[asyncio.Task[Any]]) -> None:
@@ -141,19 +148,13 @@ class SessionKernel:
                         task.cancel()
                 if self.channels is not None:
                     await self.channels.close()
-                manager, self._manager = self._manager, None
-                if manager is not None and manager.provisioner is not None:
-                    try:  # before jupyter_client's own way, which begins with an interrupt and so needs a socket for it
-                        await manager.provisioner.cleanup()
-                    finally:
-                        await manager.shutdown_kernel(now=True)
+                await on_reactor(self._sandbox.close)
 
     async def _connect(self) -> None:
         """Connect to a kernel that has just started, and watch for its death."""
-        assert self._manager is not None
         self.others = OtherClients(self._has_other_clients)
-        channels = self.channels = Channels(self._manager, self.on_unparented, self._channel_failed)
-        channels.open()
+        channels = self.channels = Channels(self.live(), self._messages, self.on_unparented, self._channel_failed)
+        await channels.open()
         self.info = await channels.handshake(self.spec.limits.start_timeout)
         self.why_no_cell = None
         self.generation += 1
@@ -183,10 +184,8 @@ class SessionKernel:
 
     def live(self) -> LiveSandbox:
         """Return the sandbox. Raises why there is none."""
-        if self._manager is not None and isinstance(self._manager.provisioner, SandboxProvisioner):
-            live = self._manager.provisioner.live
-            if live is not None:
-                return live
+        if (live := self._sandbox.live) is not None:
+            return live
         raise self.why_no_cell or SandboxLost("The sandbox is gone.", advice="Call restart() for a new one.")
 
     def link(self) -> GuestLink:
@@ -208,13 +207,11 @@ class SessionKernel:
     def connection_file(self) -> Path:
         """The kernel's connection file on this host."""
         self._check_not_closed()
-        if self._manager is None or not self._manager.connection_file:
-            raise self.why_no_cell or SessionClosed("The session is not open.")
-        return Path(self._manager.connection_file)
+        return self.live().directory.connection_file
 
     def _has_other_clients(self) -> bool:
         with contextlib.suppress(SandboxError):
-            return self.live().gate.clients > 1  # the session is one
+            return self.live().gate.clients > 0
         return False
 
     # What is done to it
@@ -237,7 +234,7 @@ class SessionKernel:
         Raises what a start raises; `kept_by_restart` is right in any case.
         """
         async with self._ending:  # who closes the session waits: nothing may be started after its end
-            if self._manager is None or self._closed:
+            if self._opening is None or self._closed:
                 raise self.why_no_cell or SessionClosed("The session is closed.")
             self.why_no_cell = _Restarting("The kernel is being restarted.")
             self.on_fresh()
@@ -246,9 +243,8 @@ class SessionKernel:
             before = self._standing()
             self._because = self._because or because
             try:
-                with refusals_named():
-                    await self._manager.restart_kernel(now=True)
-                    await self._connect()
+                await on_reactor(self._sandbox.stop_kernel)
+                await self._start()
                 self.restarted_because, self._because = self._because, None
             except BaseException as exc:
                 given_up = KernelNotReady("The kernel's restart was given up.", advice="Call restart().")

@@ -15,6 +15,8 @@ from collections.abc import Sequence
 from datetime import UTC, datetime
 from typing import Any
 
+from kernel_sandbox.zmtp import Part
+
 Message = dict[str, Any]
 """channel-independent: msg_type, parent (the id of the request, or ""), content, date (a datetime, or None)."""
 
@@ -61,7 +63,7 @@ class _Unreadable(InvalidMessage):
     """A part that is too deep or too long for this process. Honest kernels write such displays, errors and replies."""
 
 
-def read_message(channel: str, frames: Sequence[bytes], key: bytes) -> Message | None:
+def read_message(channel: str, frames: Sequence[Part], key: bytes) -> Message | None:
     """Read a message of a channel; None for an honest one that is not for us. Raises InvalidMessage."""
     signature, *parts = _signed_parts(frames)
     request = _object(parts[1]).get("msg_id")
@@ -80,7 +82,7 @@ def refused_reply(refused: InvalidMessage) -> Message:
     return {"msg_type": "execute_reply", "parent": refused.parent, "content": content, "date": None}
 
 
-def _read_signed(channel: str, signature: bytes, parts: Sequence[bytes], parent: str, key: bytes) -> Message | None:
+def _read_signed(channel: str, signature: Part, parts: Sequence[Part], parent: str, key: bytes) -> Message | None:
     expected = hmac.new(key, digestmod=hashlib.sha256)
     for part in parts[:4]:
         expected.update(part)
@@ -98,7 +100,7 @@ def _read_signed(channel: str, signature: bytes, parts: Sequence[bytes], parent:
     return {"msg_type": kind, "parent": parent, "content": content, "date": date}
 
 
-def _content(kind: str, part: bytes) -> dict[str, Any]:
+def _content(kind: str, part: Part) -> dict[str, Any]:
     try:
         if _values(part) > MOST_VALUES:
             raise _Unreadable(f"more than {MOST_VALUES:,} values")
@@ -120,7 +122,7 @@ def _notice(kind: str, unreadable: _Unreadable) -> dict[str, Any]:
     return {"status": "error", "ename": "Error", "evalue": text, "traceback": []}
 
 
-def _values(part: bytes) -> int:
+def _values(part: Part) -> int:
     """Count about how many values a JSON text has, before any is made; what stands in its texts does not count."""
     if len(part) > LARGE_PART and (outside := _count_outside_texts(part)) is not None:
         return outside
@@ -132,7 +134,7 @@ def _values(part: bytes) -> int:
     return 2 * quotes + _count(b"".join(texts.split(b'"')[::2]))
 
 
-def _count_outside_texts(part: bytes) -> int | None:
+def _count_outside_texts(part: Part) -> int | None:
     """Count so by going from quote to quote: a picture of 27 MB in 2 ms, not 27. None where there are too many."""
     count = place = 0
     for _ in range(MOST_HOPS):
@@ -147,11 +149,11 @@ def _count_outside_texts(part: bytes) -> int | None:
     return None
 
 
-def _count(part: bytes) -> int:
+def _count(part: Part) -> int:
     return part.count(b",") + 2 * part.count(b'"') + 8 * (part.count(b"[") + part.count(b"{"))
 
 
-def _signed_parts(frames: Sequence[bytes]) -> Sequence[bytes]:
+def _signed_parts(frames: Sequence[Part]) -> Sequence[Part]:
     """Return the signature and what follows it."""
     for place, frame in enumerate(frames[: MOST_IDENTITIES + 1]):
         if frame == DELIMITER:
@@ -164,7 +166,7 @@ def _signed_parts(frames: Sequence[bytes]) -> Sequence[bytes]:
     raise InvalidMessage("a message without the delimiter")
 
 
-def _object(part: bytes) -> dict[str, Any]:
+def _object(part: Part) -> dict[str, Any]:
     try:
         # As jupyter_client reads: its packer writes what a file name could not decode as the bytes that it was.
         value = json.loads(part.decode("utf-8", "replace"))

@@ -41,9 +41,10 @@ LAYERS = [
     ["wheels", "images", "environment_etc", "environment_files", "build_sandbox", "environments"],
     ["engines", "docker_images", "image_builder", "debian_root", "kernelspec", "system_packages"],
     ["engine_images", "survey"],
-    ["guest_link", "gate"],
-    ["transports", "files", "channels"],
+    ["guest_link", "wire", "gate"],
+    ["transports", "files"],
     ["live"],
+    ["standing", "channels"],
     ["provisioner", "launcher", "cell", "prompts"],
     ["recorder", "other_clients", "variables"],
     ["session_kernel"],
@@ -59,8 +60,7 @@ LEVEL = {room: level for level, rooms in enumerate(LAYERS) for room in rooms}
 
 DOORS = {
     "docker": {"engines/docker_client.py"},
-    "jupyter_client": {"provisioner.py", "session_kernel.py"},
-    "zmq": {"channels.py"},
+    "jupyter_client": {"provisioner.py", "session_kernel.py", "channels.py"},
     "nbformat": {"transcript/reading.py"},
     # Those of variables run in the sandbox, too: they need nothing of ours there.
     "pandas": {"outputs/tables.py", "variables/packing.py", "variables/plain.py", "variables/unpacking.py"},

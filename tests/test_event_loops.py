@@ -13,7 +13,7 @@ import pytest
 
 from kernel_sandbox import AsyncSession, KernelDied
 from kernel_sandbox.gate import _End
-from kernel_sandbox.zmtp import FrameCheck
+from kernel_sandbox.zmtp import FrameReader
 
 CORE = (
     "test_session.py::test_session_keeps_state_between_cells",
@@ -46,7 +46,7 @@ async def test_session_runs_in_the_callers_loop(engine: str) -> None:
 async def test_callback_that_fails_ends_its_connection_by_name() -> None:
     """An end whose check is broken: the kernel's side is cut, the reason is told, and the event loop hears nothing."""
 
-    class Broken(FrameCheck):
+    class Broken(FrameReader):
         def __init__(self) -> None: ...
 
         def feed(self, data: bytes) -> str:

@@ -7,10 +7,11 @@ import time
 from pathlib import Path
 
 import pytest
+from jupyter_client.kernelspec import KernelSpecManager
 from jupyter_client.manager import AsyncKernelManager
 
 from kernel_sandbox import KernelDied, KernelNotReady, Limits, Mount, SandboxSpec, Session
-from kernel_sandbox.provisioner import kernelspec_in_memory
+from kernel_sandbox.kernelspec import install
 
 OPEN_FILES = """import atexit, gzip, zipfile
 text = open('text.txt', 'w'); text.write('kept')
@@ -55,10 +56,11 @@ def test_restart_writes_files_out_and_runs_what_was_registered(engine: str) -> N
         assert session.execute(READ_THEM).text.split() == ["kept"] * 4
 
 
-async def restart_politely(engine: str, source: str, then: str) -> str:
+async def restart_politely(tmp_path: Path, engine: str, source: str, then: str) -> str:
     """Run a cell, restart as Jupyter's front ends do, run another, and return what it printed."""
-    manager = AsyncKernelManager()
-    manager._kernel_spec = kernelspec_in_memory(engine, "", SandboxSpec(image="python"))
+    install(tmp_path, name="sandboxed", engine=engine, spec=SandboxSpec(image="python"))
+    specs = KernelSpecManager(kernel_dirs=[str(tmp_path)])
+    manager = AsyncKernelManager(kernel_name="sandboxed", kernel_spec_manager=specs)
     await manager.start_kernel()
     printed: list[str] = []
     try:
@@ -78,12 +80,12 @@ async def restart_politely(engine: str, source: str, then: str) -> str:
 
 
 @pytest.mark.anyio
-async def test_restart_button_writes_files_out_and_leaves_no_process(engine: str) -> None:
+async def test_restart_button_writes_files_out_and_leaves_no_process(engine: str, tmp_path: Path) -> None:
     background = "import subprocess\nsubprocess.Popen(['sleep', '1000'], start_new_session=True)"
     counted = (
         "import os; print(sum('sleep' in open(f'/proc/{p}/comm').read() for p in os.listdir('/proc') if p.isdigit()))"
     )
-    printed = await restart_politely(engine, f"{OPEN_FILES}\n{background}", f"{READ_THEM}\n{counted}")
+    printed = await restart_politely(tmp_path, engine, f"{OPEN_FILES}\n{background}", f"{READ_THEM}\n{counted}")
     assert printed.split() == [*["kept"] * 4, "0"]
 
 

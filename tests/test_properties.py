@@ -30,7 +30,7 @@ from kernel_sandbox.outputs import SessionOutputs
 from kernel_sandbox.recorder import Recorder
 from kernel_sandbox.transcript import Transcript
 from kernel_sandbox.validate import DELIMITER, TYPES, InvalidMessage, read_message
-from kernel_sandbox.zmtp import Bounds, FrameCheck
+from kernel_sandbox.zmtp import Bounds, FrameReader
 from tests.conftest import missing
 
 Frames = list[bytes]
@@ -279,15 +279,15 @@ def zmtp_message(parts: list[bytes]) -> bytes:
 
 def verdict(stream: bytes, cuts: list[int]) -> tuple[str, int]:
     """What a check says to a stream in pieces that end at these places, and how many messages it counted."""
-    check = FrameCheck(BOUNDS)
+    check = FrameReader(BOUNDS)
     ends = sorted({min(cut, len(stream)) for cut in cuts} | {len(stream)})
     start = 0
     for end in ends:
         if broken := check.feed(stream[start:end]):
-            return broken, check.messages
+            return broken, check.count
         assert len(check._head) <= 64
         start = end
-    return "", check.messages
+    return "", check.count
 
 
 CUTS = st.lists(st.integers(0, 9000), max_size=30)

@@ -3,19 +3,23 @@
 from __future__ import annotations
 
 import asyncio
-import contextlib
 import dataclasses
 import itertools
-import os
-import threading
 import time
 from types import SimpleNamespace
-from typing import Any
 
-import zmq
-import zmq.asyncio
-
-from kernel_sandbox import AsyncSession, Limits, ProtocolViolation, SandboxSpec, Session, cell, channels, live, zmtp
+from kernel_sandbox import (
+    AsyncSession,
+    Limits,
+    ProtocolViolation,
+    SandboxSpec,
+    Session,
+    cell,
+    channels,
+    live,
+    wire,
+    zmtp,
+)
 from kernel_sandbox.session_kernel import SessionKernel
 
 from ..arena import MEGABYTE, resident
@@ -117,23 +121,9 @@ def _lives_on(ground: Ground, source: str) -> bool:
 # The session's own client
 
 
-def _own_context(ground: Ground, option: int, value: int) -> None:
-    """A context with another option than the one that sessions share, for this run."""
-    made = channels._shared_context.__wrapped__(os.getpid())
-    made.setsockopt(option, value)
-    ground.undo.callback(made.destroy, 0)
-    ground.patch.setattr(channels, "_shared_context", lambda process: made)
-
-
-def patient_sends(ground: Ground) -> None:
-    """A send waits, as jupyter_client's own does: for three seconds here, not for ever, so that the test goes on."""
-    _own_context(ground, zmq.SNDTIMEO, 3000)
-
-    def send(self: channels.Channels, channel: str, message: dict[str, Any]) -> None:
-        with contextlib.suppress(zmq.Again):
-            self._session.send(self._sockets[channel], message)
-
-    ground.patch.setattr(channels.Channels, "_send", send)
+def any_handshake(ground: Ground) -> None:
+    """A handshake that breaks off is waited for, as libzmq does."""
+    ground.patch.setattr(wire.Connection, "_obey", lambda self: "")
 
 
 BROKEN_OFF = """
@@ -143,23 +133,13 @@ time.sleep(0.5)
 """
 
 
-def stop_a_neighbour(ground: Ground) -> bool:
-    """libzmq gives a connection up whose handshake breaks off: whoever waits to send there waits with all others."""
-    with ground.session(limits=HASTY) as target, ground.session() as neighbour:
-        strike(target, BROKEN_OFF, timeout=3)
-        thread = threading.Thread(target=lambda: strike(target, "time.sleep(9)", timeout=0.2))  # to be interrupted
-        thread.start()
-        longest, deadline = 0.0, time.monotonic() + 2
-        while time.monotonic() < deadline:
-            started = time.monotonic()
-            neighbour.execute("1")
-            longest = max(longest, time.monotonic() - started)
-        thread.join(20)
-    return longest > 1.5
+def break_the_handshake_off(ground: Ground) -> bool:
+    """Nobody hears of it: each cell would wait for its time."""
+    return _lives_on(ground, BROKEN_OFF)
 
 
 def any_queue(ground: Ground) -> None:
-    _own_context(ground, zmq.RCVHWM, 0)
+    ground.patch.setattr(wire, "ROOM", BOUNDLESS)
 
 
 FLOOD = """
@@ -290,8 +270,8 @@ REMOVALS = {
         also=("bound on violations",),
     ),
     "bound on violations": Removal(severity="PeerDoS", remove=any_number_of_violations, succeeds=send_what_is_invalid),
-    "sends never wait": Removal(severity="PeerDoS", remove=patient_sends, succeeds=stop_a_neighbour),
-    "back-pressure (RCVHWM)": Removal(severity="HostDoS", remove=any_queue, succeeds=flood_a_reader_who_is_away),
+    "client: handshake": Removal(severity="PeerDoS", remove=any_handshake, succeeds=break_the_handshake_off),
+    "back-pressure": Removal(severity="HostDoS", remove=any_queue, succeeds=flood_a_reader_who_is_away),
     "random message ids": Removal(severity="Integrity", remove=countable_ids, succeeds=answer_for_the_next_cell),
     "idle grace": Removal(severity="SelfDoS", remove=endless_grace, succeeds=never_be_idle),
     "escalation: restart": Removal(severity="SelfDoS", remove=no_last_step, succeeds=hear_nothing),
