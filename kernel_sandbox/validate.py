@@ -83,10 +83,7 @@ def refused_reply(refused: InvalidMessage) -> Message:
 
 
 def _read_signed(channel: str, signature: Part, parts: Sequence[Part], parent: str, key: bytes) -> Message | None:
-    expected = hmac.new(key, digestmod=hashlib.sha256)
-    for part in parts[:4]:
-        expected.update(part)
-    if not hmac.compare_digest(expected.hexdigest().encode(), signature):
+    if not hmac.compare_digest(_signature(key, parts[:4]), signature):
         raise InvalidMessage("a signature that is not its own")
     header = _object(parts[0])
     kind = header.get("msg_type")
@@ -98,6 +95,15 @@ def _read_signed(channel: str, signature: Part, parts: Sequence[Part], parent: s
         raise InvalidMessage(f"a message of an unknown type on {channel}")
     content, date = _content(kind, parts[3]), _date(header.get("date"))
     return {"msg_type": kind, "parent": parent, "content": content, "date": date}
+
+
+def _signature(key: bytes, parts: Sequence[Part]) -> bytes:
+    if len(parts[3]) < LARGE_PART:
+        return hmac.digest(key, b"".join(parts), "sha256").hex().encode()  # in one call; a large part is not copied
+    expected = hmac.new(key, digestmod=hashlib.sha256)
+    for part in parts:
+        expected.update(part)
+    return expected.hexdigest().encode()
 
 
 def _content(kind: str, part: Part) -> dict[str, Any]:
@@ -160,7 +166,7 @@ def _signed_parts(frames: Sequence[Part]) -> Sequence[Part]:
             parts = frames[place + 1 :]
             if len(parts) < 5:
                 raise InvalidMessage("a message of too few parts")
-            if any(len(part) > SMALL_PART for part in parts[:3]):
+            if max(map(len, parts[:3])) > SMALL_PART:
                 raise InvalidMessage("a header of more than 64 KB")
             return parts
     raise InvalidMessage("a message without the delimiter")

@@ -59,8 +59,8 @@ class FrameReader:
         """What has come of a body that is not whole yet."""
         self._parts: list[Part] = []
         self._number = 0
-        """Of the message's parts so far."""
-        self._message = 0
+        """Of the message's parts so far, and of their bytes."""
+        self._size = 0
         self._commands = 0
         self.count = 0
         """How many messages were complete."""
@@ -68,10 +68,13 @@ class FrameReader:
         self.commands: list[Part] = []
 
     def feed(self, data: bytes) -> str:
-        """Look at the next bytes. Returns an empty text, or what rule they break; nothing is read after that."""
+        """Look at the next bytes. Returns an empty text, or what rule they break; nothing is read after that.
+
+        Each cell's messages have some forty frames: what is usual is in this loop, without a call.
+        """
         if self._head:
             data, self._head = self._head + data, b""
-        place, end = 0, len(data)
+        place, end, bounds = 0, len(data), self._bounds
         if not self._greeted:
             if end < GREETING:
                 self._head = data
@@ -80,58 +83,67 @@ class FrameReader:
             if broken := _check_greeting(data):
                 return broken
         while place < end:
-            if not self._body_left:
-                flags = data[place]
-                start = place + (9 if flags & LONG else 2)
-                if start > end:
-                    self._head = data[place:]
-                    return ""
-                size = int.from_bytes(data[place + 1 : start], "big") if flags & LONG else data[place + 1]
-                if broken := self._begin(flags, size):
+            if self._body_left:
+                place = self._continue(data, place, end)
+                continue
+            flags = data[place]
+            start = place + (9 if flags & LONG else 2)
+            if start > end:
+                self._head = data[place:]
+                break
+            size = int.from_bytes(data[place + 1 : start], "big") if flags & LONG else data[place + 1]
+            if flags & ~(MORE | LONG):
+                if broken := self._begin_command(flags, size):
                     return broken
-                place = start
-                if size == 0:
-                    self._end(b"")
-                    continue
-            place = self._body(data, place, end)
+            else:
+                self._number += 1
+                self._size += size
+                if size > bounds.frame or self._size > bounds.message or self._number > bounds.parts:
+                    return self._too_much(size)
+                if not self._commands:
+                    return "a message before the handshake"
+                if not flags & MORE and self._size < bounds.least:
+                    return f"a message of fewer than {bounds.least} bytes"
+            place = start + size
+            if place > end:
+                self._flags, self._body_left = flags, place - end
+                if self._keeps:
+                    self._begun += data[start:]
+                break
+            if self._keeps:
+                (self.commands if flags & COMMAND else self._parts).append(data[start:place])
+            if not flags & (MORE | COMMAND):
+                self._end_message()
         return ""
 
-    def _body(self, data: bytes, place: int, end: int) -> int:
-        """Take what there is of a frame's body, and return where it ends."""
-        left = self._body_left
-        if end - place < left:
+    def _continue(self, data: bytes, place: int, end: int) -> int:
+        """Take what there is of a body that has begun, and return where it ends."""
+        stop = min(end, place + self._body_left)
+        self._body_left -= stop - place
+        if self._keeps:
+            self._begun += data[place:stop] if stop - place < len(data) else data
+        if not self._body_left:
             if self._keeps:
-                self._begun += data[place:end] if place else data
-            self._body_left = left - (end - place)
-            return end
-        self._body_left = 0
-        if not self._keeps:
-            self._end(b"")
-        elif self._begun:
-            self._begun += data[place : place + left]
-            body, self._begun = self._begun, bytearray()
-            self._end(body)
-        else:
-            self._end(data[place : place + left])
-        return place + left
+                (self.commands if self._flags & COMMAND else self._parts).append(self._begun)
+                self._begun = bytearray()
+            if not self._flags & (MORE | COMMAND):
+                self._end_message()
+        return stop
 
-    def _begin(self, flags: int, size: int) -> str:
-        """Judge a frame by its head. Returns what rule it breaks, or an empty text."""
-        self._flags, self._body_left = flags, size
+    def _end_message(self) -> None:
+        self._number = self._size = 0
+        self.count += 1
+        if self._keeps:
+            self.messages.append(self._parts)
+            self._parts = []
+
+    def _too_much(self, size: int) -> str:
         bounds = self._bounds
-        if flags & ~(MORE | LONG):
-            return self._begin_command(flags, size)
-        self._number += 1
-        self._message += size
         if size > bounds.frame:
             return f"a part of {size:,} bytes, of which {bounds.frame:,} are allowed"
-        if self._message > bounds.message:
+        if self._size > bounds.message:
             return f"a message of more than {bounds.message:,} bytes"
-        if self._number > bounds.parts:
-            return f"a message of more than {bounds.parts} parts"
-        if not flags & MORE and self._message < bounds.least:
-            return f"a message of fewer than {bounds.least} bytes"
-        return "" if self._commands else "a message before the handshake"
+        return f"a message of more than {bounds.parts} parts"
 
     def _begin_command(self, flags: int, size: int) -> str:
         self._commands += 1
@@ -144,21 +156,6 @@ class FrameReader:
         if self._commands > self._bounds.commands:
             return f"more than {self._bounds.commands:,} commands"
         return ""
-
-    def _end(self, body: Part) -> None:
-        """Take a frame that is whole."""
-        if self._flags & COMMAND:
-            if self._keeps:
-                self.commands.append(body)
-            return
-        if self._keeps:
-            self._parts.append(body)
-        if not self._flags & MORE:
-            self._number = self._message = 0
-            self.count += 1
-            if self._keeps:
-                self.messages.append(self._parts)
-                self._parts = []
 
 
 def _check_greeting(greeting: bytes) -> str:
