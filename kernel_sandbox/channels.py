@@ -18,9 +18,8 @@ from typing import TYPE_CHECKING, Any
 from jupyter_client.session import Session
 
 from kernel_sandbox.errors import KernelNotReady, ProtocolViolation
-from kernel_sandbox.reactor import on_reactor
 from kernel_sandbox.validate import InvalidMessage, Message, read_message, refused_reply
-from kernel_sandbox.wire import Connection, Frames, Inbox, Line
+from kernel_sandbox.wire import Connection, Frames, Line
 from kernel_sandbox.zmtp import message as on_the_wire
 
 if TYPE_CHECKING:
@@ -53,7 +52,6 @@ class Channels:
         self._unparented = unparented
         self._failed = failed
         self._handlers: dict[str, Handler] = {}
-        self._inboxes: list[Inbox] = []
         self._lines: dict[str, Line] = {}
         self._asked: set[asyncio.Future[dict[str, Any] | None]] = set()
         self._gives_up = False
@@ -63,31 +61,20 @@ class Channels:
         """How many messages were refused; an honest kernel sends none."""
         self.messages = 0
 
-    async def open(self) -> None:
+    def open(self) -> None:
         """Begin to connect to each channel."""
         gate, identity = self._live.gate, self._session.bsession
         for name, (port, kind) in SOCKETS.items():
-            inbox = Inbox(functools.partial(self._take, name), self._failed)
+            take = functools.partial(self._take, name)
             # The kernel sends an input request to the stdin client of the same identity as the shell client.
-            make = functools.partial(Connection, kind, identity, gate.bounds, inbox, self._live.violated)
-            self._inboxes.append(inbox)
-            self._lines[name] = Line(gate.connect, port, make, inbox)
-        await on_reactor(self._open_lines)
-
-    async def _open_lines(self) -> None:
-        for line in self._lines.values():
+            make = functools.partial(Connection, kind, identity, gate.bounds, take, self._failed)
+            line = self._lines[name] = Line(gate.dial, port, make)
             line.open()
 
     async def close(self) -> None:
         self.give_up()
-        for inbox in self._inboxes:
-            inbox.close()
-        await on_reactor(self._close_lines)
+        await asyncio.gather(*(line.close() for line in self._lines.values()))
         self._handlers.clear()
-
-    async def _close_lines(self) -> None:
-        for line in self._lines.values():
-            await line.close()
 
     def give_up(self) -> None:
         """Wait for replies no longer, those that are asked for from now on included: the kernel is gone, or going."""

@@ -18,7 +18,6 @@ from pathlib import Path
 from typing import Any, TypeVar, cast
 
 from kernel_sandbox.forks import own
-from kernel_sandbox.wire import Connection
 from kernel_sandbox.zmtp import Bounds, FrameReader
 
 SHELL = 1
@@ -127,7 +126,7 @@ class Gate:
 
     def __init__(self, dial: Dial, bounds: Bounds, violated: Callable[[str], None]) -> None:
         """Hold what the kernel sends to `bounds`; `violated` is called with what it did where it does not keep them."""
-        self._dial = dial
+        self.dial = dial
         self.bounds = bounds
         self._violated = violated
         self._listeners: dict[int, socket.socket] = {}
@@ -135,7 +134,6 @@ class Gate:
         """The clients' ends, and their ports."""
         self._joining: dict[asyncio.Task[None], socket.socket] = {}
         self._paths: list[Path] = []
-        self._own: set[Connection] = set()
         self.clients = 0
         """The most that were connected to the current kernel's shell channel at a time, the session itself apart. One
         whose connection the kernel cuts comes again, and counts once."""
@@ -187,7 +185,7 @@ class Gate:
         bounds = replace(self.bounds, least=0) if port == HEARTBEAT else self.bounds
         outer, inner = _End(), _End(FrameReader(bounds), self._violated)
         try:
-            inside = await self._dial(port)
+            inside = await self.dial(port)
             await loop.create_connection(lambda: inner, sock=inside)
             await loop.connect_accepted_socket(lambda: outer, client)
         except BaseException:
@@ -199,14 +197,6 @@ class Gate:
         self.clients = max(self.clients, list(self._joined.values()).count(SHELL))
         outer.join(inner)
         inner.join(outer)
-
-    async def connect(self, port: int, make: Callable[[], Connection]) -> Connection:
-        """Join the session's own client to a port, with nothing in between. Raises OSError where no kernel is there."""
-        inside = await self._dial(port)
-        _, connection = await asyncio.get_running_loop().create_connection(make, sock=inside)
-        self._own.add(connection)
-        connection.lost.add_done_callback(lambda lost: self._own.discard(connection))
-        return connection
 
     async def aclose(self) -> None:
         """Stop listening and drop every connection. Clients reconnect when a gate listens there again."""
@@ -220,8 +210,6 @@ class Gate:
         for end in self._joined:
             if end.transport is not None:
                 end.transport.abort()
-        for connection in list(self._own):
-            connection.abort()
         for path in self._paths:
             path.unlink(missing_ok=True)
         self.clients = 0

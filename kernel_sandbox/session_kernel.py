@@ -154,7 +154,7 @@ class SessionKernel:
         """Connect to a kernel that has just started, and watch for its death."""
         self.others = OtherClients(self._has_other_clients)
         channels = self.channels = Channels(self.live(), self._messages, self.on_unparented, self._channel_failed)
-        await channels.open()
+        channels.open()
         self.info = await channels.handshake(self.spec.limits.start_timeout)
         self.why_no_cell = None
         self.generation += 1

@@ -1,19 +1,22 @@
-"""A client of one channel of a kernel: ZMTP over the bytes that the gate's dial leads to, with no socket in between.
+"""A client of one channel of a kernel: ZMTP over the socket that the gate's dial gives, within the gate's bounds.
 
-It lives in the reactor. Messages go to an Inbox, which the session reads in its own event loop; a full one stops the
-reading, and with it the kernel, so that nothing is dropped and nothing piles up here. A connection that the kernel cuts
-is made again, as libzmq does.
+It lives in the session's event loop, and reads no faster than the session takes messages: who does not read stops the
+kernel, so that nothing is dropped and nothing piles up here. A connection that the kernel cuts is made again, as
+libzmq does.
 """
 
 from __future__ import annotations
 
 import asyncio
 import contextlib
+import socket
 import time
 from collections import deque
-from collections.abc import Awaitable, Callable
-from typing import cast
+from collections.abc import Callable
+from typing import TYPE_CHECKING, cast
 
+from kernel_sandbox.errors import ProtocolViolation, SandboxError
+from kernel_sandbox.reactor import on_reactor
 from kernel_sandbox.zmtp import (
     OUR_GREETING,
     SUBSCRIBE_TO_ALL,
@@ -27,87 +30,39 @@ from kernel_sandbox.zmtp import (
     ready,
 )
 
+if TYPE_CHECKING:
+    from kernel_sandbox.gate import Dial
+
 PEERS = {b"DEALER": (b"ROUTER", b"DEALER", b"REP"), b"SUB": (b"PUB", b"XPUB")}
 """What a socket of ours may be joined to (RFC 28 and 29 of rfc.zeromq.org)."""
-ROOM = 1024 * 1024
-"""Bytes that wait in an inbox; more wait in the kernel's own process, within its memory."""
 SLICE = 0.005
-"""Seconds for which an inbox that never runs dry is read before others have their turn."""
+"""Seconds for which a channel that never runs dry is read before others have their turn."""
 AGAIN_FIRST, AGAIN_AT_MOST = 0.005, 0.25
 """Seconds until a connection that was cut is made again."""
 
 Frames = list[Part]
 
 
-class Inbox:
-    """Messages on their way from the reactor to the event loop that made it, where `take` gets each.
-
-    Each counter has one writer, so that the two threads need no lock.
-    """
-
-    def __init__(self, take: Callable[[Frames], None], failed: Callable[[BaseException], None]) -> None:
-        self._take, self._failed = take, failed
-        self._loop = asyncio.get_running_loop()
-        self._waiting: deque[Frames] = deque()
-        self._put_bytes = self._taken_bytes = 0
-        self._scheduled = self._closed = self._full = False
-        self.on_room: Callable[[], None] = lambda: None
-        """Called in either thread, when there is room again after `put` said that there is none."""
-
-    def put(self, messages: list[Frames]) -> bool:
-        """Leave messages, in the reactor; return whether there is room for more."""
-        self._waiting.extend(messages)
-        self._put_bytes += sum([sum(map(len, frames)) for frames in messages])
-        here = asyncio.get_running_loop() is self._loop
-        if not self._scheduled:
-            if here:
-                self._read()
-            else:
-                self._scheduled = True
-                with contextlib.suppress(RuntimeError):  # the session's loop has ended, and the session with it
-                    self._loop.call_soon_threadsafe(self._read)
-        room = 0 if here else ROOM
-        if self._put_bytes - self._taken_bytes <= room:
-            return True
-        self._full = True  # and only then looked at again: the reader may have taken all of it just before
-        return self._put_bytes - self._taken_bytes <= room
-
-    def _read(self) -> None:
-        """Give what waits to the session, for a slice of time."""
-        self._scheduled = False
-        turn_ends = time.monotonic() + SLICE
-        while self._waiting and not self._closed:
-            frames = self._waiting.popleft()
-            self._taken_bytes += sum(map(len, frames))
-            try:
-                self._take(frames)
-            except Exception as exc:  # noqa: BLE001 - without a reader every later cell would wait for nothing
-                self._closed = True
-                self._failed(exc)
-                return
-            if self._waiting and time.monotonic() > turn_ends:
-                self._scheduled = True
-                self._loop.call_soon(self._read)
-                return
-        if self._full:
-            self._full = False
-            self.on_room()
-
-    def close(self) -> None:
-        """Take nothing any more. In the event loop that made it."""
-        self._closed = True
-
-
 class Connection(asyncio.Protocol):
-    """One connection, from its greeting to its end. `broken` is called with what the kernel must not send."""
+    """One connection, from its greeting to its end."""
 
     def __init__(
-        self, kind: bytes, identity: bytes, bounds: Bounds, inbox: Inbox, broken: Callable[[str], None]
+        self,
+        kind: bytes,
+        identity: bytes,
+        bounds: Bounds,
+        take: Callable[[Frames], None],
+        failed: Callable[[BaseException], None],
     ) -> None:
+        """`take` gets each message, `failed` what it raises, and a ProtocolViolation for what no kernel may send."""
         self._kind, self._identity = kind, identity
         self._reader = FrameReader(bounds, keeps=True)
-        self._inbox, self._broken = inbox, broken
+        self._take, self._failed = take, failed
+        self._waiting: deque[Frames] = deque()
         self._transport: asyncio.Transport | None = None
+        self._paused = False
+        self.is_over = False
+        """Whether it was ended from here, and takes nothing any more."""
         self.is_ready = False
         """Whether the kernel has told what it is: from then on it takes messages."""
         self.on_ready: Callable[[], None] = lambda: None
@@ -124,13 +79,31 @@ class Connection(asyncio.Protocol):
         except Exception as exc:  # noqa: BLE001
             broken = f"what its client could not read ({type(exc).__name__}: {exc})"
         if broken:
-            self.abort()
-            self._broken(broken)
-            return
-        if messages := self._reader.messages:
+            self._end(ProtocolViolation(broken))
+        elif messages := self._reader.messages:
             self._reader.messages = []
-            if not self._inbox.put(messages) and self._transport is not None and not self._transport.is_closing():
-                self._transport.pause_reading()
+            self._waiting.extend(messages)
+            self._give()
+
+    def _give(self) -> None:
+        """Give the session what waits, for a slice of time; nothing is read while more waits."""
+        turn_ends = time.monotonic() + SLICE
+        while self._waiting and not self.is_over:
+            try:
+                self._take(self._waiting.popleft())
+            except Exception as exc:  # noqa: BLE001 - without a reader every later cell would wait for nothing
+                self._end(exc)
+                return
+            if self._waiting and time.monotonic() > turn_ends:
+                asyncio.get_running_loop().call_soon(self._give)
+                break
+        if self._paused != bool(self._waiting) and self._transport is not None and not self._transport.is_closing():
+            self._paused = not self._paused
+            (self._transport.pause_reading if self._paused else self._transport.resume_reading)()
+
+    def _end(self, exc: BaseException) -> None:
+        self.abort()
+        self._failed(exc)
 
     def _obey(self) -> str:
         """Answer the kernel's commands. Returns what rule they break, or an empty text."""
@@ -162,16 +135,12 @@ class Connection(asyncio.Protocol):
         self.on_ready()
 
     def write(self, data: bytes) -> None:
-        """Send bytes, in the reactor. What is sent to a connection that has ended is lost."""
+        """Send bytes. What is sent to a connection that has ended is lost."""
         if self._transport is not None and not self._transport.is_closing():
             self._transport.write(data)
 
-    def resume(self) -> None:
-        """Read on."""
-        if self._transport is not None and not self._transport.is_closing():
-            self._transport.resume_reading()
-
     def abort(self) -> None:
+        self.is_over = True
         if self._transport is not None:
             self._transport.abort()
 
@@ -181,16 +150,12 @@ class Connection(asyncio.Protocol):
             self.lost.set_result(None)
 
 
-Connect = Callable[[int, Callable[[], Connection]], Awaitable[Connection]]
-"""Joins a port of the kernel (1 to 5) to a connection. Raises OSError where no kernel is there."""
-
-
 class Line:
-    """A client's way to one channel of a kernel, from `open` to `close`, both in the reactor."""
+    """A client's way to one channel of a kernel, from `open` to `close`."""
 
-    def __init__(self, connect: Connect, port: int, make: Callable[[], Connection], inbox: Inbox) -> None:
-        self._connect, self._port, self._make = connect, port, make
-        self._inbox = inbox
+    def __init__(self, dial: Dial, port: int, make: Callable[[], Connection]) -> None:
+        """`dial` runs in the reactor, and raises OSError where no kernel is there."""
+        self._dial, self._port, self._make = dial, port, make
         self._connection: Connection | None = None
         self._unsent: list[bytes] = []
         """What was sent before the kernel was ready to take it."""
@@ -198,54 +163,50 @@ class Line:
 
     def open(self) -> None:
         """Begin to connect."""
-        self._loop = asyncio.get_running_loop()
-        self._inbox.on_room = lambda: self._call(self._resume)
-        self._keeping = self._loop.create_task(self._keep())
+        self._keeping = asyncio.get_running_loop().create_task(self._keep())
 
     async def _keep(self) -> None:
         """Connect, and again where the kernel cuts the connection."""
         pause = AGAIN_FIRST
         while True:
-            with contextlib.suppress(OSError):  # no kernel is there, any more or yet
-                connection = await self._connect(self._port, self._make)
-                self._connection = connection
+            with contextlib.suppress(OSError, SandboxError):  # no kernel is there, any more or yet
+                connection = self._connection = await self._connect()
                 connection.on_ready = self._flush
                 if connection.is_ready:
                     self._flush()
                 await connection.lost
                 self._connection = None
+                if connection.is_over:
+                    return
             await asyncio.sleep(pause)
             pause = min(2 * pause, AGAIN_AT_MOST)
+
+    async def _connect(self) -> Connection:
+        found: list[socket.socket] = []
+
+        async def dial() -> None:
+            found.append(await self._dial(self._port))
+
+        try:
+            await on_reactor(dial)
+            _, connection = await asyncio.get_running_loop().create_connection(self._make, sock=found[0])
+        except BaseException:
+            for inside in found:
+                inside.close()
+            raise
+        return connection
 
     def _flush(self) -> None:
         unsent, self._unsent = self._unsent, []
         for data in unsent:
-            self._send(data)
+            self.send(data)
 
     def send(self, data: bytes) -> None:
-        """Send a message, from any event loop."""
-        self._call(self._send, data)
-
-    def _send(self, data: bytes) -> None:
+        """Send a message, now or when there is a connection."""
         if self._connection is not None and self._connection.is_ready:
             self._connection.write(data)
         else:
             self._unsent.append(data)
-
-    def _resume(self) -> None:
-        if self._connection is not None:
-            self._connection.resume()
-
-    def _call(self, function: Callable[..., None], *arguments: object) -> None:
-        """Call in the reactor: at once where that is here."""
-        try:
-            here = asyncio.get_running_loop() is self._loop
-        except RuntimeError:
-            here = False
-        if here:
-            function(*arguments)
-        else:
-            self._loop.call_soon_threadsafe(function, *arguments)
 
     async def close(self) -> None:
         """End the connection, and make no other."""
