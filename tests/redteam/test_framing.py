@@ -30,7 +30,11 @@ VIOLATIONS = {
         "c.flood(forever(frame(b'\\x04PING\\0\\0', COMMAND) * 1000), 2**28)",
         "more than 10,000 commands",
     ),
-    "endless empty commands": ("c.flood(forever(frame(b'', COMMAND) * 1000), 2**28)", "more than 10,000 commands"),
+    "endless unknown commands": (
+        "c.flood(forever(frame(b'\\x01X', COMMAND) * 1000), 2**28)",
+        "more than 10,000 commands",
+    ),
+    "empty commands": ("c.flood(forever(frame(b'', COMMAND) * 1000), 2**28)", "a command without a name"),
     "messages of a byte": ("c.flood(forever(bytes([0, 1, 120]) * 1000), 2**28)", "a message of fewer than 100 bytes"),
     "messages of empty parts": (
         "c.flood(forever((frame(b'', MORE) * 6 + frame(b'')) * 1000), 2**28)",
@@ -158,7 +162,7 @@ def test_peer_that_hangs_up_again_and_again_costs_the_host_little(ring: Arena, w
     serve = f"def serve(client):\n    {said}\nimpostor = Impostor('stdin', serve)\n"
     verdict = fight(ring, Bout(source=f"{serve}time.sleep(1)\nprint(impostor.served)", transport=transport))
     assert (verdict.status, verdict.after) == ("ok", "ok")
-    assert int(verdict.text) > 20
+    assert int(verdict.text) > 4  # a connection that is cut is made again, less and less often
     assert verdict.growth < 32
     assert verdict.latency(0.99) < verdict.bearable(MOST_LATENCY)
     assert verdict.left == {}

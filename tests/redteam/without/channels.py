@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import dataclasses
 import itertools
+import threading
 import time
 from types import SimpleNamespace
 
@@ -203,6 +204,22 @@ def answer_for_the_next_cell(ground: Ground) -> bool:
         return answered.execution_count == 99 or "its own" not in answered.text
 
 
+def any_other_client(ground: Ground) -> None:
+    ground.patch.setattr(SessionKernel, "_has_other_clients", lambda self: True)
+
+
+def be_busy_for_nobody(ground: Ground) -> bool:
+    """The kernel says that it works for a client that is not there: no cell is sent meanwhile."""
+    forged = "c = Connection('iopub')\nc.send(say('iopub', 'status', {'execution_state': 'busy'}, parent='f' * 32))"
+    with ground.session(limits=HASTY) as session:
+        strike(session, forged)
+        time.sleep(0.3)
+        cell = threading.Thread(target=lambda: session.execute("open('/mnt/data/ran', 'w').close()"), daemon=True)
+        cell.start()
+        cell.join(3)
+        return cell.is_alive()
+
+
 def endless_grace(ground: Ground) -> None:
     ground.patch.setattr(cell, "GRACE", 600.0)
 
@@ -273,6 +290,9 @@ REMOVALS = {
     "client: handshake": Removal(severity="PeerDoS", remove=any_handshake, succeeds=break_the_handshake_off),
     "back-pressure": Removal(severity="HostDoS", remove=any_queue, succeeds=flood_a_reader_who_is_away),
     "random message ids": Removal(severity="Integrity", remove=countable_ids, succeeds=answer_for_the_next_cell),
+    "other clients as the gate counts them": Removal(
+        severity="Integrity", remove=any_other_client, succeeds=be_busy_for_nobody
+    ),
     "idle grace": Removal(severity="SelfDoS", remove=endless_grace, succeeds=never_be_idle),
     "escalation: restart": Removal(severity="SelfDoS", remove=no_last_step, succeeds=hear_nothing),
 }
