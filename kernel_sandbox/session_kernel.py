@@ -155,13 +155,26 @@ class SessionKernel:
         self.others = OtherClients(self._has_other_clients)
         channels = self.channels = Channels(self.live(), self._messages, self.on_unparented, self._channel_failed)
         channels.open()
-        self.info = await channels.handshake(self.spec.limits.start_timeout)
+        self.info = await self._shake_hands(channels)
         self.why_no_cell = None
         self.generation += 1
         if self._watching is not None:
             self._watching.cancel()  # nobody is told how a kernel ended that was restarted
         self._watching = asyncio.get_running_loop().create_task(self._watch_death(self.live()))
         self.on_connected()
+
+    async def _shake_hands(self, channels: Channels) -> dict[str, Any]:
+        """Return the kernel's kernel_info. Raises KernelNotReady, and at once why the kernel died meanwhile."""
+        # Never cancelled: that would cancel the reactor's.
+        death: asyncio.Future[Any] = asyncio.wrap_future(self.live().death)
+        shaking = asyncio.ensure_future(channels.handshake(self.spec.limits.start_timeout))
+        try:
+            await asyncio.wait([shaking, death], return_when=asyncio.FIRST_COMPLETED)
+            if not shaking.done():
+                raise death.result()
+            return shaking.result()
+        finally:
+            shaking.cancel()
 
     # What there is
 

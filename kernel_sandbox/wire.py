@@ -60,7 +60,7 @@ class Connection(asyncio.Protocol):
         self._take, self._failed = take, failed
         self._waiting: deque[Frames] = deque()
         self._transport: asyncio.Transport | None = None
-        self._paused = False
+        self._paused = self._gives_later = False
         self.is_over = False
         """Whether it was ended from here, and takes nothing any more."""
         self.is_ready = False
@@ -83,10 +83,12 @@ class Connection(asyncio.Protocol):
         elif messages := self._reader.messages:
             self._reader.messages = []
             self._waiting.extend(messages)
-            self._give()
+            if not self._gives_later:
+                self._give()
 
     def _give(self) -> None:
         """Give the session what waits, for a slice of time; nothing is read while more waits."""
+        self._gives_later = False
         turn_ends = time.monotonic() + SLICE
         while self._waiting and not self.is_over:
             try:
@@ -95,11 +97,17 @@ class Connection(asyncio.Protocol):
                 self._end(exc)
                 return
             if self._waiting and time.monotonic() > turn_ends:
+                self._gives_later = True
                 asyncio.get_running_loop().call_soon(self._give)
                 break
-        if self._paused != bool(self._waiting) and self._transport is not None and not self._transport.is_closing():
-            self._paused = not self._paused
-            (self._transport.pause_reading if self._paused else self._transport.resume_reading)()
+        if self._paused != bool(self._waiting):
+            self._pause(not self._paused)
+
+    def _pause(self, paused: bool) -> None:
+        """Read nothing more, or read on."""
+        if self._transport is not None and not self._transport.is_closing():
+            self._paused = paused
+            (self._transport.pause_reading if paused else self._transport.resume_reading)()
 
     def _end(self, exc: BaseException) -> None:
         self.abort()

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 import dataclasses
 import itertools
 import threading
@@ -10,10 +9,8 @@ import time
 from types import SimpleNamespace
 
 from kernel_sandbox import (
-    AsyncSession,
     Limits,
     ProtocolViolation,
-    SandboxSpec,
     Session,
     cell,
     channels,
@@ -23,8 +20,8 @@ from kernel_sandbox import (
 )
 from kernel_sandbox.session_kernel import SessionKernel
 
-from ..arena import MEGABYTE, resident
-from ..cells import ATTACKER, TRY, opened_sessions, strike
+from ..arena import MEGABYTE
+from ..cells import strike
 from .guest import HASTY
 from .removal import GROWTH, Ground, Removal, growth
 
@@ -47,23 +44,15 @@ def any_greeting(ground: Ground) -> None:
     ground.patch.setattr(zmtp, "_check_greeting", lambda greeting: "")
 
 
-OLD_PARTS = """
-# A peer of ZMTP 1 (RFC 13), whose frames read as honest ones of ZMTP 3: of one message without end there, each of its
-# parts holds the length of the next message here, and the gate takes the rest for that message's body.
-SIZE = 7 * 2**20
-def part(body): return b"\\xff" + (len(body) + 1).to_bytes(8, "big") + b"\\x01" + body
-ours = bytes([LONG]) + SIZE.to_bytes(8, "big")
-def serve(client):
-    client.sendall(b"\\x01\\x00" + part(bytes(52) + bytes([COMMAND, 0]) + ours))
-    for _ in range(20): client.sendall(part(bytes(SIZE - 10) + ours))
-    time.sleep(5)
-Impostor("iopub", serve)
-time.sleep(2)
+OLDER = """
+# A peer of ZMTP 2 (RFC 15): another client of the kernel would go on in that, whose frames the gate does not read.
+Impostor("iopub", lambda client: (client.sendall(GREETING[:10] + b"\\x01" + GREETING[11:]), time.sleep(5)))
+time.sleep(1)
 """
 
 
 def speak_an_older_protocol(ground: Ground) -> bool:
-    return _grows(ground, OLD_PARTS)
+    return _lives_on(ground, OLDER)
 
 
 def send_a_large_part(ground: Ground) -> bool:
@@ -78,8 +67,8 @@ def send_many_large_parts(ground: Ground) -> bool:
 
 
 def send_many_empty_parts(ground: Ground) -> bool:
-    """Each takes two bytes on the way, and 64 in libzmq."""
-    send = "c.flood(forever(frame(b'', MORE) * 100_000), 5_000_000)"
+    """Each takes four bytes on the way, and 43 where it is read."""
+    send = "c.flood(forever(frame(b'ab', MORE) * 100_000), 16_000_000)"
     return _grows(ground, f"c = Connection('iopub', patience=1)\n{send}\ntime.sleep(2)")
 
 
@@ -124,7 +113,8 @@ def _lives_on(ground: Ground, source: str) -> bool:
 
 def any_handshake(ground: Ground) -> None:
     """A handshake that breaks off is waited for, as libzmq does."""
-    ground.patch.setattr(wire.Connection, "_obey", lambda self: "")
+    honest = wire.Connection._obey
+    ground.patch.setattr(wire.Connection, "_obey", lambda self: honest(self) and "")
 
 
 BROKEN_OFF = """
@@ -139,41 +129,19 @@ def break_the_handshake_off(ground: Ground) -> bool:
     return _lives_on(ground, BROKEN_OFF)
 
 
-def any_queue(ground: Ground) -> None:
-    ground.patch.setattr(wire, "ROOM", BOUNDLESS)
+def read_on(ground: Ground) -> None:
+    ground.patch.setattr(wire.Connection, "_pause", lambda self, paused: None)
 
 
 FLOOD = """
 c = Connection("iopub", patience=6)
-said = stream("x" * 10**6)
-for _ in range(150):
-    if not c.send(said): break
+c.flood(forever(stream("x") * 2000), 2**28)
 """
 
 
-def _compute() -> None:
-    """Hold the loop up for six seconds, or until this process has grown past what is allowed."""
-    start, deadline = resident("VmRSS"), time.monotonic() + 6
-    while time.monotonic() < deadline and resident("VmRSS") - start < 1.2 * GROWTH * MEGABYTE:
-        time.sleep(0.02)
-
-
-def flood_a_reader_who_is_away(ground: Ground) -> bool:
-    """The program that has the session computes, in the loop that reads."""
-
-    async def compute() -> float:
-        spec = SandboxSpec(image="python", strict=False)
-        async with AsyncSession(engine=ground.engine, spec=spec) as session:
-            opened_sessions.add(session.id)
-            await session.files.write("attacker.py", ATTACKER.read_bytes())
-            await session.execute(f"{TRY}\nfrom attacker import *")
-            flooding = asyncio.ensure_future(session.execute(FLOOD, timeout=20))
-            await asyncio.sleep(0.1)
-            grown = growth(_compute)
-            await flooding
-            return grown
-
-    return asyncio.run(compute()) > GROWTH
+def flood_faster_than_is_read(ground: Ground) -> bool:
+    """Small messages: a buffer of them is received in a tenth of the time that it takes to read them."""
+    return _grows(ground, FLOOD)
 
 
 def countable_ids(ground: Ground) -> None:
@@ -288,7 +256,7 @@ REMOVALS = {
     ),
     "bound on violations": Removal(severity="PeerDoS", remove=any_number_of_violations, succeeds=send_what_is_invalid),
     "client: handshake": Removal(severity="PeerDoS", remove=any_handshake, succeeds=break_the_handshake_off),
-    "back-pressure": Removal(severity="HostDoS", remove=any_queue, succeeds=flood_a_reader_who_is_away),
+    "back-pressure": Removal(severity="HostDoS", remove=read_on, succeeds=flood_faster_than_is_read),
     "random message ids": Removal(severity="Integrity", remove=countable_ids, succeeds=answer_for_the_next_cell),
     "other clients as the gate counts them": Removal(
         severity="Integrity", remove=any_other_client, succeeds=be_busy_for_nobody

@@ -50,7 +50,7 @@ def _refuse(name: str) -> None:
 
 
 def any_signature(ground: Ground) -> None:
-    trusting = SimpleNamespace(new=hmac.new, compare_digest=lambda one, other: True)
+    trusting = SimpleNamespace(new=hmac.new, digest=hmac.digest, compare_digest=lambda one, other: True)
     ground.patch.setattr(validate, "hmac", trusting)
 
 
