@@ -39,6 +39,8 @@ SLICE = 0.005
 """Seconds for which a channel that never runs dry is read before others have their turn."""
 AGAIN_FIRST, AGAIN_AT_MOST = 0.005, 0.25
 """Seconds until a connection that was cut is made again."""
+PING_AT_MOST = 18
+"""Bytes: two of the peer's patience, then what it wants back (RFC 37 of rfc.zeromq.org)."""
 
 Frames = list[Part]
 
@@ -123,7 +125,9 @@ class Connection(asyncio.Protocol):
                 name, data = read_command(body)
                 if name == b"READY":
                     self._begin(read_properties(data))
-                elif name == b"PING":  # two bytes of its patience come before what it wants back (RFC 37)
+                elif name == b"PING":
+                    if len(data) > PING_AT_MOST:
+                        return f"a ping of more than {PING_AT_MOST} bytes"
                     self.write(command(b"PONG", data[2:]))
                 elif name == b"ERROR":
                     return "a refusal of its client's handshake"

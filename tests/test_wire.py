@@ -223,6 +223,7 @@ async def test_any_pieces_are_read_as_the_whole() -> None:
         (b"\x05\x00", "a command of several parts"),
         (b"\x06" + (99).to_bytes(8, "big"), "a command of 99 bytes"),
         (command(b"X") * 9, "more than 5 commands"),
+        (command(b"PING", bytes(19)), "a ping of more than 18 bytes"),
     ],
 )
 async def test_what_is_out_of_bounds_is_told(stream: bytes, why: str) -> None:
