@@ -37,6 +37,8 @@ PEERS = {b"DEALER": (b"ROUTER", b"DEALER", b"REP"), b"SUB": (b"PUB", b"XPUB")}
 """What a socket of ours may be joined to (RFC 28 and 29 of rfc.zeromq.org)."""
 SLICE = 0.005
 """Seconds for which a channel that never runs dry is read before others have their turn."""
+LONG = 2 * SLICE
+"""Seconds from which on others have as long a turn: one message may take so long, and a request of theirs many turns."""
 AGAIN_FIRST, AGAIN_AT_MOST = 0.005, 0.25
 """Seconds until a connection that was cut is made again."""
 PING_AT_MOST = 18
@@ -91,18 +93,19 @@ class Connection(asyncio.Protocol):
     def _give(self) -> None:
         """Give the session what waits, for a slice of time; nothing is read while more waits."""
         self._gives_later = False
-        turn_ends = time.monotonic() + SLICE
+        began = time.monotonic()
         while self._waiting and not self.is_over:
             try:
                 self._take(self._waiting.popleft())
             except Exception as exc:  # noqa: BLE001 - without a reader every later cell would wait for nothing
                 self._end(exc)
                 return
-            if self._waiting and time.monotonic() > turn_ends:
+            spent = time.monotonic() - began
+            if spent > LONG or (self._waiting and spent > SLICE):
                 self._gives_later = True
-                asyncio.get_running_loop().call_soon(self._give)
+                asyncio.get_running_loop().call_later(spent if spent > LONG else 0, self._give)
                 break
-        if self._paused != bool(self._waiting):
+        if self._paused != self._gives_later:
             self._pause(not self._paused)
 
     def _pause(self, paused: bool) -> None:
