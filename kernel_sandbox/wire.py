@@ -38,7 +38,9 @@ PEERS = {b"DEALER": (b"ROUTER", b"DEALER", b"REP"), b"SUB": (b"PUB", b"XPUB")}
 SLICE = 0.005
 """Seconds for which a channel that never runs dry is read before others have their turn."""
 LONG = 2 * SLICE
-"""Seconds from which on others have as long a turn: one message may take so long, and a request of theirs many turns."""
+TURN_OF_OTHERS = 0.02
+"""Seconds after which a message took so long to read (100 ms for 27 MB) that others have more than one turn: an HTTP
+request takes many. The second is how long they have."""
 AGAIN_FIRST, AGAIN_AT_MOST = 0.005, 0.25
 """Seconds until a connection that was cut is made again."""
 PING_AT_MOST = 18
@@ -103,7 +105,7 @@ class Connection(asyncio.Protocol):
             spent = time.monotonic() - began
             if spent > LONG or (self._waiting and spent > SLICE):
                 self._gives_later = True
-                asyncio.get_running_loop().call_later(spent if spent > LONG else 0, self._give)
+                asyncio.get_running_loop().call_later(TURN_OF_OTHERS if spent > LONG else 0, self._give)
                 break
         if self._paused != self._gives_later:
             self._pause(not self._paused)

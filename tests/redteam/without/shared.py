@@ -96,7 +96,7 @@ def drop_what_others_read(ground: Ground) -> bool:
 
 
 def any_buffers(ground: Ground) -> None:
-    ground.patch.setattr(docker_host, "bound", lambda *given: None)
+    ground.patch.setattr(docker_host, "bound", lambda *given: control_groups.ControlGroup())
     honest = control_groups._values_v1
     ground.patch.setattr(
         control_groups, "_values_v1", lambda *given: [pair for pair in honest(*given) if "tcp" not in pair[0]]
@@ -129,7 +129,7 @@ def hoard_connections(ground: Ground) -> bool:
 
 
 def any_terminals(ground: Ground) -> None:
-    ground.patch.setattr(docker_host, "bound", lambda *given: None)
+    ground.patch.setattr(docker_host, "bound", lambda *given: control_groups.ControlGroup())
     edit_preparation(ground, lambda config: config.update(terminals=4096))
 
 
