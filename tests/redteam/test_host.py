@@ -209,7 +209,11 @@ LEVERS = """
 def test_levers_of_the_host_cannot_be_opened(target: Session) -> None:
     """They are opened for writing and never written to: where it succeeds, nothing happens to the machine."""
     pull = "answer([path for path in PATHS if error(lambda: os.close(os.open(path, os.O_WRONLY))) == 0])"
-    assert ask(target, pull, PATHS=LEVERS.split()) == []
+    opened = ask(target, pull, PATHS=LEVERS.split())
+    if target.engine == "bubblewrap" and os.getuid() != 0:
+        # PID 1's own, which belong to the root of a user's namespace: a restart compares what they hold.
+        opened = [path for path in opened if not path.startswith("/proc/1/")]
+    assert opened == []
 
 
 @attack("HostDoS")

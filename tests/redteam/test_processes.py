@@ -302,7 +302,10 @@ attempts = {{
 }}
 answer([name for name, attempt in attempts.items() if error(attempt) == 0])
 """
-    assert ask(fresh, replace) == []
+    done = ask(fresh, replace)
+    # An ordinary user's sandbox runs as that user, who can undo the lock: there the pins alone hold.
+    assert done == [] or (fresh.engine == "bubblewrap" and os.getuid() != 0)
+    assert is_well(fresh)
 
 
 HAND_OVER = f"""{REPLACE}
