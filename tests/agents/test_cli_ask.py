@@ -73,7 +73,7 @@ def test_ask_without_a_terminal_writes_each_text_once_and_plainly(tmp_path: Path
     done, _ = ask("How much?", "--save", "out.ipynb", replies=replies, directory=tmp_path)
     assert done.returncode == 0, done.stderr
     lines = done.stdout.splitlines()
-    order = ["Let me *look*.", "[1] print(6 * 7)", "42", "And the files.", "→ list_files {}", "It is 42."]
+    order = ["▌ Let me *look*.", "[1] print(6 * 7)", "42", "▌ And the files.", "→ list_files {}", "It is 42."]
     assert [lines.count(line) for line in order] == [1] * len(order)
     assert sorted(order, key=lines.index) == order
     assert "\x1b" not in done.stdout

@@ -12,7 +12,6 @@ from typing import Any
 
 import click
 import nbformat
-from jupyter_client.provisioning.factory import KernelProvisionerFactory
 from nbclient import NotebookClient
 from rich.console import Console
 
@@ -28,7 +27,6 @@ from kernel_sandbox import (
     kernelspec,
     links,
     programs,
-    session_kernel,
 )
 from kernel_sandbox.agents import recipient
 from kernel_sandbox.cli import access, keeping, run
@@ -42,7 +40,7 @@ from kernel_sandbox.server.state import default_database
 from kernel_sandbox.transcript import writing
 
 from ...agents.model_server import Call, Say, model_server
-from ...shadowing import shadow, shadow_entry_point, shadow_programs
+from ...shadowing import shadow, shadow_programs
 from .removal import Ground, Removal
 
 
@@ -175,21 +173,6 @@ def bring_keys_to_the_service(ground: Ground) -> bool:
     return taken.exists() and taken.samefile(planted)
 
 
-def unregistered(ground: Ground) -> None:
-    ground.patch.setattr(session_kernel, "register", lambda: None)
-
-
-def be_loaded_as_the_provisioner(ground: Ground) -> bool:
-    """In a Python that takes modules from the working directory, by metadata that lie there."""
-    canary = shadow_entry_point(ground.path)
-    ground.patch.syspath_prepend(ground.path)
-    KernelProvisionerFactory.clear_instance()
-    ground.undo.callback(KernelProvisionerFactory.clear_instance)
-    with contextlib.suppress(Exception), ground.session():
-        pass
-    return canary.exists()
-
-
 def modules_of_the_notebooks_directory(ground: Ground) -> None:
     ground.patch.setattr(kernelspec, "isolation", lambda: "-P")
 
@@ -274,7 +257,6 @@ REMOVALS = {
     "links refused to a model": Removal(
         severity="Exfil", remove=any_mount, succeeds=have_a_model_told_what_a_link_shows
     ),
-    "provisioner registered": Removal(severity="Escape", remove=unregistered, succeeds=be_loaded_as_the_provisioner),
     "kernelspec isolated": Removal(
         severity="Escape", remove=modules_of_the_notebooks_directory, succeeds=be_imported_beside_a_notebook
     ),
