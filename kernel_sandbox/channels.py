@@ -57,6 +57,8 @@ class Channels:
         self._gives_up = False
         """Whether no reply is waited for any more."""
         self._heard_iopub = asyncio.Event()
+        self._failure: BaseException | None = None
+        """Why nothing more comes."""
         self.invalid = 0
         """How many messages were refused; an honest kernel sends none."""
         self.messages = 0
@@ -67,9 +69,13 @@ class Channels:
         for name, (port, kind) in SOCKETS.items():
             take = functools.partial(self._take, name)
             # The kernel sends an input request to the stdin client of the same identity as the shell client.
-            make = functools.partial(Connection, kind, identity, gate.bounds, take, self._failed)
-            line = self._lines[name] = Line(gate.dial, port, make)
+            make = functools.partial(Connection, kind, identity, gate.bounds, take, self._fail)
+            line = self._lines[name] = Line(gate.dial, port, make, self._fail)
             line.open()
+
+    def _fail(self, exc: BaseException) -> None:
+        self._failure = exc
+        self._failed(exc)
 
     async def close(self) -> None:
         self.give_up()
@@ -113,6 +119,8 @@ class Channels:
         try:
             async with asyncio.timeout(timeout):
                 while not (answered.is_set() and self._heard_iopub.is_set()):
+                    if self._failure is not None:
+                        raise self._failure
                     self.request("shell", "kernel_info_request", {}, take)
                     with contextlib.suppress(TimeoutError):
                         async with asyncio.timeout(HANDSHAKE_RETRY):

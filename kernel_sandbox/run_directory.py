@@ -37,8 +37,8 @@ SOCKET_PATH_LIMIT = 107
 """What sockaddr_un holds (unix(7)), less the closing zero."""
 LEAST_ROOM, LEAST_FILES = 64 * 1024, 32
 """Bytes and files that a session makes there, and some."""
-LEAST_DESCRIPTORS = 48
-"""What a start takes while it lasts, and some; an open session holds about 34."""
+LEAST_DESCRIPTORS = 32
+"""What a start takes while it lasts, and some; an open session holds about 18."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -173,7 +173,7 @@ def _require_room(place: Path) -> None:
 
 
 def _require_descriptors() -> None:
-    """Raise OSError where the last steps of a start would find none: libzmq and the gate would try for ever."""
+    """Raise OSError where the last steps of a start would find none."""
     held: list[int] = []
     try:
         for _ in range(LEAST_DESCRIPTORS):

@@ -8,7 +8,6 @@ libzmq does.
 from __future__ import annotations
 
 import asyncio
-import contextlib
 import socket
 import time
 from collections import deque
@@ -17,6 +16,7 @@ from typing import TYPE_CHECKING, cast
 
 from kernel_sandbox.errors import ProtocolViolation, SandboxError
 from kernel_sandbox.reactor import on_reactor
+from kernel_sandbox.run_directory import exhausted
 from kernel_sandbox.zmtp import (
     OUR_GREETING,
     SUBSCRIBE_TO_ALL,
@@ -170,9 +170,14 @@ class Connection(asyncio.Protocol):
 class Line:
     """A client's way to one channel of a kernel, from `open` to `close`."""
 
-    def __init__(self, dial: Dial, port: int, make: Callable[[], Connection]) -> None:
-        """`dial` runs in the reactor, and raises OSError where no kernel is there."""
-        self._dial, self._port, self._make = dial, port, make
+    def __init__(
+        self, dial: Dial, port: int, make: Callable[[], Connection], refused: Callable[[BaseException], None]
+    ) -> None:
+        """`dial` runs in the reactor, and raises OSError where no kernel is there.
+
+        `refused` gets an EngineError where this process has no descriptor for the first connection.
+        """
+        self._dial, self._port, self._make, self._refused = dial, port, make, refused
         self._connection: Connection | None = None
         self._unsent: list[bytes] = []
         """What was sent before the kernel was ready to take it."""
@@ -184,16 +189,21 @@ class Line:
 
     async def _keep(self) -> None:
         """Connect, and again where the kernel cuts the connection."""
-        pause = AGAIN_FIRST
+        pause, is_first = AGAIN_FIRST, True
         while True:
-            with contextlib.suppress(OSError, SandboxError):  # no kernel is there, any more or yet
+            try:
                 connection = self._connection = await self._connect()
+                is_first = False
                 connection.on_ready = self._flush
                 if connection.is_ready:
                     self._flush()
                 await connection.lost
                 self._connection = None
                 if connection.is_over:
+                    return
+            except (OSError, SandboxError) as exc:  # no kernel is there, any more or yet; or no descriptor
+                if is_first and isinstance(exc, OSError) and (refusal := exhausted(exc)):
+                    self._refused(refusal)
                     return
             await asyncio.sleep(pause)
             pause = min(2 * pause, AGAIN_AT_MOST)

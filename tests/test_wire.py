@@ -62,7 +62,9 @@ class Client:
         self.news = asyncio.Event()
         self.dialled = 0
         self.port = port
-        self.line = Line(self._dial, 1, lambda: Connection(kind, b"me", bounds, self._take, self.failed.append))
+        self.line = Line(
+            self._dial, 1, lambda: Connection(kind, b"me", bounds, self._take, self.failed.append), self.failed.append
+        )
 
     async def _dial(self, port: int) -> socket.socket:
         self.dialled += 1

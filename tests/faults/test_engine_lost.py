@@ -58,7 +58,7 @@ def test_engine_killed_ends_the_cell_by_name_and_comes_back(
         assert stream.execution is not None
         assert stream.execution.status == "dead"
         assert "the engine that ran it does not answer any more" in str(stream.execution.cause)
-        with pytest.raises(EngineUnavailable, match="Start it"):
+        with pytest.raises(EngineUnavailable, match="Point DOCKER_HOST at one that runs"):
             session.restart()
         private_engine.start()
         seconds_until_none(lambda: left(private_engine, session.id), 5)
