@@ -48,7 +48,7 @@ class _End(asyncio.Protocol):
     """One end of a joined pair; what arrives here leaves at the peer's end, unless `check` objects.
 
     No callback may raise: event loops differ in what they do then. uvloop counts the connection as made and forgets it,
-    and its garbage closes descriptors that are libzmq's by that time, which ends the process.
+    and its garbage closes descriptors that are somebody else's by that time.
     """
 
     def __init__(self, check: FrameReader | None = None, violated: Callable[[str], None] | None = None) -> None:

@@ -16,6 +16,14 @@ EPERM, EACCES, EROFS, ENOSYS = 1, 13, 30, 38
 NO_CAPABILITIES = "0" * 16
 TMPFS_FLAGS = {"nosuid", "nodev", "noexec"}
 
+UNLIMITED = {
+    "memory": "no limit for the memory as a whole",
+    "pids": "no limit for the number of processes",
+    "cpu": "no limit for processor time",
+    "sockets": "no limit for the buffers of TCP sockets",
+}
+"""What is not held where a limit is missing, whether seen from inside or on the host (engines/control_groups.py)."""
+
 
 @dataclass(frozen=True, slots=True)
 class Promise:
@@ -62,14 +70,12 @@ def _limits(facts: Mapping[str, Any], spec: SandboxSpec) -> Iterator[Promise]:
         missing = TMPFS_FLAGS - set(found["flags"])
         yield Promise(f"no programs in {place}", not missing, False, f"{place} lacks {', '.join(sorted(missing))}")
     memory = facts["memory"]
-    yield Promise(
-        "memory", memory is not None and memory <= limits.memory_bytes, False, "no limit for the memory as a whole"
-    )
+    yield Promise("memory", memory is not None and memory <= limits.memory_bytes, False, UNLIMITED["memory"])
     pids = [number for number in (facts["pids"], facts["processes"]) if number is not None and number >= 0]
-    yield Promise("processes", bool(pids) and min(pids) <= limits.pids, False, "no limit for the number of processes")
+    yield Promise("processes", bool(pids) and min(pids) <= limits.pids, False, UNLIMITED["pids"])
     sockets, terminals = facts["sockets"], facts["terminals"]
     bounded = sockets is None or sockets <= limits.socket_bytes
-    yield Promise("buffers of sockets", bounded, False, "no limit for the buffers of TCP sockets")
+    yield Promise("buffers of sockets", bounded, False, UNLIMITED["sockets"])
     few = terminals is not None and terminals <= TERMINALS
     yield Promise("terminals", few, False, "one sandbox can take all pseudo-terminals of the machine")
     readable = facts["attempts"].get("readable", [])

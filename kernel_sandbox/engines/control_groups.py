@@ -18,6 +18,7 @@ from pathlib import Path
 
 from kernel_sandbox.engines import scopes
 from kernel_sandbox.policy import Limits
+from kernel_sandbox.self_check import UNLIMITED
 
 MOUNT = scopes.MOUNT
 PERIOD = 100_000
@@ -29,13 +30,6 @@ LEAST_SWAP = mmap.PAGESIZE
 """Bytes of swap that a container gets from systemd: none at all is not told to systemd by runc, so that its next reload
 would lift the limit."""
 CONTROLLERS = ("memory", "pids", "cpu")
-UNLIMITED = {
-    "memory": "no limit for the memory as a whole",
-    "pids": "no limit for the number of processes",
-    "cpu": "no limit for processor time",
-    "sockets": "no limit for the buffers of TCP sockets",
-}
-"""What is not held without a limit; the look from inside (self_check.py) has the same words."""
 SCOPE_ENDS_WITHIN = 2.0
 """Seconds in which systemd removes a scope that is empty."""
 
@@ -271,7 +265,7 @@ def remove(directories: tuple[Path, ...]) -> None:
 
 
 def _wait_until_gone(scope: Path) -> None:
-    """Let systemd remove its own directory, for it would take a scope that somebody else removed for one that lives."""
+    """Wait until systemd has removed its directory: a scope that another removed would count as one that lives."""
     give_up = time.monotonic() + SCOPE_ENDS_WITHIN
     while scope.exists() and time.monotonic() < give_up:
         _kill(scope)
