@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
+import json
 import logging
 import subprocess
 import sys
 import time
 from collections.abc import AsyncIterator, Callable, Iterator
 from contextlib import asynccontextmanager
+from http.client import HTTPConnection
 from pathlib import Path
 from typing import Any
 
@@ -248,9 +251,13 @@ def initialize(http: httpx.Client) -> httpx.Response:
     return post(http, "initialize", params)
 
 
+def message(method: str, params: dict[str, Any]) -> dict[str, Any]:
+    return {"jsonrpc": "2.0", "id": 1, "method": method, "params": params}
+
+
 def post(http: httpx.Client, method: str, params: dict[str, Any], **headers: str) -> httpx.Response:
     accept = {"accept": "application/json, text/event-stream", **headers}
-    return http.post("/mcp", json={"jsonrpc": "2.0", "id": 1, "method": method, "params": params}, headers=accept)
+    return http.post("/mcp", json=message(method, params), headers=accept)
 
 
 async def test_session_of_the_protocol_is_not_there_for_others(keyed: tuple[Running, dict[str, str]]) -> None:
@@ -500,10 +507,18 @@ def test_call_whose_connection_breaks_while_its_sandbox_starts_never_runs(server
     asked = {"code": "open('/mnt/data/log', 'w').close()", "session": "cold"}
     pool = PoolSettings(ready=0, sessions=1)
     with running(tmp_path, engine=server_engine, pool=pool) as server, server.client() as http:
-        session = {"mcp-session-id": initialize(http).headers["mcp-session-id"]}
-        with server.client() as impatient, pytest.raises(httpx.ReadTimeout):
-            impatient.timeout = httpx.Timeout(0.2)
-            post(impatient, "tools/call", {"name": "execute_python", "arguments": asked}, **session)
+        headers = {
+            "mcp-session-id": initialize(http).headers["mcp-session-id"],
+            "accept": "application/json, text/event-stream",
+            "content-type": "application/json",
+        }
+        call = message("tools/call", {"name": "execute_python", "arguments": asked})
+        with contextlib.closing(HTTPConnection(server.address.removeprefix("http://"), timeout=60)) as impatient:
+            impatient.request("POST", "/mcp", json.dumps(call), headers)
+            state = None
+            while state is None:
+                state = http.get("/v1/sessions/cold").json().get("state")
+            assert state == "starting"
         until(lambda: http.get("/v1/sessions/cold").json().get("cells") == 1)
         ran = http.post("/v1/sessions/cold/execute", json={"source": "import os; os.listdir('/mnt/data')"}).json()
         assert ran["outputs"][0]["data"]["text/plain"] == "[]"
