@@ -26,7 +26,7 @@ from kernel_sandbox.pool import PoolSettings
 from kernel_sandbox.pool.capacity import shortages
 from kernel_sandbox.run_directory import base_directory, stale_directories
 
-PACKAGES = ("kernel-sandbox", "jupyter_client", "jupyter_core", "pyzmq", "nbformat", "pandas", "docker")
+PACKAGES = ("kernel-sandbox", "jupyter_client", "jupyter_core", "nbformat", "pandas", "docker")
 REINSTALL = "install kernel-sandbox again from where you have it: pip install --force-reinstall --no-deps DIRECTORY"
 """Not by its name, which on an index may be somebody else's."""
 ROOM_FOR_BUILD = 3 * 1024**3

@@ -39,8 +39,9 @@ SLICE = 0.005
 """Seconds for which a channel that never runs dry is read before others have their turn."""
 LONG = 2 * SLICE
 TURN_OF_OTHERS = 0.02
-"""Seconds after which a message took so long to read (100 ms for 27 MB) that others have more than one turn: an HTTP
-request takes many. The second is how long they have."""
+LARGE = 64 * 1024
+"""Where a message took longer than LONG (50 ms for 27 MB), others have more than one turn: an HTTP request takes many.
+The next that is larger than LARGE bytes waits for TURN_OF_OTHERS, in seconds."""
 AGAIN_FIRST, AGAIN_AT_MOST = 0.005, 0.25
 """Seconds until a connection that was cut is made again."""
 PING_AT_MOST = 18
@@ -67,6 +68,8 @@ class Connection(asyncio.Protocol):
         self._waiting: deque[Frames] = deque()
         self._transport: asyncio.Transport | None = None
         self._paused = self._gives_later = False
+        self._rests_until = 0.0
+        """When the next large message may be given."""
         self.is_over = False
         """Whether it was ended from here, and takes nothing any more."""
         self.is_ready = False
@@ -95,20 +98,28 @@ class Connection(asyncio.Protocol):
     def _give(self) -> None:
         """Give the session what waits, for a slice of time; nothing is read while more waits."""
         self._gives_later = False
-        began = time.monotonic()
+        began = now = time.monotonic()
         while self._waiting and not self.is_over:
+            if self._rests_until > now and sum(map(len, self._waiting[0])) > LARGE:
+                self._give_later(self._rests_until - now)
+                break
             try:
                 self._take(self._waiting.popleft())
             except Exception as exc:  # noqa: BLE001 - without a reader every later cell would wait for nothing
                 self._end(exc)
                 return
-            spent = time.monotonic() - began
-            if spent > LONG or (self._waiting and spent > SLICE):
-                self._gives_later = True
-                asyncio.get_running_loop().call_later(TURN_OF_OTHERS if spent > LONG else 0, self._give)
+            now = time.monotonic()
+            if now - began > LONG:
+                self._rests_until = now + TURN_OF_OTHERS
+            if self._waiting and now - began > SLICE:
+                self._give_later(0)
                 break
         if self._paused != self._gives_later:
             self._pause(not self._paused)
+
+    def _give_later(self, seconds: float) -> None:
+        self._gives_later = True
+        asyncio.get_running_loop().call_later(seconds, self._give)
 
     def _pause(self, paused: bool) -> None:
         """Read nothing more, or read on."""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import itertools
 import random
 import socket
 import threading
@@ -62,9 +63,11 @@ class Client:
         self.news = asyncio.Event()
         self.dialled = 0
         self.port = port
-        self.line = Line(
-            self._dial, 1, lambda: Connection(kind, b"me", bounds, self._take, self.failed.append), self.failed.append
-        )
+        self.line = Line(self._dial, 1, self._connection, self.failed.append)
+        self._made = kind, b"me", bounds
+
+    def _connection(self) -> Connection:
+        return Connection(*self._made, lambda frames: self.take(frames), self.failed.append)
 
     async def _dial(self, port: int) -> socket.socket:
         self.dialled += 1
@@ -72,7 +75,7 @@ class Client:
         inside.setblocking(False)
         return inside
 
-    def _take(self, frames: Frames) -> None:
+    def take(self, frames: Frames) -> None:
         self.read.append([bytes(part) for part in frames])
         self.news.set()
 
@@ -306,6 +309,29 @@ async def test_others_have_their_turn_while_much_is_read() -> None:
             most, before = max(most, len(client.read) - before), len(client.read)
         await sending
         assert most < 20_000
+
+
+async def test_small_messages_do_not_wait_behind_a_large_one_and_large_ones_let_others_run() -> None:
+    """Reading a large message takes long; a cell's idle status comes after it."""
+    large, small = [bytes(100_000)], [bytes(100)]
+    times: list[tuple[float, float]] = []
+
+    def take(frames: Frames) -> None:
+        begun = time.monotonic()
+        if len(frames[0]) > 1000:
+            time.sleep(0.03)
+        times.append((begun, time.monotonic()))
+
+    async with served() as (client, kernel, loop):
+        client.take = take  # type: ignore[method-assign]
+        await loop.sock_sendall(kernel, b"".join(map(message, (large, small, large, small))))
+        async with asyncio.timeout(5):
+            while len(times) < 4:
+                await asyncio.sleep(0.001)
+    waited = [after[0] - before[1] for before, after in itertools.pairwise(times)]
+    assert waited[0] < 0.015
+    assert waited[1] >= 0.02
+    assert waited[2] < 0.015
 
 
 async def test_handler_that_fails_ends_the_reading_and_is_told() -> None:

@@ -17,7 +17,7 @@ import sys
 import termios
 import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from typing import Any
 
 import zmq
@@ -148,6 +148,11 @@ def _is_under_way(stream: Any) -> bool:
     with contextlib.suppress(OSError):  # a cell may have closed it
         fcntl.ioctl(stream._fid, termios.FIONREAD, waiting)
     return waiting[0] > 0 or stream.name in _reading
+
+
+def streams() -> Iterable[Any]:
+    """Return the kernel's standard output and its standard error."""
+    return _streams.values()
 
 
 class _Nowhere(iostream.IOPubThread):

@@ -6,23 +6,21 @@ Runs in the process that will run the user's code. After `run` has begun there i
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import ctypes
 import os
 import re
 import signal
 import sys
-import threading
 from typing import Any
 
-from kernel_sandbox.guest import apart, application, command_line, full_places, leaving, shell
+from kernel_sandbox.guest import apart, application, command_line, full_places, leaving, shell, streams
 from kernel_sandbox.guest.tables import send_tables
 
 PR_SET_DUMPABLE = 4
 BASE64_KINDS = ("image/png", "image/jpeg", "image/gif", "image/webp", "application/pdf", "audio/", "video/")
 STREAM_PIECE = 1024 * 1024
 """Characters of one stream message: what is printed at once goes to the host in pieces."""
-ROOM = 4 * 1024 * 1024
-"""Bytes that code may show before it waits until they are in that queue."""
 OUR_FINDERS = ("SourceFinder", "ArchiveFinder")
 """In a kernel the user's own files come before the image's modules, as everywhere."""
 LONGEST_TEXT, LEAST_TEXT = 100_000, 100
@@ -42,13 +40,14 @@ def run(request: dict[str, Any]) -> None:
     mask = os.umask(0)
     app.initialize(arguments)
     os.umask(mask)
+    app.log.setLevel(app.log_level)  # traitlets' own makes a record of what no handler takes, four times a cell
     _wake_on_signals()
     full_places.explain(app.shell, request["full_places"])
     if request["own_session"]:
         _behave_as_a_session(app, int(request["table_rows"]))
     _mend_texts(app.session)
     _keep_outputs_small(app, int(request["largest_output"]))
-    _hold_up_floods(app)
+    streams.take_over(app)
     shell.register(app.shell)
     # Told from the loop's first round: by then the kernel has announced that it starts, and a client that connects
     # now gets iopub's welcome before anything else.
@@ -141,13 +140,17 @@ def _explain_input(kernel: Any) -> None:
 
 
 def _forget_outputs(shell: Any) -> None:
-    """Keep nothing of what cells showed: IPython 9 keeps all of it, for `%notebook`; here the transcript has it."""
+    """Keep nothing of what cells showed: IPython 9 keeps all of it, for `%notebook`; here the transcript has it.
+
+    It takes it from the streams, whose `write` it replaces for the time of a cell by one of seven calls.
+    """
 
     class Forgotten(dict):  # type: ignore[type-arg]
         def __missing__(self, count: int) -> list[Any]:
             return []
 
     shell.history_manager.outputs = Forgotten()
+    shell._tee = lambda channel: contextlib.nullcontext()
 
 
 def _mend_texts(session: Any) -> None:
@@ -198,47 +201,6 @@ def _keep_outputs_small(app: Any, limit: int) -> None:
         return send(stream, kind, content, parent, *rest, **named)
 
     session.send = send_bounded
-
-
-def _hold_up_floods(app: Any) -> None:
-    """Hold code up that shows more than the host takes, rather than fill the sandbox's memory."""
-    import zmq
-    from ipykernel.iostream import OutStream
-
-    thread, process = app.iopub_thread, os.getpid()
-    really_send, send, write = thread._really_send, thread.send_multipart, OutStream.write
-    shown = 0
-
-    def wait(size: int, stream: Any = None) -> None:
-        nonlocal shown
-        shown += size
-        if shown < ROOM or os.getpid() != process or threading.get_ident() == thread.thread.ident:
-            return
-        shown = 0
-        if stream is not None:
-            stream.flush()
-        taken = threading.Event()
-        thread.schedule(taken.set)
-        taken.wait(application.PATIENCE)
-
-    def send_patiently(*args: Any, **kwargs: Any) -> None:
-        try:
-            really_send(*args, **kwargs)
-        except zmq.Again:
-            thread.socket.setsockopt(zmq.SNDHWM, 0)
-            really_send(*args, **kwargs)
-
-    def send_and_wait(message: Any, *args: Any, **kwargs: Any) -> None:
-        send(message, *args, **kwargs)
-        wait(sum(map(len, message)))
-
-    def write_and_wait(stream: Any, text: str) -> Any:
-        written = write(stream, text)
-        wait(len(text), stream)
-        return written
-
-    thread._really_send, thread.send_multipart = send_patiently, send_and_wait
-    OutStream.write = write_and_wait  # type: ignore[method-assign, assignment]
 
 
 def _clip(body: Any, limit: int, pack: Any) -> None:

@@ -18,7 +18,7 @@ from typing import Any
 
 from kernel_sandbox import mux
 from kernel_sandbox.accounts import account_files
-from kernel_sandbox.guest import apart, files, leaving, standing, zygote
+from kernel_sandbox.guest import allowance, apart, files, leaving, zygote
 from kernel_sandbox.guest.last_words import LastWords
 
 HOME = apart.HOME
@@ -140,7 +140,7 @@ class Kernels:
         self.untouched = True
         """Whether no kernel has been here yet."""
         self._set_zygote(zygote_pid, zygote_socket)
-        self.standing, self.processors = standing.of(os.getpid()), os.sched_getaffinity(0)
+        self.allowance, self.processors = allowance.of(os.getpid()), os.sched_getaffinity(0)
         """PID 1's own before the first cell; the zygote has the same."""
 
     def _set_zygote(self, pid: int, control: socket.socket) -> None:
@@ -254,7 +254,7 @@ class Kernels:
                 os.chmod(files.ROOT, 0o700)  # a cell may have shut it, and the next kernel begins there
             except OSError:
                 pass
-        await files.answer(channel, ok=True, changed=standing.of(os.getpid()) != self.standing)
+        await files.answer(channel, ok=True, changed=allowance.of(os.getpid()) != self.allowance)
 
     async def end(self, kernel: Kernel) -> None:
         """Ask a kernel to end by itself, as it would anywhere, and wait a moment; the caller kills what is left."""
@@ -296,7 +296,7 @@ class Kernels:
     def put_right(self) -> None:
         """Undo what a cell may have done to the processes that stay, as far as that can be undone from inside."""
         os.sched_setaffinity(0, self.processors)
-        if standing.of(self.zygote_pid) != self.standing or os.sched_getaffinity(self.zygote_pid) != self.processors:
+        if allowance.of(self.zygote_pid) != self.allowance or os.sched_getaffinity(self.zygote_pid) != self.processors:
             self.replace_zygote()
 
     async def do_signal(self, channel: mux.Channel, request: dict[str, Any]) -> None:

@@ -234,7 +234,7 @@ def give_pid_1_the_least_priority(ground: Ground) -> bool:
 
 
 def changed_first_process(ground: Ground) -> None:
-    edit_guest(ground, "guest.kernels", "changed=standing.of(os.getpid()) != self.standing", "changed=False")
+    edit_guest(ground, "guest.kernels", "changed=allowance.of(os.getpid()) != self.allowance", "changed=False")
 
 
 def fill_the_disk_of_later_kernels(ground: Ground) -> bool:
