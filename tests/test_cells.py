@@ -546,3 +546,16 @@ def test_empty_cell_is_not_sent_and_takes_no_number(engine: str) -> None:
         assert [cell["execution_count"] for cell in saved_cells(session)] == numbers
         empty = session.execute("")
         assert (empty.status, empty.outputs, empty.ran, empty.kept) == ("ok", (), "whole", "all")
+
+
+def test_cell_is_transformed_once_and_by_what_is_registered_now(session: Session) -> None:
+    """ipykernel transforms a cell to see whether it awaits, and IPython again to run it."""
+    register = "seen = []\ndef note(lines): seen.append(len(lines)); return lines\n"
+    session.execute(f"{register}get_ipython().input_transformers_cleanup.append(note)").raise_for_error()
+    session.execute("1\n2").raise_for_error()
+    session.execute("import asyncio\n\nawait asyncio.sleep(0)").raise_for_error()
+    assert session.execute("seen").text == "[2, 3, 1]"
+    swap = "def swap(lines): return [line.replace('ONE', '1') for line in lines]\n"
+    session.execute(f"{swap}get_ipython().input_transformers_cleanup.append(swap)").raise_for_error()
+    assert session.execute("ONE + 1").text == "2"
+    assert session.execute("get_ipython().transform_cell('ONE')").text == repr("1\n")

@@ -11,6 +11,7 @@ import array
 import contextlib
 import ctypes
 import fcntl
+import inspect
 import os
 import select
 import sys
@@ -58,9 +59,28 @@ class IPythonKernel(ipkernel.IPythonKernel):
 
     async def do_execute(self, *args: Any, **named: Any) -> Any:
         """Run a cell, and wait until what its processes wrote has been read: its client may look at once."""
-        reply = await super().do_execute(*args, **named)  # type: ignore[no-untyped-call]
+        try:
+            reply = await super().do_execute(*args, **named)  # type: ignore[no-untyped-call]
+        finally:
+            self._transformed = None
         _wait_for_readers()
         return reply
+
+    _transformed: tuple[str, str] | None = None
+    """The cell that is being run: as it came, and as Python."""
+
+    def _prepare_cells_once(self) -> None:
+        """Spare cells what ipykernel does to see whether they await, and IPython once more when it runs them."""
+        shell: Any = self.shell
+        transform, run = shell.transform_cell, type(shell).run_cell_async
+
+        def transform_cell(raw: str) -> str:
+            if self._transformed is None or self._transformed[0] is not raw:
+                self._transformed = raw, transform(raw)
+            return self._transformed[1]
+
+        shell.transform_cell = transform_cell
+        run.__signature__ = inspect.signature(run)  # ipykernel asks for it before each cell
 
     async def execute_request(self, stream: Any, ident: Any, parent: Any) -> None:
         """Answer in any case: an interrupt between the cell's code and its reply would otherwise cost the reply."""
@@ -76,6 +96,7 @@ class IPythonKernel(ipkernel.IPythonKernel):
         shell: Any = self.shell
         shell.profile_dir, shell.config, shell.starting_dir = self.profile_dir, self.config, os.getcwd()
         shell.save_sys_module_state()
+        self._prepare_cells_once()
         shell.init_environment()  # of its own: the zygote's was not this kernel's
         for publisher in (shell.displayhook, shell.display_pub):
             publisher.session, publisher.pub_socket = self.session, self.iopub_socket

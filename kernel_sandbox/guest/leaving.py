@@ -9,7 +9,6 @@ from __future__ import annotations
 import asyncio
 import atexit
 import ctypes
-import inspect
 import os
 import selectors
 import signal
@@ -64,9 +63,7 @@ def end_copies(app: Any) -> None:
         if threading.get_ident() == thread:
             _wait_for_others(loop, own)
 
-    told: Any = execute
-    told.__signature__ = inspect.signature(execute)  # which ipykernel asks for before each cell
-    kernel.do_execute = told
+    kernel.do_execute = execute
     os.register_at_fork(after_in_child=part)
 
 
