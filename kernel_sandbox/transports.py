@@ -80,6 +80,9 @@ class IpcTransport(Transport):
 
 
 class ForwardTransport(Transport):
+    """A socket pair joins the link's event loop to whoever dials, which may run in another: it brings waking and
+    back-pressure, and a gate and a session read what comes out of it as they read a kernel's own socket."""
+
     name = "forward"
 
     def __init__(self, link: GuestLink) -> None:
