@@ -14,9 +14,6 @@ import importlib
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from kernel_sandbox.cell import CellStream as CellStream
-    from kernel_sandbox.errors import CellError as CellError
-    from kernel_sandbox.errors import CellTimeout as CellTimeout
     from kernel_sandbox.errors import EngineError as EngineError
     from kernel_sandbox.errors import EngineUnavailable as EngineUnavailable
     from kernel_sandbox.errors import FileError as FileError
@@ -45,53 +42,59 @@ if TYPE_CHECKING:
     from kernel_sandbox.errors import VariableNotFound as VariableNotFound
     from kernel_sandbox.errors import VariableTooLarge as VariableTooLarge
     from kernel_sandbox.errors import WrongEventLoop as WrongEventLoop
-    from kernel_sandbox.exports import export_notebook as export_notebook
-    from kernel_sandbox.files import AsyncSandboxFiles as AsyncSandboxFiles
-    from kernel_sandbox.files import FileInfo as FileInfo
-    from kernel_sandbox.outputs import ClearOutput as ClearOutput
-    from kernel_sandbox.outputs import DisplayData as DisplayData
-    from kernel_sandbox.outputs import DisplayUpdate as DisplayUpdate
-    from kernel_sandbox.outputs import ErrorOutput as ErrorOutput
-    from kernel_sandbox.outputs import ExecuteResult as ExecuteResult
-    from kernel_sandbox.outputs import Execution as Execution
-    from kernel_sandbox.outputs import Output as Output
-    from kernel_sandbox.outputs import StreamOutput as StreamOutput
-    from kernel_sandbox.policy import Limits as Limits
-    from kernel_sandbox.policy import Mount as Mount
-    from kernel_sandbox.policy import SandboxSpec as SandboxSpec
     from kernel_sandbox.pool import PooledSession as PooledSession
     from kernel_sandbox.pool import PoolMetrics as PoolMetrics
     from kernel_sandbox.pool import PoolSettings as PoolSettings
     from kernel_sandbox.pool import SessionPool as SessionPool
-    from kernel_sandbox.session import AsyncSession as AsyncSession
-    from kernel_sandbox.sync import SandboxFiles as SandboxFiles
-    from kernel_sandbox.sync import Session as Session
-    from kernel_sandbox.transcript import Transcript as Transcript
+    from kernel_sandbox.sandbox.files import AsyncSandboxFiles as AsyncSandboxFiles
+    from kernel_sandbox.sandbox.files import FileInfo as FileInfo
+    from kernel_sandbox.session.cell import CellStream as CellStream
+    from kernel_sandbox.session.outputs import CellError as CellError
+    from kernel_sandbox.session.outputs import CellTimeout as CellTimeout
+    from kernel_sandbox.session.outputs import ClearOutput as ClearOutput
+    from kernel_sandbox.session.outputs import DisplayData as DisplayData
+    from kernel_sandbox.session.outputs import DisplayUpdate as DisplayUpdate
+    from kernel_sandbox.session.outputs import ErrorOutput as ErrorOutput
+    from kernel_sandbox.session.outputs import ExecuteResult as ExecuteResult
+    from kernel_sandbox.session.outputs import Execution as Execution
+    from kernel_sandbox.session.outputs import Output as Output
+    from kernel_sandbox.session.outputs import StreamOutput as StreamOutput
+    from kernel_sandbox.session.session import AsyncSession as AsyncSession
+    from kernel_sandbox.session.sync import SandboxFiles as SandboxFiles
+    from kernel_sandbox.session.sync import Session as Session
+    from kernel_sandbox.session.transcript import Transcript as Transcript
+    from kernel_sandbox.show.exports import export_notebook as export_notebook
+    from kernel_sandbox.spec.values import Limits as Limits
+    from kernel_sandbox.spec.values import Mount as Mount
+    from kernel_sandbox.spec.values import SandboxSpec as SandboxSpec
 
 _ROOMS = {
-    "cell": "CellStream",
+    "session.cell": "CellStream",
     "errors": (
-        "CellError CellTimeout EngineError EngineUnavailable FileError FileNameRefused HostFileRefused ImageNotFound "
+        "EngineError EngineUnavailable FileError FileNameRefused HostFileRefused ImageNotFound "
         "KernelDied KernelError KernelNotReady ModelError ModelNotConfigured OutOfMemory PolicyError PoolClosed "
         "PoolFull ProtocolViolation SandboxError SandboxFileNotFound SandboxFull SandboxLost SessionClosed "
         "SessionNotFound TranscriptError TruncatedTable VariableError VariableNotFound VariableTooLarge "
         "WrongEventLoop"
     ),
-    "exports": "export_notebook",
-    "files": "AsyncSandboxFiles FileInfo",
-    "outputs": "ClearOutput DisplayData DisplayUpdate ErrorOutput ExecuteResult Execution Output StreamOutput",
-    "policy": "Limits Mount SandboxSpec",
+    "show.exports": "export_notebook",
+    "sandbox.files": "AsyncSandboxFiles FileInfo",
+    "session.outputs": (
+        "CellError CellTimeout ClearOutput DisplayData DisplayUpdate ErrorOutput ExecuteResult Execution Output "
+        "StreamOutput"
+    ),
+    "spec.values": "Limits Mount SandboxSpec",
     "pool": "PoolMetrics PoolSettings PooledSession SessionPool",
-    "session": "AsyncSession",
-    "sync": "SandboxFiles Session",
-    "transcript": "Transcript",
+    "session.session": "AsyncSession",
+    "session.sync": "SandboxFiles Session",
+    "session.transcript": "Transcript",
 }
 _HOMES = {name: room for room, names in _ROOMS.items() for name in names.split()}
 
 __all__ = sorted(_HOMES)
 
 # What `%load_ext kernel_sandbox` looks for. Not a public name: `import *` must not import IPython.
-_HOMES |= dict.fromkeys(("load_ipython_extension", "unload_ipython_extension"), "magic.extension")
+_HOMES |= dict.fromkeys(("load_ipython_extension", "unload_ipython_extension"), "doors.magic.extension")
 
 
 def __getattr__(name: str) -> Any:

@@ -15,7 +15,7 @@
     │   ├── VariableNotFound (LookupError)  the kernel has none of this name
     │   └── VariableTooLarge          it has more bytes than the call allows
     ├── TruncatedTable                of a displayed table only the first rows came with the cell
-    ├── CellError                     a cell failed (`Execution.raise_for_error`)
+    ├── CellError                     a cell failed (`Execution.raise_for_error`): session/outputs
     │   └── CellTimeout               a cell ran past its time
     ├── FileError                     a file operation of `session.files` failed
     │   ├── FileNameRefused           a name outside /mnt/data, with `..`, or not a regular file
@@ -38,13 +38,9 @@ words of the door that shows it.
 from __future__ import annotations
 
 import signal
-from typing import TYPE_CHECKING, ClassVar, Literal
+from typing import ClassVar, Literal
 
 from kernel_sandbox.text.characters import visible
-
-if TYPE_CHECKING:
-    from kernel_sandbox.outputs import Execution
-
 
 Kept = Literal["all", "files", "nothing"]
 """What is still there of a session: variables and files, the files under /mnt/data, or neither."""
@@ -151,18 +147,6 @@ class TruncatedTable(SandboxError):
         """How many rows the table has in the kernel."""
         self.shown = shown
         """How many came."""
-
-
-class CellError(SandboxError):
-    """A cell failed; `execution` holds what it showed before."""
-
-    def __init__(self, message: str, *, execution: Execution) -> None:
-        super().__init__(message)
-        self.execution = execution
-
-
-class CellTimeout(CellError):
-    """A cell ran past its time and was stopped."""
 
 
 class FileError(SandboxError):

@@ -12,7 +12,7 @@ from typing import Any
 import pytest
 
 from kernel_sandbox import AsyncSession, PoolSettings, SandboxSpec, Session, SessionPool, WrongEventLoop
-from kernel_sandbox.reactor import portal
+from kernel_sandbox.host.reactor import portal
 
 Use = Callable[[Any], Awaitable[Any]]
 

@@ -24,7 +24,7 @@ from kernel_sandbox import (
     SessionClosed,
     VariableError,
 )
-from kernel_sandbox.validate import Message
+from kernel_sandbox.session.messages import Message
 
 pytestmark = pytest.mark.anyio
 
@@ -415,7 +415,7 @@ def test_death_tells_what_ran_and_what_is_kept(engine: str) -> None:
 
 async def killed(session: AsyncSession) -> None:
     """Kill a session's container."""
-    from kernel_sandbox.engines.docker_client import connect
+    from kernel_sandbox.sandbox.engines.docker_client import connect
 
     label = f"org.kernel-sandbox.session={session.id}"
     (container,) = await asyncio.to_thread(lambda: connect().containers.list(filters={"label": label}))

@@ -76,7 +76,7 @@ def test_help_names_every_command_and_needs_little(cli: Cli) -> None:
     for name in ("setup", "run", "repl", "image", "kernelspec", "ps", "gc", "doctor", "Exit status"):
         assert name in shown.stdout
     heavy = "{'rich', 'docker', 'nbformat', 'pandas', 'pygments'} & set(sys.modules)"
-    source = f"import sys; import kernel_sandbox.cli; sys.exit(bool({heavy}))"
+    source = f"import sys; import kernel_sandbox.doors.cli; sys.exit(bool({heavy}))"
     assert subprocess.run([sys.executable, "-c", source], check=False).returncode == 0
 
 

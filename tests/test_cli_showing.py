@@ -11,10 +11,10 @@ from hypothesis import strategies as st
 from rich.console import Console
 from rich.text import Text
 
-from kernel_sandbox.cli.console import fold
-from kernel_sandbox.cli.prompt import is_complete
-from kernel_sandbox.cli.tables import fitting_table, read_table
-from kernel_sandbox.outputs.tables import TABLE_TYPE
+from kernel_sandbox.doors.cli.prompt import is_complete
+from kernel_sandbox.session.outputs.tables import TABLE_TYPE
+from kernel_sandbox.terminal.console import fold
+from kernel_sandbox.terminal.tables import fitting_table, read_table
 
 json_values = st.recursive(
     st.none() | st.booleans() | st.integers() | st.floats(allow_nan=False) | st.text(max_size=5),

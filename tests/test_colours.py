@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from kernel_sandbox.cli.terminal import visible
+from kernel_sandbox.terminal.safe import visible
 from kernel_sandbox.text.ansi import clean_terminal_text
 from kernel_sandbox.text.colours import SGR, Colours
 

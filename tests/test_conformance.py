@@ -17,8 +17,8 @@ from jupyter_client.blocking.client import BlockingKernelClient
 from jupyter_client.manager import start_new_kernel
 from nbclient import NotebookClient
 
-from kernel_sandbox.kernelspec import install, prefix_directory
-from kernel_sandbox.policy import SandboxSpec
+from kernel_sandbox.setup.kernelspec import install, prefix_directory
+from kernel_sandbox.spec.values import SandboxSpec
 
 from .conftest import missing
 

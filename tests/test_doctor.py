@@ -15,7 +15,7 @@ from typing import Any
 import pytest
 
 import kernel_sandbox
-from kernel_sandbox.environments import prefix
+from kernel_sandbox.sandbox.engines.environments import prefix
 
 from .conftest import missing
 from .machine import COMMAND, Machine, machine
@@ -93,7 +93,7 @@ def test_problem_of_one_engine_is_a_note_where_the_other_serves() -> None:
 AS_A_STRANGER = """
 import os, sys
 from kernel_sandbox import EngineUnavailable
-from kernel_sandbox.engines import docker_client
+from kernel_sandbox.sandbox.engines import docker_client
 os.environ.pop("DOCKER_HOST", None)
 {before}
 try:
@@ -163,7 +163,7 @@ def test_clock_that_is_behind_the_package_is_a_problem(tmp_path: Path) -> None:
         shutil.copytree(package.parent / "images", tmp_path / "images")
     late = time.time() + 10 * 24 * 3600
     os.utime(tmp_path / "kernel_sandbox" / "doctor.py", (late, late))
-    source = "from kernel_sandbox.cli import main; main()"
+    source = "from kernel_sandbox.doors.cli import main; main()"
     done = subprocess.run(
         [sys.executable, "-c", source, "doctor", "--json"], cwd=tmp_path, capture_output=True, text=True, check=False
     )

@@ -12,8 +12,8 @@ from typing import Any
 import pytest
 
 from kernel_sandbox import AsyncSession, KernelDied
-from kernel_sandbox.gate import _End
-from kernel_sandbox.zmtp import FrameReader
+from kernel_sandbox.sandbox.gate import _End
+from kernel_sandbox.sandbox.zmtp import FrameReader
 
 CORE = (
     "test_session.py::test_session_keeps_state_between_cells",

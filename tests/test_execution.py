@@ -11,8 +11,10 @@ from typing import Any
 import pandas
 import pytest
 
-from kernel_sandbox.errors import CellError, CellTimeout, KernelDied, SandboxError
-from kernel_sandbox.outputs import (
+from kernel_sandbox.errors import KernelDied, SandboxError
+from kernel_sandbox.session.outputs import (
+    CellError,
+    CellTimeout,
     DisplayData,
     ErrorOutput,
     ExecuteResult,
@@ -22,8 +24,8 @@ from kernel_sandbox.outputs import (
     Status,
     StreamOutput,
 )
-from kernel_sandbox.outputs.tables import TABLE_TYPE
-from kernel_sandbox.policy import Limits
+from kernel_sandbox.session.outputs.tables import TABLE_TYPE
+from kernel_sandbox.spec.values import Limits
 
 PNG = b"\x89PNG\r\n\x1a\n"
 

@@ -26,13 +26,13 @@ from playwright.sync_api import Browser, Dialog, Frame, Page, Request, sync_play
 from playwright.sync_api import Error as BrowserError
 
 from kernel_sandbox import Session, Transcript, TranscriptError, export_notebook
-from kernel_sandbox.exports import FORMATS, Format
-from kernel_sandbox.exports.page import POLICY
-from kernel_sandbox.exports.rendering import render
-from kernel_sandbox.exports.scrubbed import MAX_CELLS, scrub
-from kernel_sandbox.exports.tags import PLACEHOLDER
-from kernel_sandbox.transcript import Cell, join_percent_script, split_percent_script
-from kernel_sandbox.transcript.reading import parse_notebook
+from kernel_sandbox.session.transcript import Cell, join_percent_script, split_percent_script
+from kernel_sandbox.session.transcript.reading import parse_notebook
+from kernel_sandbox.show.exports import FORMATS, Format
+from kernel_sandbox.show.page import POLICY
+from kernel_sandbox.show.rendering import render
+from kernel_sandbox.show.scrubbed import MAX_CELLS, scrub
+from kernel_sandbox.show.tags import PLACEHOLDER
 
 from .hostile_notebook import ATTACKS, JSON, Attack, code, display, hostile, html, notebook, prose
 

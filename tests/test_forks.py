@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from kernel_sandbox import Session
-from kernel_sandbox.outputs import StreamOutput
+from kernel_sandbox.session.outputs import StreamOutput
 
 CHILD = """if not pid:
     os._exit(3)

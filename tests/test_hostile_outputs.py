@@ -11,11 +11,10 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from kernel_sandbox.errors import CellError
-from kernel_sandbox.outputs import CellOutputs, Execution, SessionOutputs, Status, clean_json
-from kernel_sandbox.outputs.tables import table_to_dataframe
-from kernel_sandbox.policy import Limits
-from kernel_sandbox.transcript import Transcript
+from kernel_sandbox.session.outputs import CellError, CellOutputs, Execution, SessionOutputs, Status, clean_json
+from kernel_sandbox.session.outputs.tables import table_to_dataframe
+from kernel_sandbox.session.transcript import Transcript
+from kernel_sandbox.spec.values import Limits
 
 TEXTS = st.text(st.characters(exclude_categories=()), max_size=30)
 VALUES = st.recursive(

@@ -12,12 +12,13 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from kernel_sandbox import docker_images, images, wheels
-from kernel_sandbox.debian_root import REFERENCE, debian_mirror, parse_sources
-from kernel_sandbox.engines.docker_client import connect, registry_answers, translated_errors
 from kernel_sandbox.errors import EngineError, ImageNotFound
-from kernel_sandbox.image_builder import build_context, run_build
-from kernel_sandbox.progress import Progress
+from kernel_sandbox.sandbox.engines import image_names as images
+from kernel_sandbox.sandbox.engines.docker_client import connect, registry_answers, translated_errors
+from kernel_sandbox.setup import docker_images, wheels
+from kernel_sandbox.setup.debian_root import REFERENCE, debian_mirror, parse_sources
+from kernel_sandbox.setup.image_builder import build_context, run_build
+from kernel_sandbox.setup.progress import Progress
 
 from .shadowing import shadow
 

@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 
 from kernel_sandbox import Session
-from kernel_sandbox.engines import NAMES
+from kernel_sandbox.sandbox.engines import NAMES
 
 from .conftest import missing
 

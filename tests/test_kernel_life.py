@@ -11,7 +11,7 @@ from jupyter_client.kernelspec import KernelSpecManager
 from jupyter_client.manager import AsyncKernelManager
 
 from kernel_sandbox import KernelDied, KernelNotReady, Limits, Mount, SandboxSpec, Session
-from kernel_sandbox.kernelspec import install
+from kernel_sandbox.setup.kernelspec import install
 
 OPEN_FILES = """import atexit, gzip, zipfile
 text = open('text.txt', 'w'); text.write('kept')

@@ -19,8 +19,8 @@ from jupyter_client.blocking.client import BlockingKernelClient
 from jupyter_client.connect import write_connection_file
 from jupyter_client.manager import KernelManager
 
-from kernel_sandbox.kernelspec import install, prefix_directory
-from kernel_sandbox.policy import SandboxSpec
+from kernel_sandbox.setup.kernelspec import install, prefix_directory
+from kernel_sandbox.spec.values import SandboxSpec
 
 from .shadowing import shadow
 from .test_inside import INTERFACES
@@ -238,6 +238,6 @@ def test_launcher_imports_nothing_that_lies_beside_the_notebook(tmp_path: Path, 
 def test_installed_kernelspec_never_runs_an_unsandboxed_kernel(tmp_path: Path) -> None:
     target = install(prefix_directory(tmp_path), engine="bubblewrap", spec=SandboxSpec(image="python"))
     document = json.loads((target / "kernel.json").read_text())
-    assert document["argv"][1:4] == ["-I", "-m", "kernel_sandbox.launcher"]
+    assert document["argv"][1:4] == ["-I", "-m", "kernel_sandbox.doors.jupyter.launcher"]
     assert json.loads(document["argv"][-1]) == document["metadata"]["kernel_provisioner"]["config"]
     assert shutil.which(document["argv"][0]) == sys.executable

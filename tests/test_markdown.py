@@ -12,7 +12,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from markdown_it import MarkdownIt
 
-from kernel_sandbox.markdown import harmless_latex, harmless_markdown
+from kernel_sandbox.show.markdown import harmless_latex, harmless_markdown
 
 
 def _renderers() -> dict[str, Callable[[str], str]]:

@@ -15,18 +15,26 @@ import nbformat
 import pytest
 
 from kernel_sandbox import SandboxError
+from kernel_sandbox.doors.mcp.answers import Answer, FilePart, PicturePart, TextPart, failure
+from kernel_sandbox.doors.mcp.cell_answers import cell_answer, shell_answer
+from kernel_sandbox.doors.mcp.contract import CallRefused, Ran
+from kernel_sandbox.doors.mcp.definitions import definitions
+from kernel_sandbox.doors.mcp.file_answers import file_answer, listing_answer, notebook_answer
+from kernel_sandbox.doors.mcp.notebook_folder import NotebookFolder, reserve
+from kernel_sandbox.doors.mcp.progress import Progress
 from kernel_sandbox.errors import KernelDied
-from kernel_sandbox.files import FileInfo
-from kernel_sandbox.mcp.answers import Answer, FilePart, PicturePart, TextPart, failure
-from kernel_sandbox.mcp.cell_answers import cell_answer, shell_answer
-from kernel_sandbox.mcp.contract import CallRefused, Ran
-from kernel_sandbox.mcp.definitions import definitions
-from kernel_sandbox.mcp.file_answers import file_answer, listing_answer, notebook_answer
-from kernel_sandbox.mcp.notebook_folder import NotebookFolder, reserve
-from kernel_sandbox.mcp.progress import Progress
-from kernel_sandbox.outputs import DisplayData, ErrorOutput, ExecuteResult, Execution, Output, Status, StreamOutput
-from kernel_sandbox.outputs.tables import TABLE_TYPE
-from kernel_sandbox.transcript import Transcript
+from kernel_sandbox.sandbox.files import FileInfo
+from kernel_sandbox.session.outputs import (
+    DisplayData,
+    ErrorOutput,
+    ExecuteResult,
+    Execution,
+    Output,
+    Status,
+    StreamOutput,
+)
+from kernel_sandbox.session.outputs.tables import TABLE_TYPE
+from kernel_sandbox.session.transcript import Transcript
 
 NOW = datetime(2026, 1, 2, 3, 4, 5, tzinfo=UTC)
 TOOLS = {tool.name: tool for tool in definitions(longest_timeout=600, names_sessions=True)}

@@ -26,8 +26,8 @@ from mcp import Client, MCPError
 from mcp.client.stdio import StdioServerParameters
 from mcp_types import BlobResourceContents, CallToolResult, EmbeddedResource, ImageContent, TextResourceContents
 
-from kernel_sandbox import kernelspec
-from kernel_sandbox.survey import ask_engines, sandboxes
+from kernel_sandbox.sandbox.engines.all_engines import ask_engines, sandboxes
+from kernel_sandbox.setup import kernelspec
 from tests.conftest import missing
 from tests.test_mcp_answers import png
 

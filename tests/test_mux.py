@@ -5,7 +5,7 @@ from collections.abc import Awaitable, Callable
 
 import pytest
 
-from kernel_sandbox.mux import DATA, END, HEADER, MAX_FRAME, OPEN, WINDOW, Channel, Mux, MuxError
+from kernel_sandbox.inside.mux import DATA, END, HEADER, MAX_FRAME, OPEN, WINDOW, Channel, Mux, MuxError
 
 pytestmark = pytest.mark.anyio
 Serve = Callable[[Channel, bytes], Awaitable[None]]

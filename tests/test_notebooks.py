@@ -14,7 +14,7 @@ import papermill
 import pytest
 from nbclient import NotebookClient
 
-from kernel_sandbox.kernelspec import install, prefix_directory
+from kernel_sandbox.setup.kernelspec import install, prefix_directory
 
 from .conftest import missing
 

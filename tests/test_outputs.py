@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 
-from kernel_sandbox.outputs import (
+from kernel_sandbox.session.outputs import (
     CellOutputs,
     ClearOutput,
     DisplayData,
@@ -21,7 +21,7 @@ from kernel_sandbox.outputs import (
     StreamOutput,
     bundle_text,
 )
-from kernel_sandbox.policy import Limits
+from kernel_sandbox.spec.values import Limits
 
 
 def stream(text: str, name: str = "stdout") -> tuple[str, dict[str, Any]]:

@@ -10,7 +10,7 @@ from collections.abc import Iterator
 import pytest
 
 from kernel_sandbox import EngineError, KernelNotReady, SandboxSpec, Session
-from kernel_sandbox.engines.docker_client import connect
+from kernel_sandbox.sandbox.engines.docker_client import connect
 
 from .conftest import missing
 

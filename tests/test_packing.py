@@ -18,9 +18,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from kernel_sandbox.variables.packing import MAGIC, pack
-from kernel_sandbox.variables.plain import Refused
-from kernel_sandbox.variables.unpacking import unpack
+from kernel_sandbox.inside.variables.packing import MAGIC, pack
+from kernel_sandbox.inside.variables.plain import Refused
+from kernel_sandbox.inside.variables.unpacking import unpack
 
 LIMIT = 2**28
 ROWS = 50

@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from kernel_sandbox.outputs import picture_of
+from kernel_sandbox.session.outputs import picture_of
 
 PNG = b"\x89PNG\r\n\x1a\n" + struct.pack(">I4sII", 13, b"IHDR", 640, 480) + b"\x08\x06"
 GIF = b"GIF89a" + struct.pack("<HH", 3, 2) + b"\0\0"

@@ -7,7 +7,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from kernel_sandbox import Session
-from kernel_sandbox.outputs import DisplayData, Output, StreamOutput
+from kernel_sandbox.session.outputs import DisplayData, Output, StreamOutput
 
 CALLS = """
 import sys

@@ -10,12 +10,14 @@ from pathlib import Path
 
 import pytest
 
-from kernel_sandbox import EngineError, Session, directories, environments, programs
-from kernel_sandbox.exports import export_notebook
-from kernel_sandbox.run_directory import base_directory
-from kernel_sandbox.server.state import default_database
-from kernel_sandbox.transcript import Transcript
-from kernel_sandbox.wheels import cache_directory
+from kernel_sandbox import EngineError, Session
+from kernel_sandbox.host import directories, programs
+from kernel_sandbox.host.run_directory import base_directory
+from kernel_sandbox.sandbox.engines import environments
+from kernel_sandbox.service.state import default_database
+from kernel_sandbox.session.transcript import Transcript
+from kernel_sandbox.setup.wheels import cache_directory
+from kernel_sandbox.show.exports import export_notebook
 
 from .shadowing import shadow, shadow_programs
 

@@ -18,8 +18,8 @@ import pytest
 from jupyter_client.blocking.client import BlockingKernelClient
 from jupyter_client.manager import KernelManager
 
-from kernel_sandbox.engines import get_engine
-from kernel_sandbox.reactor import portal
+from kernel_sandbox.host.reactor import portal
+from kernel_sandbox.sandbox.engines import get_engine
 
 from .conftest import missing
 from .test_inside import INTERFACES

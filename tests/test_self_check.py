@@ -8,9 +8,9 @@ from typing import Any
 import pytest
 
 from kernel_sandbox import EngineError, Limits, Session
-from kernel_sandbox.engines import bubblewrap_profile, docker
-from kernel_sandbox.engines.seccomp import docker_profile
-from kernel_sandbox.policy import SandboxSpec
+from kernel_sandbox.sandbox.engines import bubblewrap_profile, docker
+from kernel_sandbox.sandbox.engines.seccomp import docker_profile
+from kernel_sandbox.spec.values import SandboxSpec
 
 SMALL = Limits(memory="1g")
 

@@ -20,7 +20,7 @@ from kernel_sandbox import (
     Session,
     SessionClosed,
 )
-from kernel_sandbox.engines.docker_client import connect
+from kernel_sandbox.sandbox.engines.docker_client import connect
 
 
 def test_session_keeps_state_between_cells(session: Session) -> None:

@@ -14,8 +14,8 @@ from pathlib import Path
 
 import pytest
 
-from kernel_sandbox.environments import prefix
-from kernel_sandbox.run_directory import Owner
+from kernel_sandbox.host.run_directory import Owner
+from kernel_sandbox.sandbox.engines.environments import prefix
 
 from .conftest import missing, read_to
 from .machine import COMMAND, Machine, machine
@@ -33,7 +33,7 @@ def made(machine: Machine) -> list[str]:
 
 def test_setup_without_a_terminal_says_what_it_would_do(machine: Machine) -> None:
     exposed: dict[str, object] = {
-        "argv": ["python3", "-m", "kernel_sandbox.launcher"],
+        "argv": ["python3", "-m", "kernel_sandbox.doors.jupyter.launcher"],
         "display_name": "x",
         "language": "python",
     }

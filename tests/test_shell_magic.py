@@ -8,9 +8,9 @@ import time
 import pytest
 
 from kernel_sandbox import Execution, Session
-from kernel_sandbox.guest import shell as inside
-from kernel_sandbox.server import shell as outside
-from kernel_sandbox.server.shell import ShellResult, shell_cell, shell_result
+from kernel_sandbox.inside import shell as inside
+from kernel_sandbox.service import shell as outside
+from kernel_sandbox.service.shell import ShellResult, shell_cell, shell_result
 
 
 def run(session: Session, cell: str) -> ShellResult:

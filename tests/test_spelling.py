@@ -11,9 +11,9 @@ import pytest
 
 from kernel_sandbox import EngineError, ModelNotConfigured
 from kernel_sandbox.agents.recipient import make_model
-from kernel_sandbox.engines import get_engine
-from kernel_sandbox.images import how_to_get
-from kernel_sandbox.spelling import nearest
+from kernel_sandbox.sandbox.engines import get_engine
+from kernel_sandbox.sandbox.engines.image_names import how_to_get
+from kernel_sandbox.text.spelling import nearest
 
 COMMAND = Path(sys.executable).with_name("kernel-sandbox")
 

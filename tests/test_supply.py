@@ -15,10 +15,10 @@ import pytest
 from packaging.requirements import Requirement
 from packaging.utils import canonicalize_name
 
-from kernel_sandbox import debian_root, docker_images, environment_files, environments
-from kernel_sandbox.engines.docker_client import connect
 from kernel_sandbox.errors import EngineError
-from kernel_sandbox.images import LABEL, images_folder, lock_digest
+from kernel_sandbox.sandbox.engines.docker_client import connect
+from kernel_sandbox.sandbox.engines.image_names import LABEL, images_folder, lock_digest
+from kernel_sandbox.setup import debian_root, docker_images, environment_builder, environment_files
 
 from .conftest import missing
 from .redteam.without.supply import HOSTILE, ignore, unsigned_mirror
@@ -214,7 +214,7 @@ def test_what_unpacks_wheels_sees_nothing_of_the_host(new_root: Path, tmp_path: 
         places = {name: str(tmp_path / name) for name in ("canary", "secret")}
         wheels = pip_that_runs(tmp_path, NOSY.format(**places, port=listener.getsockname()[1]))
         with pytest.raises(EngineError, match="it is done"):
-            environments._install(new_root, wheels, Path("/dev/null"), ignore)
+            environment_builder._install(new_root, wheels, Path("/dev/null"), ignore)
     assert (new_root / "opt/venv/told").read_text() == " ".join(["refused"] * 5)
     assert not (tmp_path / "canary").exists()
 
@@ -223,7 +223,7 @@ def test_link_that_is_unpacked_leads_the_host_nowhere(new_root: Path, tmp_path: 
     """What comes after the sandbox writes to site-packages, and removes directories there."""
     wheels = pip_that_runs(tmp_path, f"import os; os.symlink({str(tmp_path)!r}, '/opt/venv/lib')")
     with pytest.raises(EngineError, match="made a link"):
-        environments._install(new_root, wheels, Path("/dev/null"), ignore)
+        environment_builder._install(new_root, wheels, Path("/dev/null"), ignore)
 
 
 def test_documents_of_a_root_that_lead_out_of_it_are_left_alone(tmp_path: Path) -> None:

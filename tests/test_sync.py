@@ -13,7 +13,7 @@ import time
 import pytest
 
 from kernel_sandbox import AsyncSandboxFiles, AsyncSession, CellStream, SandboxFiles, Session
-from kernel_sandbox.sync import SyncCellStream
+from kernel_sandbox.session.sync import SyncCellStream
 
 
 def public(kind: type) -> set[str]:
@@ -91,7 +91,7 @@ def test_ctrl_c_interrupts_the_cell_and_keeps_the_session(engine: str) -> None:
 
 INHERITED = """
 import asyncio, os, anyio
-from kernel_sandbox.reactor import on_reactor
+from kernel_sandbox.host.reactor import on_reactor
 
 async def ask() -> None:
     for _ in range(3000):

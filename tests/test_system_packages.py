@@ -7,9 +7,9 @@ from pathlib import Path
 
 import pytest
 
-from kernel_sandbox import system_packages
 from kernel_sandbox.errors import EngineError
-from kernel_sandbox.progress import Progress
+from kernel_sandbox.setup import system_packages
+from kernel_sandbox.setup.progress import Progress
 
 MANAGER = """\
 #!/bin/sh

@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from kernel_sandbox.cli.terminal import LineBuffer, one_line, plain, visible, visible_source
+from kernel_sandbox.terminal.safe import LineBuffer, one_line, plain, visible, visible_source
 
 FRAGMENTS = [
     "\x1b",

@@ -17,14 +17,8 @@ import nbformat
 import pytest
 
 from kernel_sandbox.errors import TranscriptError
-from kernel_sandbox.outputs import (
-    DisplayData,
-    ErrorOutput,
-    ExecuteResult,
-    Output,
-    StreamOutput,
-)
-from kernel_sandbox.transcript import Cell, Transcript, split_percent_script
+from kernel_sandbox.session.outputs import DisplayData, ErrorOutput, ExecuteResult, Output, StreamOutput
+from kernel_sandbox.session.transcript import Cell, Transcript, split_percent_script
 
 OUTPUTS: tuple[Output, ...] = (
     StreamOutput("stdout", "a\nb\r\u2028c\x00\x1b[0m"),
@@ -230,7 +224,7 @@ def test_autosave_is_cheap(tmp_path: Path) -> None:
 def test_autosave_imports_neither_nbformat_nor_pandas(tmp_path: Path) -> None:
     code = """
 import sys
-from kernel_sandbox.transcript import Transcript
+from kernel_sandbox.session.transcript import Transcript
 transcript = Transcript(path=sys.argv[1])
 transcript.add_code_cell("1")
 transcript.autosave()

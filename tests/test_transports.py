@@ -14,9 +14,9 @@ from typing import Literal
 import pytest
 
 from kernel_sandbox import PolicyError, SandboxSpec, Session
-from kernel_sandbox.engines import get_engine
-from kernel_sandbox.engines.docker_client import connect
-from kernel_sandbox.run_directory import base_directory
+from kernel_sandbox.host.run_directory import base_directory
+from kernel_sandbox.sandbox.engines import get_engine
+from kernel_sandbox.sandbox.engines.docker_client import connect
 
 Transport = Literal["ipc", "forward"]
 both = pytest.mark.parametrize("transport", ["ipc", "forward"])

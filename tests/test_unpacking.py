@@ -9,9 +9,9 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from kernel_sandbox.variables.packing import pack
-from kernel_sandbox.variables.plain import Refused, TooLarge
-from kernel_sandbox.variables.unpacking import unpack
+from kernel_sandbox.inside.variables.packing import pack
+from kernel_sandbox.inside.variables.plain import Refused, TooLarge
+from kernel_sandbox.inside.variables.unpacking import unpack
 
 from .test_packing import ARRAY, LIMIT, RANGE, hostile, npy, round_trip, tagged
 

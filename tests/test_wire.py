@@ -16,8 +16,8 @@ import pytest
 import zmq
 
 from kernel_sandbox import ProtocolViolation
-from kernel_sandbox.wire import Connection, Frames, Line
-from kernel_sandbox.zmtp import Bounds, command, message, read_properties, ready
+from kernel_sandbox.sandbox.wire import Connection, Frames, Line
+from kernel_sandbox.sandbox.zmtp import Bounds, command, message, read_properties, ready
 
 pytestmark = pytest.mark.anyio
 

@@ -15,8 +15,10 @@ Modules, each above those before it:
     events          what a live display is shown               cell_pictures the pictures of a cell, saved and told
     loop            model, tools, model, ... answer            tools         ToolInterface, ToolManager
     typed_tools     @tool                                      agent         BaseAgent
-    default_session the session that agents share              preview       runs inside the sandbox
+    default_session the session that agents share
     file_access     the agent that brings files                python_exec   the agent that writes cells
+    approval        cells that a person is to approve          safety        a look at a cell before it runs
+    recipient       which model gets the data                  offline       an analyst without a model
 """
 
 from __future__ import annotations

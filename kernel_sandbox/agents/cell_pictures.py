@@ -11,7 +11,7 @@ import anyio.to_thread
 from kernel_sandbox.agents.reading import UNSEEN
 from kernel_sandbox.agents.vision import MAX_PICTURES, is_showable
 from kernel_sandbox.artifacts import PictureFolder, Saved
-from kernel_sandbox.outputs import ClearOutput, Event, Output, Picture, picture_of
+from kernel_sandbox.session.outputs import ClearOutput, Event, Output, Picture, picture_of
 
 
 @dataclass(frozen=True, slots=True)

@@ -22,7 +22,7 @@ import anyio.to_thread
 from kernel_sandbox.agents.completions import Completion, CompletionBuilder, as_completion
 from kernel_sandbox.agents.messages import Message
 from kernel_sandbox.errors import ModelError, ModelNotConfigured
-from kernel_sandbox.reactor import call_reactor, on_reactor
+from kernel_sandbox.host.reactor import call_reactor, on_reactor
 
 ALLOW_MODEL_REQUESTS = True
 """False makes every request to a real model raise ModelNotConfigured: set it so in tests."""

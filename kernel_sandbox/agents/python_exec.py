@@ -21,14 +21,14 @@ from kernel_sandbox.agents.reading import DEFAULT_LIMITS, ReadingLimits, read_ex
 from kernel_sandbox.agents.tools import ToolInterface
 from kernel_sandbox.agents.vision import takes_pictures
 from kernel_sandbox.artifacts import Artifacts, PictureFolder, Saved
-from kernel_sandbox.cell import CellStream
 from kernel_sandbox.errors import FileError, ProtocolViolation, SandboxError, SandboxLost, SessionClosed, what_is_kept
-from kernel_sandbox.files import FileInfo
-from kernel_sandbox.known_kernel import KnownKernel
-from kernel_sandbox.outputs import Execution, fresh_kernel
-from kernel_sandbox.policy import DATA_DIRECTORY
-from kernel_sandbox.reactor import call_reactor
-from kernel_sandbox.session import AsyncSession
+from kernel_sandbox.host.reactor import call_reactor
+from kernel_sandbox.sandbox.files import FileInfo
+from kernel_sandbox.session.cell import CellStream
+from kernel_sandbox.session.known_kernel import KnownKernel
+from kernel_sandbox.session.outputs import Execution, fresh_kernel
+from kernel_sandbox.session.session import AsyncSession
+from kernel_sandbox.spec.values import DATA_DIRECTORY
 
 MAX_RETRIES = 3
 SANDBOX_GONE = (SandboxLost, ProtocolViolation)

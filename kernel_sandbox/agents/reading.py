@@ -13,7 +13,15 @@ from dataclasses import dataclass
 from types import MappingProxyType
 from typing import Any
 
-from kernel_sandbox.outputs import ErrorOutput, Execution, Output, StreamOutput, bundle_text, picture_of, remove_ansi
+from kernel_sandbox.session.outputs import (
+    ErrorOutput,
+    Execution,
+    Output,
+    StreamOutput,
+    bundle_text,
+    picture_of,
+    remove_ansi,
+)
 from kernel_sandbox.text.characters import visible
 from kernel_sandbox.text.lines import last_states
 

@@ -7,7 +7,7 @@ from collections.abc import Mapping
 
 from kernel_sandbox.agents.models import BASE_URL, LanguageModelInterface, OpenAILanguageModel
 from kernel_sandbox.errors import ModelNotConfigured
-from kernel_sandbox.spelling import nearest
+from kernel_sandbox.text.spelling import nearest
 
 OFFLINE = "offline"
 DEFAULT_MODEL = "o3-mini"

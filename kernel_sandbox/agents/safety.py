@@ -13,7 +13,7 @@ from collections.abc import Awaitable, Callable, Iterator
 from dataclasses import dataclass
 
 from kernel_sandbox.agents.models import LanguageModelInterface
-from kernel_sandbox.policy import DATA_DIRECTORY, INPUT_DIRECTORY
+from kernel_sandbox.spec.values import DATA_DIRECTORY, INPUT_DIRECTORY
 
 SafetyCheck = Callable[[str], Awaitable["Verdict"]]
 """Given a cell's source, says whether it may run."""

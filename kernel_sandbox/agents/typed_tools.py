@@ -12,7 +12,7 @@ from typing import Any, Literal, Union, get_args, get_origin
 
 from kernel_sandbox.agents.messages import ToolAnswer
 from kernel_sandbox.agents.tools import ToolInterface
-from kernel_sandbox.reactor import call_reactor
+from kernel_sandbox.host.reactor import call_reactor
 
 _SCALARS = {str: "string", int: "integer", float: "number", bool: "boolean", type(None): "null"}
 # Google's ("name: text" or "name (type): text" under Args:) and Sphinx's (":param name: text").

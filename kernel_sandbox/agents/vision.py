@@ -5,7 +5,7 @@ from __future__ import annotations
 import base64
 import re
 
-from kernel_sandbox.outputs import Picture
+from kernel_sandbox.session.outputs import Picture
 
 MAX_PICTURES = 4
 """In one message, and in all of a conversation: each is paid for again with every request."""

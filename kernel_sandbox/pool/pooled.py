@@ -8,12 +8,12 @@ from collections.abc import Callable
 from datetime import UTC, datetime, timedelta
 from typing import Literal
 
-from kernel_sandbox.affinity import NotCopied
-from kernel_sandbox.cell import CellStream
 from kernel_sandbox.errors import SandboxError, SessionClosed
-from kernel_sandbox.outputs import Execution
-from kernel_sandbox.pool.settings import PoolSettings
-from kernel_sandbox.session import AsyncSession, Timeout
+from kernel_sandbox.host.affinity import NotCopied
+from kernel_sandbox.session.cell import CellStream
+from kernel_sandbox.session.outputs import Execution
+from kernel_sandbox.session.session import AsyncSession, Timeout
+from kernel_sandbox.spec.pool import PoolSettings
 
 State = Literal["starting", "idle", "busy", "stopping", "dead"]
 

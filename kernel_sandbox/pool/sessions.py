@@ -13,17 +13,17 @@ from pathlib import Path
 from types import TracebackType
 from typing import Any, Self
 
-from kernel_sandbox import forks
-from kernel_sandbox.affinity import Affinity, NotCopied
 from kernel_sandbox.errors import PoolClosed, PoolFull, SandboxError, SessionClosed, SessionNotFound
-from kernel_sandbox.forms import require, require_policy
-from kernel_sandbox.policy import SandboxSpec
-from kernel_sandbox.pool.capacity import shortages
+from kernel_sandbox.host import forks
+from kernel_sandbox.host.affinity import Affinity, NotCopied
 from kernel_sandbox.pool.metrics import PoolMetrics
 from kernel_sandbox.pool.pooled import PooledSession
-from kernel_sandbox.pool.settings import PoolSettings
 from kernel_sandbox.pool.stock import Order, Stock
-from kernel_sandbox.session import AsyncSession
+from kernel_sandbox.session.session import AsyncSession
+from kernel_sandbox.setup.capacity import shortages
+from kernel_sandbox.spec.forms import require, require_policy
+from kernel_sandbox.spec.pool import PoolSettings
+from kernel_sandbox.spec.values import SandboxSpec
 
 logger = logging.getLogger(__name__)
 

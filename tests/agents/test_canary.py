@@ -21,7 +21,7 @@ COMMAND = """
 import logging, sys
 logging.basicConfig(filename="debug.log", level=logging.DEBUG)
 sys.argv = ["kernel-sandbox", *sys.argv[1:]]
-from kernel_sandbox.cli import main
+from kernel_sandbox.doors.cli import main
 main()
 """
 HUNT = r"""

@@ -11,7 +11,7 @@ from typing import Any
 import nbformat
 import pytest
 
-from kernel_sandbox.cli.dotenv import read_dotenv
+from kernel_sandbox.doors.cli.dotenv import read_dotenv
 
 from ..conftest import missing
 from .model_server import Call, Fail, Reply, Say, model_server

@@ -21,7 +21,7 @@ from kernel_sandbox.agents.offline.conditions import ignored
 from kernel_sandbox.agents.offline.conversation import read_conversation
 from kernel_sandbox.agents.offline.notebook_cells import NotebookCell
 from kernel_sandbox.agents.offline.questions import parse_question
-from kernel_sandbox.outputs import StreamOutput
+from kernel_sandbox.session.outputs import StreamOutput
 
 from ..conftest import missing
 

@@ -8,8 +8,8 @@ import pytest
 
 from kernel_sandbox.agents.listings import compare_listings, describe_listing
 from kernel_sandbox.agents.reading import ReadingLimits, clip, read_bundle, read_execution, unfence
-from kernel_sandbox.files import FileInfo
-from kernel_sandbox.outputs import ErrorOutput, ExecuteResult, Execution, Output, StreamOutput
+from kernel_sandbox.sandbox.files import FileInfo
+from kernel_sandbox.session.outputs import ErrorOutput, ExecuteResult, Execution, Output, StreamOutput
 from kernel_sandbox.text.characters import visible
 
 NOW = datetime(2026, 1, 1, tzinfo=UTC)

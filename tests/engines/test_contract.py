@@ -12,10 +12,10 @@ from pathlib import Path
 import pytest
 
 from kernel_sandbox import EngineError, ImageNotFound, Limits, Mount, Session
-from kernel_sandbox.engines import get_engine
-from kernel_sandbox.engines.base import Sandbox
-from kernel_sandbox.policy import SandboxSpec
-from kernel_sandbox.reactor import portal
+from kernel_sandbox.host.reactor import portal
+from kernel_sandbox.sandbox.engines import get_engine
+from kernel_sandbox.sandbox.engines.base import Sandbox
+from kernel_sandbox.spec.values import SandboxSpec
 
 SMALL = SandboxSpec(image="python", limits=Limits(memory="1g"))
 

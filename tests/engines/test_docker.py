@@ -11,10 +11,10 @@ from pathlib import Path
 import pytest
 
 from kernel_sandbox import EngineError, Mount, SandboxSpec, Session
-from kernel_sandbox.engines import get_engine
-from kernel_sandbox.engines.docker_client import connect
-from kernel_sandbox.reactor import portal
-from kernel_sandbox.run_directory import Owner
+from kernel_sandbox.host.reactor import portal
+from kernel_sandbox.host.run_directory import Owner
+from kernel_sandbox.sandbox.engines import get_engine
+from kernel_sandbox.sandbox.engines.docker_client import connect
 
 from ..conftest import missing
 

@@ -8,8 +8,9 @@ from pathlib import Path
 
 import pytest
 
-from kernel_sandbox import Limits, Session, live
-from kernel_sandbox.engines.control_groups import ControlGroup, Setting
+from kernel_sandbox import Limits, Session
+from kernel_sandbox.sandbox import sandbox as live
+from kernel_sandbox.sandbox.engines.control_groups import ControlGroup, Setting
 
 LIMITS = Limits(memory="512m", pids=64, cpus=0.5)
 LOOSE = {"memory": "-1", "pids": "max", "cpu": "-1", "sockets": "-1"}

@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from kernel_sandbox import Mount, SandboxSpec, Session
-from kernel_sandbox.engines import bubblewrap_profile
+from kernel_sandbox.sandbox.engines import bubblewrap_profile
 
 
 def opened(engine: str, *mounts: Mount) -> Session:

@@ -10,8 +10,8 @@ from pathlib import Path
 import pytest
 
 from kernel_sandbox import Session
-from kernel_sandbox.engines import NAMES
-from kernel_sandbox.engines.system_calls import ALLOWED, CONDITIONAL, DENIED, parse
+from kernel_sandbox.sandbox.engines import NAMES
+from kernel_sandbox.sandbox.engines.system_calls import ALLOWED, CONDITIONAL, DENIED, parse
 
 from ..conftest import missing
 

@@ -14,7 +14,7 @@ from typing import Any
 import pytest
 
 from kernel_sandbox import Limits, Session
-from kernel_sandbox.engines import NAMES, bubblewrap_profile
+from kernel_sandbox.sandbox.engines import NAMES, bubblewrap_profile
 from tests.conftest import missing
 
 PROBE = Path(__file__).with_name("surroundings.py").read_text()

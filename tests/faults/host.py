@@ -48,26 +48,26 @@ def large(channel: Any, data: bytes, **kwargs: Any) -> bool:
 
 STARTS: dict[str, dict[str, Point]] = {
     "engine starting": {
-        "docker": Point("kernel_sandbox.run_directory:RunDirectory.__init__", after=True),
-        "bubblewrap": Point("kernel_sandbox.engines.control_groups:create", after=True),
+        "docker": Point("kernel_sandbox.host.run_directory:RunDirectory.__init__", after=True),
+        "bubblewrap": Point("kernel_sandbox.sandbox.engines.control_groups:create", after=True),
     },
     "sandbox made, not started": {
-        "docker": Point("kernel_sandbox.engines.docker:DockerSandbox.attach"),
-        "bubblewrap": Point("kernel_sandbox.engines.bubblewrap:BubblewrapSandbox.adopt", after=True),
+        "docker": Point("kernel_sandbox.sandbox.engines.docker:DockerSandbox.attach"),
+        "bubblewrap": Point("kernel_sandbox.sandbox.engines.bubblewrap:BubblewrapSandbox.adopt", after=True),
     },
     "sandbox starting": {
-        "docker": Point("kernel_sandbox.engines.docker:DockerSandbox.send"),
-        "bubblewrap": Point("kernel_sandbox.engines.bubblewrap:BubblewrapSandbox.send"),
+        "docker": Point("kernel_sandbox.sandbox.engines.docker:DockerSandbox.send"),
+        "bubblewrap": Point("kernel_sandbox.sandbox.engines.bubblewrap:BubblewrapSandbox.send"),
     },
     "kernel starting": dict.fromkeys(
-        ("docker", "bubblewrap"), Point("kernel_sandbox.mux:Mux.open", after=True, when=asks("start"))
+        ("docker", "bubblewrap"), Point("kernel_sandbox.inside.mux:Mux.open", after=True, when=asks("start"))
     ),
 }
 LATER = {
-    "uploading": Point("kernel_sandbox.mux:Channel.send", after=True, when=large),
+    "uploading": Point("kernel_sandbox.inside.mux:Channel.send", after=True, when=large),
     "saving the notebook": Point("pathlib:Path.replace", when=lambda path, _: path.name.startswith(".transcript-")),
-    "restarting": Point("kernel_sandbox.mux:Mux.open", after=True, when=asks("stop")),
-    "closing": Point("kernel_sandbox.gate:Gate.aclose", after=True),
+    "restarting": Point("kernel_sandbox.inside.mux:Mux.open", after=True, when=asks("stop")),
+    "closing": Point("kernel_sandbox.sandbox.gate:Gate.aclose", after=True),
 }
 POINTS = (*STARTS, "idle", "cell running", *LATER)
 

@@ -9,8 +9,8 @@ from typing import Any
 
 import pytest
 
-from kernel_sandbox.magic.asking import interpolate
-from kernel_sandbox.magic.options import BadOptions, HelpAsked, parse_ask
+from kernel_sandbox.doors.magic.asking import interpolate
+from kernel_sandbox.doors.magic.options import BadOptions, HelpAsked, parse_ask
 
 from ..agents.model_server import Call, Fail, Hang, ModelServer, Say, Slow, model_server
 from .host import Host, Ran

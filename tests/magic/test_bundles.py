@@ -10,7 +10,7 @@ from typing import Any
 
 import pytest
 
-from kernel_sandbox.magic.bundles import safe_bundle
+from kernel_sandbox.doors.magic.bundles import safe_bundle
 from kernel_sandbox.text.ansi import StreamCleaner, clean_terminal_text, strip_colours
 
 PNG = base64.b64encode(

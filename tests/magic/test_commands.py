@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from kernel_sandbox import kernelspec
+from kernel_sandbox.setup import kernelspec
 
 from .host import Host
 

@@ -7,8 +7,8 @@ from pathlib import Path
 import pytest
 from playwright.sync_api import Page, expect
 
-from kernel_sandbox.kernelspec import install, prefix_directory
-from kernel_sandbox.policy import SandboxSpec
+from kernel_sandbox.setup.kernelspec import install, prefix_directory
+from kernel_sandbox.spec.values import SandboxSpec
 
 from ..conftest import missing
 from .lab import Notebook, browser_page, jupyter_lab, write_notebook

@@ -10,7 +10,7 @@ import nbformat
 import pytest
 from nbclient import NotebookClient
 
-from kernel_sandbox.kernelspec import install, prefix_directory
+from kernel_sandbox.setup.kernelspec import install, prefix_directory
 
 from ..conftest import missing
 from .host import Host

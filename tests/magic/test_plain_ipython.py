@@ -119,6 +119,6 @@ def test_ctrl_c_interrupts_the_sandbox() -> None:
 
 
 def test_package_does_not_import_ipython_until_it_is_loaded() -> None:
-    code = "import sys, kernel_sandbox, kernel_sandbox.cli\nassert 'IPython' not in sys.modules\n"
+    code = "import sys, kernel_sandbox, kernel_sandbox.doors.cli\nassert 'IPython' not in sys.modules\n"
     code += "assert callable(kernel_sandbox.load_ipython_extension)\nassert 'IPython' in sys.modules"
     subprocess.run([sys.executable, "-c", code], check=True)

@@ -16,9 +16,9 @@ from pathlib import Path
 import zmq
 
 from kernel_sandbox import Session
-from kernel_sandbox.engines import NAMES
-from kernel_sandbox.engines.docker_client import connect
 from kernel_sandbox.errors import SandboxError
+from kernel_sandbox.sandbox.engines import NAMES
+from kernel_sandbox.sandbox.engines.docker_client import connect
 
 from .report import as_markdown, read, replaced
 

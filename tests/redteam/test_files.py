@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 
 from kernel_sandbox import FileError, FileNameRefused, SandboxError, SandboxFileNotFound, SandboxFull, Session
-from kernel_sandbox.engines.docker_client import connect
+from kernel_sandbox.sandbox.engines.docker_client import connect
 
 from .canaries import Canaries
 from .cells import armed, ask, attack, is_well, lock_on_the_host, strike

@@ -11,7 +11,8 @@ from pathlib import Path
 
 import pytest
 
-from kernel_sandbox import Mount, Session, environments
+from kernel_sandbox import Mount, Session
+from kernel_sandbox.sandbox.engines import environments
 
 from .canaries import Canaries
 from .cells import (

@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from kernel_sandbox import Session
-from kernel_sandbox.engines.docker_client import connect
+from kernel_sandbox.sandbox.engines.docker_client import connect
 
 from .cells import EAGAIN, EFBIG, EMFILE, ENOSPC, armed, ask, attack, is_well, strike
 

@@ -467,7 +467,7 @@ def test_kernel_that_never_answers_is_stopped_step_by_step(engine: str) -> None:
 
 @attack("Integrity")
 def test_transcript_of_all_that_is_a_valid_notebook(target: Session) -> None:
-    from kernel_sandbox.transcript import Transcript
+    from kernel_sandbox.session.transcript import Transcript
 
     notebook = strict_notebook(target)
     assert len(notebook["cells"]) > 10

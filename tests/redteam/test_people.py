@@ -18,7 +18,7 @@ from kernel_sandbox.agents import PythonExecAgent, ScriptedModel
 from kernel_sandbox.agents.messages import ToolAnswer
 from kernel_sandbox.agents.python_exec import ListFilesTool, PythonExecTool
 from kernel_sandbox.artifacts import Artifacts
-from kernel_sandbox.reactor import call_reactor
+from kernel_sandbox.host.reactor import call_reactor
 
 from .cells import armed, attack, service_notebook, strike
 from .terminal import on_terminal, through_pipes

@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 from kernel_sandbox import Mount, Session
-from kernel_sandbox.engines.system_calls import ALLOWED, CONDITIONAL, DENIED, parse
+from kernel_sandbox.sandbox.engines.system_calls import ALLOWED, CONDITIONAL, DENIED, parse
 
 from .canaries import Canaries
 from .cells import EACCES, EINVAL, ENOSYS, EPERM, armed, ask, attack

@@ -12,9 +12,9 @@ from pathlib import Path
 import pytest
 
 from kernel_sandbox import Limits, OutOfMemory, Session
-from kernel_sandbox.engines import get_engine
-from kernel_sandbox.reactor import portal
-from kernel_sandbox.run_directory import remove_stale_directories
+from kernel_sandbox.host.reactor import portal
+from kernel_sandbox.host.run_directory import remove_stale_directories
+from kernel_sandbox.sandbox.engines import get_engine
 
 from . import census, kernel_side
 from .canaries import Canaries

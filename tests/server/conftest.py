@@ -7,7 +7,7 @@ from collections.abc import Iterator
 import httpx
 import pytest
 
-from kernel_sandbox.engines import NAMES
+from kernel_sandbox.sandbox.engines import NAMES
 from tests.conftest import missing
 from tests.server.running import Running, running
 

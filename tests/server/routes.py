@@ -15,15 +15,15 @@ from typing import Any
 import httpx
 from starlette.routing import BaseRoute, Route, WebSocketRoute
 
+from kernel_sandbox.doors.http.app import create_app
+from kernel_sandbox.doors.http.doorkeeper import OPEN_PATHS
+from kernel_sandbox.doors.http.methods import flat
 from kernel_sandbox.pool import SessionPool
-from kernel_sandbox.server.app import create_app
-from kernel_sandbox.server.authenticator import Authenticator
-from kernel_sandbox.server.doorkeeper import OPEN_PATHS
-from kernel_sandbox.server.methods import flat
-from kernel_sandbox.server.saved import SavedTranscripts
-from kernel_sandbox.server.service import SessionService
-from kernel_sandbox.server.settings import ServerSettings
-from kernel_sandbox.server.storage import Store
+from kernel_sandbox.service.authenticator import Authenticator
+from kernel_sandbox.service.saved import SavedTranscripts
+from kernel_sandbox.service.service import SessionService
+from kernel_sandbox.service.settings import ServerSettings
+from kernel_sandbox.service.storage import Store
 from tests.server.running import GEN1, GEN2
 
 CODE = "import os; ('secret' in globals(), os.listdir('/mnt/data'))"

@@ -17,12 +17,12 @@ from typing import Any, Self
 
 import httpx
 
-from kernel_sandbox.policy import Limits
+from kernel_sandbox.doors.http.serving import serve
 from kernel_sandbox.pool import PoolSettings
-from kernel_sandbox.server.keys import make_key
-from kernel_sandbox.server.serving import serve
-from kernel_sandbox.server.settings import ServerSettings
-from kernel_sandbox.server.storage import Store
+from kernel_sandbox.service.keys import make_key
+from kernel_sandbox.service.settings import ServerSettings
+from kernel_sandbox.service.storage import Store
+from kernel_sandbox.spec.values import Limits
 
 SMALL = Limits(memory="512m", cell_timeout=60)
 GEN1, GEN2, DELETE = "2024-02-02-preview", "2025-02-02-preview", "2025-10-02-preview"
@@ -90,7 +90,7 @@ class ServerProcess:
 
     def __init__(self, directory: Path, engine: str, *flags: str) -> None:
         self.directory = directory
-        program = "from kernel_sandbox.cli import main; main()"
+        program = "from kernel_sandbox.doors.cli import main; main()"
         command = [sys.executable, "-c", program, "serve", "--port=0", f"--engine={engine}", "--image=python"]
         command += [f"--database={directory / 'server.db'}"]
         command += [f"--transcripts={directory / 'transcripts'}", *flags]

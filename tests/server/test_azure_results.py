@@ -8,9 +8,9 @@ from typing import Any
 
 import pytest
 
-from kernel_sandbox.outputs import DisplayData, ErrorOutput, ExecuteResult, Execution, Output, StreamOutput
-from kernel_sandbox.server.azure_results import cut, first_generation, printed_result, stdout_of, typed_result
-from kernel_sandbox.server.session_values import Ran
+from kernel_sandbox.doors.http.azure_results import cut, first_generation, printed_result, stdout_of, typed_result
+from kernel_sandbox.service.session_values import Ran
+from kernel_sandbox.session.outputs import DisplayData, ErrorOutput, ExecuteResult, Execution, Output, StreamOutput
 
 
 def execution(*outputs: Output, status: Any = "ok", source: str = "x") -> Execution:

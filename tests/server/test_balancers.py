@@ -11,7 +11,7 @@ import httpx
 import pytest
 
 from kernel_sandbox.pool import PoolSettings
-from kernel_sandbox.server.settings import ServerSettings
+from kernel_sandbox.service.settings import ServerSettings
 from tests.server.running import Running, running, until
 
 

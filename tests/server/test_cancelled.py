@@ -17,8 +17,8 @@ import httpx
 import pytest
 from jupyter_client.blocking.client import BlockingKernelClient
 
+from kernel_sandbox.host.run_directory import base_directory
 from kernel_sandbox.pool import PoolSettings
-from kernel_sandbox.run_directory import base_directory
 from tests.server.running import GEN1, GEN2, Running, running, until
 from tests.server.test_native import events, receive, run, socket_of
 

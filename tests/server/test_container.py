@@ -8,8 +8,8 @@ from typing import Any
 import pytest
 import yaml
 
-from kernel_sandbox.images import image_names, images_folder
-from kernel_sandbox.server.settings import describe, load
+from kernel_sandbox.sandbox.engines.image_names import image_names, images_folder
+from kernel_sandbox.service.settings import describe, load
 
 FOLDER = images_folder() / "server"
 VARIABLE = re.compile(r"KERNEL_SANDBOX_SERVER_[A-Z_]+")

@@ -10,10 +10,10 @@ from typing import Any
 import pytest
 from starlette.responses import Response
 
-from kernel_sandbox.server import idempotency
-from kernel_sandbox.server.idempotency import AnswerNotKept, IdempotentRuns
-from kernel_sandbox.server.ownership import Address
-from kernel_sandbox.server.runs import Runs, Watched
+from kernel_sandbox.service import idempotency
+from kernel_sandbox.service.idempotency import AnswerNotKept, IdempotentRuns
+from kernel_sandbox.service.ownership import Address
+from kernel_sandbox.service.runs import Runs, Watched
 
 pytestmark = pytest.mark.anyio
 

@@ -15,11 +15,11 @@ from typing import Any
 import pytest
 
 from kernel_sandbox import PolicyError
-from kernel_sandbox.server.authenticator import ANONYMOUS, Authenticator
-from kernel_sandbox.server.identity import Forbidden, Identity, Unauthenticated, is_local_request, is_loopback, require
-from kernel_sandbox.server.keys import KeyRecord, is_valid, make_key, parse_key
-from kernel_sandbox.server.settings import OidcSettings, ServerSettings, SettingsError, load
-from kernel_sandbox.server.storage import Store
+from kernel_sandbox.service.authenticator import ANONYMOUS, Authenticator
+from kernel_sandbox.service.identity import Forbidden, Identity, Unauthenticated, is_local_request, is_loopback, require
+from kernel_sandbox.service.keys import KeyRecord, is_valid, make_key, parse_key
+from kernel_sandbox.service.settings import OidcSettings, ServerSettings, SettingsError, load
+from kernel_sandbox.service.storage import Store
 
 from .provider import AUDIENCE, Provider, running_provider
 from .running import running

@@ -9,8 +9,8 @@ from typing import Any
 
 import pytest
 
-from kernel_sandbox.server.logs import session_digest
-from kernel_sandbox.server.traces import Tracing
+from kernel_sandbox.service.logs import session_digest
+from kernel_sandbox.service.traces import Tracing
 
 from .collector import running_collector
 
@@ -20,7 +20,7 @@ CANARY = "canary-7f3a"
 def logged(source: str, log_format: str = "json") -> list[str]:
     """The lines that a process writes. (A log is a thing of the whole process, and this one has pytest's.)"""
     head = (
-        "import asyncio, logging\nfrom kernel_sandbox.server.logs import *\n"
+        "import asyncio, logging\nfrom kernel_sandbox.service.logs import *\n"
         f"set_up({log_format!r})\nCANARY = {CANARY!r}\n"
     )
     done = subprocess.run(
@@ -161,7 +161,7 @@ def test_spans_reach_the_collector_without_data() -> None:
 
 def test_tracing_without_an_endpoint_needs_nothing() -> None:
     source = (
-        "import sys\nfrom kernel_sandbox.server.traces import Tracing\ntracing = Tracing(None)\n"
+        "import sys\nfrom kernel_sandbox.service.traces import Tracing\ntracing = Tracing(None)\n"
         "with tracing.span('x', a=1) as span: span.set('b', 2)\ntracing.close()\n"
         "sys.exit('opentelemetry' in sys.modules)"
     )

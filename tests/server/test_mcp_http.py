@@ -23,11 +23,11 @@ from mcp import Client
 from mcp.client.streamable_http import streamable_http_client
 from mcp_types import CallToolResult, EmbeddedResource, ImageContent, TextResourceContents
 
-from kernel_sandbox.mcp.protocol_sessions import ProtocolSessions
+from kernel_sandbox.doors.mcp.protocol_sessions import ProtocolSessions
 from kernel_sandbox.pool import PoolSettings
-from kernel_sandbox.server.identity import Role
-from kernel_sandbox.server.keys import make_key
-from kernel_sandbox.server.storage import Store
+from kernel_sandbox.service.identity import Role
+from kernel_sandbox.service.keys import make_key
+from kernel_sandbox.service.storage import Store
 from tests.server.running import Running, running, until
 
 pytestmark = pytest.mark.anyio
@@ -460,8 +460,8 @@ def test_service_without_the_extra_has_no_tools() -> None:
         WITHOUT
         + """
 from types import SimpleNamespace
-from kernel_sandbox.server.app import create_app
-from kernel_sandbox.server.settings import ServerSettings
+from kernel_sandbox.doors.http.app import create_app
+from kernel_sandbox.service.settings import ServerSettings
 app = create_app(SimpleNamespace(settings=ServerSettings()), None)
 print(app.state.mcp, [route for route in app.routes if getattr(route, "path", "") == "/mcp"])"""
     )
@@ -470,7 +470,7 @@ print(app.state.mcp, [route for route in app.routes if getattr(route, "path", ""
 
 
 def test_command_without_the_extra_says_what_is_missing() -> None:
-    code = WITHOUT + "sys.argv = ['kernel-sandbox', 'mcp']; from kernel_sandbox.cli.app import main; main()"
+    code = WITHOUT + "sys.argv = ['kernel-sandbox', 'mcp']; from kernel_sandbox.doors.cli.app import main; main()"
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False, timeout=60)
     assert done.returncode == 2
     assert "pip install 'kernel-sandbox[mcp]'" in " ".join(done.stderr.split())

@@ -5,7 +5,7 @@ from __future__ import annotations
 from prometheus_client.parser import text_string_to_metric_families
 
 from kernel_sandbox.pool import PoolMetrics
-from kernel_sandbox.server.metrics import Metrics
+from kernel_sandbox.service.metrics import Metrics
 
 Sample = tuple[str, frozenset[tuple[str, str]]]
 

@@ -12,7 +12,7 @@ from prometheus_client.parser import text_string_to_metric_families
 from websockets.exceptions import InvalidStatus
 from websockets.sync.client import connect
 
-from kernel_sandbox.server.keys import make_key
+from kernel_sandbox.service.keys import make_key
 
 from .collector import running_collector
 from .running import GEN1, GEN2, ServerProcess, issue_key, running

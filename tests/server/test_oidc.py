@@ -16,10 +16,10 @@ import jwt
 import pytest
 from cryptography.hazmat.primitives.asymmetric import ec
 
-from kernel_sandbox.server import discovery, oidc
-from kernel_sandbox.server.identity import AuthenticationUnavailable, Identity
-from kernel_sandbox.server.oidc import InvalidToken, TokenVerifier
-from kernel_sandbox.server.settings import OidcSettings, SettingsError
+from kernel_sandbox.service import discovery, oidc
+from kernel_sandbox.service.identity import AuthenticationUnavailable, Identity
+from kernel_sandbox.service.oidc import InvalidToken, TokenVerifier
+from kernel_sandbox.service.settings import OidcSettings, SettingsError
 
 from .provider import (
     AUDIENCE,

@@ -14,8 +14,8 @@ import pytest
 from websockets.exceptions import ConnectionClosed, InvalidStatus
 from websockets.sync.client import connect
 
-from kernel_sandbox.server.doorkeeper import HEALTH_PATHS, OPEN_PATHS
-from kernel_sandbox.server.storage import Store
+from kernel_sandbox.doors.http.doorkeeper import HEALTH_PATHS, OPEN_PATHS
+from kernel_sandbox.service.storage import Store
 from tests.server.routes import MISSING_TRANSCRIPT, OPERATIONS, Names, call
 from tests.server.running import Running, issue_key, running
 

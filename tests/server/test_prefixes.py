@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from kernel_sandbox.server.prefixes import decoded, split_prefix
+from kernel_sandbox.doors.http.prefixes import decoded, split_prefix
 
 RESOURCE = "/subscriptions/s/resourceGroups/g/sessionPools"
 

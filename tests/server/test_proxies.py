@@ -19,8 +19,8 @@ import httpx
 import pytest
 from websockets.sync.client import connect
 
-from kernel_sandbox.server.settings import ServerSettings, SettingsError
-from kernel_sandbox.server.tls import tls_context
+from kernel_sandbox.doors.http.tls import tls_context
+from kernel_sandbox.service.settings import ServerSettings, SettingsError
 from tests.server.running import GEN2, Running, ServerProcess, issue_key, running
 
 RECIPE = Path(__file__).parents[2] / "images" / "server" / "nginx.conf"
@@ -211,7 +211,7 @@ def test_certificate_that_cannot_be_used_is_told(tmp_path: Path, certificate: tu
     ):
         with pytest.raises(SettingsError, match=said):
             tls_context(ServerSettings(tls_certificate=pair[0], tls_key=pair[1]))
-    program = "from kernel_sandbox.cli import main; main()"
+    program = "from kernel_sandbox.doors.cli import main; main()"
     command = [sys.executable, "-c", program, "serve", "--port=0", f"--database={tmp_path}/server.db"]
     command += ["--tls-certificate", good, "--tls-key", str(other)]
     done = subprocess.run(command, capture_output=True, text=True, timeout=60, stdin=subprocess.DEVNULL)

@@ -10,10 +10,10 @@ import pytest
 from mcp import Client
 from websockets.sync.client import ClientConnection
 
-from kernel_sandbox.policy import SandboxSpec
 from kernel_sandbox.pool import SessionPool
-from kernel_sandbox.server.clients import MOST_OF_ONE, Clients
-from kernel_sandbox.server.ownership import Address
+from kernel_sandbox.service.clients import MOST_OF_ONE, Clients
+from kernel_sandbox.service.ownership import Address
+from kernel_sandbox.spec.values import SandboxSpec
 from tests.server.running import GEN1, SMALL, Running
 from tests.server.test_mcp_http import connected
 from tests.server.test_native import receive, run, socket_of

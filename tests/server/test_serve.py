@@ -10,13 +10,13 @@ from pathlib import Path
 
 import pytest
 
-from kernel_sandbox.server.settings import describe
+from kernel_sandbox.service.settings import describe
 from tests.server.running import ServerProcess
 
 
 def serve(directory: Path, *flags: str) -> subprocess.CompletedProcess[str]:
     """Run the command where it is expected to end by itself."""
-    program = "from kernel_sandbox.cli import main; main()"
+    program = "from kernel_sandbox.doors.cli import main; main()"
     environment = {**os.environ, "XDG_STATE_HOME": str(directory), "COLUMNS": "100"}
     command = [sys.executable, "-c", program, "serve", "--image=python", *flags]
     return subprocess.run(command, capture_output=True, text=True, timeout=60, env=environment)

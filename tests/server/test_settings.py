@@ -8,10 +8,10 @@ from typing import Any
 
 import pytest
 
-from kernel_sandbox.policy import Limits, SandboxSpec
 from kernel_sandbox.pool import PoolSettings
-from kernel_sandbox.server.settings import OidcSettings, ServerSettings, SettingsError, describe, load
-from kernel_sandbox.server.settings_table import ROWS
+from kernel_sandbox.service.settings import OidcSettings, ServerSettings, SettingsError, describe, load
+from kernel_sandbox.service.settings_table import ROWS
+from kernel_sandbox.spec.values import Limits, SandboxSpec
 
 PREFIX = "KERNEL_SANDBOX_SERVER_"
 GROUPS = {"limits": Limits, "pool": PoolSettings, "oidc": OidcSettings}

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from kernel_sandbox.server.settings import OidcSettings
+from kernel_sandbox.service.settings import OidcSettings
 
 from .provider import AUDIENCE, Provider, running_provider
 from .running import Running, issue_key, running

@@ -14,9 +14,9 @@ from typing import Any
 
 import pytest
 
-from kernel_sandbox.server import storage
-from kernel_sandbox.server.keys import make_key
-from kernel_sandbox.server.storage import ResultTooLarge, StorageError, Store
+from kernel_sandbox.service import storage
+from kernel_sandbox.service.keys import make_key
+from kernel_sandbox.service.storage import ResultTooLarge, StorageError, Store
 
 pytestmark = pytest.mark.anyio
 
@@ -156,7 +156,7 @@ async def test_transcript_is_forgotten_by_path_and_by_age(store: Store, place: P
 
 async def test_store_is_used_from_many_tasks_and_two_processes_at_once(store: Store, place: Path) -> None:
     source = (
-        "import asyncio, sys\nfrom kernel_sandbox.server.storage import Store\n"
+        "import asyncio, sys\nfrom kernel_sandbox.service.storage import Store\n"
         "async def main():\n async with Store(sys.argv[1]) as store:\n"
         "  await asyncio.gather(*(store.save_execution(f'b{n}', 'key:b', 's', 'Succeeded', {}) for n in range(100)))\n"
         "asyncio.run(main())"
@@ -205,8 +205,8 @@ async def test_store_waits_for_another_that_makes_the_tables(place: Path, tmp_pa
 
 KILLED = """
 import asyncio, itertools, sys
-from kernel_sandbox.server.keys import make_key
-from kernel_sandbox.server.storage import Store
+from kernel_sandbox.service.keys import make_key
+from kernel_sandbox.service.storage import Store
 
 async def main():
     async with Store(sys.argv[1]) as store:

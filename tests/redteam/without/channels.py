@@ -8,17 +8,11 @@ import threading
 import time
 from types import SimpleNamespace
 
-from kernel_sandbox import (
-    Limits,
-    ProtocolViolation,
-    Session,
-    cell,
-    channels,
-    live,
-    wire,
-    zmtp,
-)
-from kernel_sandbox.session_kernel import SessionKernel
+from kernel_sandbox import Limits, ProtocolViolation, Session
+from kernel_sandbox.sandbox import sandbox as live
+from kernel_sandbox.sandbox import wire, zmtp
+from kernel_sandbox.session import cell, channels
+from kernel_sandbox.session.kernel import SessionKernel
 
 from ..arena import MEGABYTE
 from ..cells import strike

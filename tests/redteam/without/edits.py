@@ -8,9 +8,9 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any
 
-from kernel_sandbox import guest_link
-from kernel_sandbox.engines import bubblewrap_profile, call_arguments, control_groups, docker, seccomp
-from kernel_sandbox.engines.bubblewrap_profile import Profile
+from kernel_sandbox.sandbox import link as guest_link
+from kernel_sandbox.sandbox.engines import bubblewrap_profile, call_arguments, control_groups, docker, seccomp
+from kernel_sandbox.sandbox.engines.bubblewrap_profile import Profile
 
 from .removal import Ground
 

@@ -16,11 +16,12 @@ from typing import Any
 
 import pytest
 
-from kernel_sandbox import EngineError, live
-from kernel_sandbox.engines import docker, get_engine
-from kernel_sandbox.engines.docker_client import connect
-from kernel_sandbox.reactor import portal
-from kernel_sandbox.run_directory import remove_stale_directories
+from kernel_sandbox import EngineError
+from kernel_sandbox.host.reactor import portal
+from kernel_sandbox.host.run_directory import remove_stale_directories
+from kernel_sandbox.sandbox import sandbox as live
+from kernel_sandbox.sandbox.engines import docker, get_engine
+from kernel_sandbox.sandbox.engines.docker_client import connect
 
 from .. import census
 from ..canaries import Canaries
@@ -35,7 +36,7 @@ PATIENCE = 2.0
 
 def immortal(ground: Ground) -> None:
     served = "asyncio.run(Guest(kernels.Kernels(*zygote_process)).serve())\n"
-    edit_guest(ground, "guest.main", served, f"{served}        while True: signal.pause()\n")
+    edit_guest(ground, "inside.main", served, f"{served}        while True: signal.pause()\n")
     drop_options(ground, "--die-with-parent")
     edit_prepare(ground, "    libc.prctl(PR_SET_PDEATHSIG, signal.SIGKILL, 0, 0, 0)", "    pass")
 

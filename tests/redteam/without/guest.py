@@ -6,9 +6,11 @@ import contextlib
 import threading
 from typing import Any
 
-from kernel_sandbox import FileError, Limits, OutOfMemory, SandboxError, SandboxSpec, Session, files, mux
-from kernel_sandbox.engines.system_calls import ALLOWED
-from kernel_sandbox.live import LiveSandbox
+from kernel_sandbox import FileError, Limits, OutOfMemory, SandboxError, SandboxSpec, Session
+from kernel_sandbox.inside import mux
+from kernel_sandbox.sandbox import files
+from kernel_sandbox.sandbox.engines.system_calls import ALLOWED
+from kernel_sandbox.sandbox.sandbox import LiveSandbox
 
 from ..cells import arm, ask, opened_sessions, settings_kept, strike
 from .edits import edit_filter, edit_guest
@@ -18,7 +20,7 @@ HASTY = Limits(interrupt_grace=0.2)
 
 
 def dumpable_pid_1(ground: Ground) -> None:
-    edit_guest(ground, "guest.main", "prctl(PR_SET_DUMPABLE, 0", "prctl(PR_SET_DUMPABLE, 1")
+    edit_guest(ground, "inside.main", "prctl(PR_SET_DUMPABLE, 0", "prctl(PR_SET_DUMPABLE, 1")
 
 
 def open_the_memory_of_pid_1(ground: Ground) -> bool:
@@ -29,7 +31,7 @@ def open_the_memory_of_pid_1(ground: Ground) -> bool:
 
 def dumpable_zygote(ground: Ground) -> None:
     dumpable = "__import__('ctypes').CDLL(None).prctl(4, 1, 0, 0, 0)"
-    edit_guest(ground, "guest.zygote", "    gc.disable()", f"    {dumpable}\n    gc.disable()")
+    edit_guest(ground, "inside.zygote", "    gc.disable()", f"    {dumpable}\n    gc.disable()")
 
 
 def open_the_memory_of_the_zygote(ground: Ground) -> bool:
@@ -43,7 +45,7 @@ answer([error(lambda: os.close(os.open(f"/proc/{pid}/mem", os.O_RDWR))) for pid 
 
 
 def stream_in_kernels(ground: Ground) -> None:
-    edit_guest(ground, "guest.zygote", "            close_descriptors(keep=theirs.fileno())\n", "")
+    edit_guest(ground, "inside.zygote", "            close_descriptors(keep=theirs.fileno())\n", "")
 
 
 def forge_a_word_of_pid_1(ground: Ground) -> bool:
@@ -102,7 +104,7 @@ def die_unnoticed(ground: Ground) -> bool:
 
 def survivors(ground: Ground) -> None:
     killed = "            _signal_group(kernel.pid, signal.SIGKILL)\n"
-    edit_guest(ground, "guest.kernels", "            await self.sweep()\n", killed)
+    edit_guest(ground, "inside.kernels", "            await self.sweep()\n", killed)
 
 
 def survive_a_restart(ground: Ground) -> bool:
@@ -123,7 +125,7 @@ answer(pid)
 
 
 def stale_places(ground: Ground) -> None:
-    edit_guest(ground, "guest.kernels", "FRESH_PLACES = (HOME,", "FRESH_PLACES = () and (HOME,")
+    edit_guest(ground, "inside.kernels", "FRESH_PLACES = (HOME,", "FRESH_PLACES = () and (HOME,")
 
 
 def infect_the_next_kernel(ground: Ground) -> bool:
@@ -140,7 +142,7 @@ startup.mkdir(parents=True, exist_ok=True)
 
 
 def imports_among_cells(ground: Ground) -> None:
-    edit_guest(ground, "guest.zygote", "if untouched else apart.from_cells()", "if True else apart.from_cells()")
+    edit_guest(ground, "inside.zygote", "if untouched else apart.from_cells()", "if True else apart.from_cells()")
 
 
 def leave_settings_to_the_next_kernel(ground: Ground) -> bool:
@@ -156,7 +158,7 @@ def leave_settings_to_the_next_kernel(ground: Ground) -> bool:
 
 
 def any_name(ground: Ground) -> None:
-    edit_guest(ground, "guest.files", 'if any(part in ("", ".", "..") or', "if any(")
+    edit_guest(ground, "inside.files", 'if any(part in ("", ".", "..") or', "if any(")
 
 
 def read_beside_the_place(ground: Ground) -> bool:
@@ -166,7 +168,7 @@ def read_beside_the_place(ground: Ground) -> bool:
 
 
 def followed_links(ground: Ground) -> None:
-    edit_guest(ground, "guest.files", "| os.O_NOFOLLOW ", "")
+    edit_guest(ground, "inside.files", "| os.O_NOFOLLOW ", "")
 
 
 def read_through_a_link(ground: Ground) -> bool:
@@ -178,8 +180,8 @@ def read_through_a_link(ground: Ground) -> bool:
 
 
 def any_kind_of_file(ground: Ground) -> None:
-    edit_guest(ground, "guest.files", "| os.O_NOFOLLOW | os.O_NONBLOCK |", "| os.O_NOFOLLOW |")
-    edit_guest(ground, "guest.files", "if not stat.S_ISREG(status.st_mode):", "if False:")
+    edit_guest(ground, "inside.files", "| os.O_NOFOLLOW | os.O_NONBLOCK |", "| os.O_NOFOLLOW |")
+    edit_guest(ground, "inside.files", "if not stat.S_ISREG(status.st_mode):", "if False:")
 
 
 def nodes(ground: Ground) -> None:
@@ -229,8 +231,8 @@ def hand_over_a_sparse_file(ground: Ground) -> bool:
 
 
 def uploads_in_place(ground: Ground) -> None:
-    edit_guest(ground, "guest.files", 'temporary = f".upload-{os.urandom(8).hex()}"', "temporary = parts[-1]")
-    edit_guest(ground, "guest.files", "os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW |", "os.O_CREAT | os.O_TRUNC |")
+    edit_guest(ground, "inside.files", 'temporary = f".upload-{os.urandom(8).hex()}"', "temporary = parts[-1]")
+    edit_guest(ground, "inside.files", "os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW |", "os.O_CREAT | os.O_TRUNC |")
 
 
 def write_through_a_link(ground: Ground) -> bool:
@@ -241,7 +243,7 @@ def write_through_a_link(ground: Ground) -> bool:
 
 
 def any_number_of_entries(ground: Ground) -> None:
-    edit_guest(ground, "guest.files", "MAX_ENTRIES = 10_000", "MAX_ENTRIES = 10**9")
+    edit_guest(ground, "inside.files", "MAX_ENTRIES = 10_000", "MAX_ENTRIES = 10**9")
 
     async def whole(self: files.AsyncSandboxFiles, directory: str) -> files.Listing:
         found: files.Listing = []

@@ -6,7 +6,7 @@ import re
 from pathlib import Path
 
 from kernel_sandbox import Limits, Session
-from kernel_sandbox.engines.docker_client import connect
+from kernel_sandbox.sandbox.engines.docker_client import connect
 
 from .. import kernel_side
 from ..cells import SMALL, ask, strike

@@ -13,10 +13,12 @@ from collections.abc import Iterable, Mapping
 from types import SimpleNamespace
 from typing import Any
 
-from kernel_sandbox import Execution, Limits, Session, cell, validate
-from kernel_sandbox.outputs import collector, content, tables
-from kernel_sandbox.outputs.values import DisplayData, ErrorOutput
-from kernel_sandbox.prompts import Prompts
+from kernel_sandbox import Execution, Limits, Session
+from kernel_sandbox.session import cell
+from kernel_sandbox.session import messages as validate
+from kernel_sandbox.session.outputs import collector, content, tables
+from kernel_sandbox.session.outputs.values import DisplayData, ErrorOutput
+from kernel_sandbox.session.prompts import Prompts
 
 from ..cells import is_well, strike
 from .channels import _lives_on

@@ -15,20 +15,21 @@ from typing import Any
 
 from rich.console import Console
 
-from kernel_sandbox import Transcript, artifacts, questions
+from kernel_sandbox import Transcript, artifacts
 from kernel_sandbox.agents import PythonExecAgent, ScriptedModel, approval, reading
 from kernel_sandbox.agents.python_exec import PythonExecTool
 from kernel_sandbox.artifacts import Artifacts, Budget
-from kernel_sandbox.cli import terminal
-from kernel_sandbox.cli.app import cli
-from kernel_sandbox.cli.console import Screen
-from kernel_sandbox.exports import page
-from kernel_sandbox.exports.scrubbed import scrub
-from kernel_sandbox.magic import bundles
-from kernel_sandbox.reactor import call_reactor
+from kernel_sandbox.doors.cli.app import cli
+from kernel_sandbox.doors.magic import bundles
+from kernel_sandbox.host.reactor import call_reactor
+from kernel_sandbox.session.transcript import notebook, writing
+from kernel_sandbox.show import page
+from kernel_sandbox.show.scrubbed import scrub
+from kernel_sandbox.terminal import questions
+from kernel_sandbox.terminal import safe as terminal
+from kernel_sandbox.terminal.console import Screen
 from kernel_sandbox.text import characters, colours
 from kernel_sandbox.text.ansi import StreamCleaner
-from kernel_sandbox.transcript import notebook, writing
 
 from ...agents.model_server import Call, Say, model_server
 from ...legibility import READABLE, contrasts

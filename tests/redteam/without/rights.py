@@ -11,9 +11,9 @@ from pathlib import Path
 from typing import Any
 
 from kernel_sandbox import FileError, Mount
-from kernel_sandbox.engines import bubblewrap_profile, docker
-from kernel_sandbox.engines.seccomp import docker_profile
-from kernel_sandbox.engines.system_calls import ALLOWED, CONDITIONAL, DENIED, parse
+from kernel_sandbox.sandbox.engines import bubblewrap_profile, docker
+from kernel_sandbox.sandbox.engines.seccomp import docker_profile
+from kernel_sandbox.sandbox.engines.system_calls import ALLOWED, CONDITIONAL, DENIED, parse
 
 from .. import kernel_side
 from ..cells import EPERM, ask
@@ -234,7 +234,7 @@ def give_pid_1_the_least_priority(ground: Ground) -> bool:
 
 
 def changed_first_process(ground: Ground) -> None:
-    edit_guest(ground, "guest.kernels", "changed=allowance.of(os.getpid()) != self.allowance", "changed=False")
+    edit_guest(ground, "inside.kernels", "changed=allowance.of(os.getpid()) != self.allowance", "changed=False")
 
 
 def fill_the_disk_of_later_kernels(ground: Ground) -> bool:

@@ -10,11 +10,11 @@ import httpx
 from websockets.exceptions import ConnectionClosed
 from websockets.sync.client import connect
 
-from kernel_sandbox.server import doorkeeper
-from kernel_sandbox.server.authenticator import Authenticator
-from kernel_sandbox.server.doorkeeper import Doorkeeper
-from kernel_sandbox.server.ownership import Reach
-from kernel_sandbox.server.storage import Store
+from kernel_sandbox.doors.http import doorkeeper
+from kernel_sandbox.doors.http.doorkeeper import Doorkeeper
+from kernel_sandbox.service.authenticator import Authenticator
+from kernel_sandbox.service.ownership import Reach
+from kernel_sandbox.service.storage import Store
 from tests.server.running import Running, issue_key, running, until
 
 from .removal import Ground, Removal

@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 from kernel_sandbox import Limits, Mount
-from kernel_sandbox.engines import control_groups, docker_host
-from kernel_sandbox.engines.system_calls import ALLOWED
+from kernel_sandbox.sandbox.engines import control_groups, docker_host
+from kernel_sandbox.sandbox.engines.system_calls import ALLOWED
 
 from .. import kernel_side
 from ..cells import ask, strike
@@ -120,7 +120,7 @@ for _ in range(40):
 
 
 def any_connections(ground: Ground) -> None:
-    edit_guest(ground, "guest.watch", "MOST_SOCKETS = 2048", "MOST_SOCKETS = 10**9")
+    edit_guest(ground, "inside.watch", "MOST_SOCKETS = 2048", "MOST_SOCKETS = 10**9")
 
 
 def hoard_connections(ground: Ground) -> bool:

@@ -11,9 +11,9 @@ import tempfile
 import time
 from pathlib import Path
 
-from kernel_sandbox import run_directory as directories
-from kernel_sandbox.forks import Descriptor
-from kernel_sandbox.transports import IpcTransport
+from kernel_sandbox.host import run_directory as directories
+from kernel_sandbox.host.forks import Descriptor
+from kernel_sandbox.sandbox.transports import IpcTransport
 
 from ..cells import strike
 from .guest import HASTY

@@ -17,10 +17,10 @@ from typing import Any
 
 import pytest
 
-from kernel_sandbox import debian_root, docker_images, environment_files, environments, wheels
-from kernel_sandbox.engines.docker_client import connect, translated_errors
 from kernel_sandbox.errors import EngineError
-from kernel_sandbox.progress import Progress
+from kernel_sandbox.sandbox.engines.docker_client import connect, translated_errors
+from kernel_sandbox.setup import debian_root, docker_images, environment_builder, environment_files, wheels
+from kernel_sandbox.setup.progress import Progress
 from tests.registry import image_of, serving
 
 from .removal import Ground, Removal
@@ -187,7 +187,7 @@ def on_the_host(ground: Ground) -> None:
             command = [word.replace(place, str(path)) for word in command]
         return [sys.executable, *command[1:]]
 
-    ground.patch.setattr(environments, "sealed", plain)
+    ground.patch.setattr(environment_builder, "sealed", plain)
 
 
 def evil_wheels(directory: Path, canary: Path) -> Path:
@@ -203,7 +203,7 @@ def run_while_it_is_installed(ground: Ground) -> bool:
     root, canary = ground.path / "root", ground.path / "canary"
     environment_files.make_root(root)
     with contextlib.suppress(EngineError):
-        environments._install(root, evil_wheels(ground.path, canary), Path("/dev/null"), ignore)
+        environment_builder._install(root, evil_wheels(ground.path, canary), Path("/dev/null"), ignore)
     return canary.exists()
 
 

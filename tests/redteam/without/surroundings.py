@@ -22,22 +22,20 @@ from kernel_sandbox import (
     Session,
     Transcript,
     TranscriptError,
-    directories,
     export_notebook,
-    kernelspec,
-    links,
-    programs,
 )
 from kernel_sandbox.agents import recipient
-from kernel_sandbox.cli import access, keeping, run
-from kernel_sandbox.cli import ask as asking
-from kernel_sandbox.cli.app import cli
-from kernel_sandbox.cli.console import Screen
-from kernel_sandbox.engines import docker
-from kernel_sandbox.recorder import Recorder
-from kernel_sandbox.server import settings
-from kernel_sandbox.server.state import default_database
-from kernel_sandbox.transcript import writing
+from kernel_sandbox.doors.cli import access, keeping, run
+from kernel_sandbox.doors.cli import ask as asking
+from kernel_sandbox.doors.cli.app import cli
+from kernel_sandbox.host import directories, links, programs
+from kernel_sandbox.sandbox.engines import docker
+from kernel_sandbox.service import settings
+from kernel_sandbox.service.state import default_database
+from kernel_sandbox.session.recorder import Recorder
+from kernel_sandbox.session.transcript import writing
+from kernel_sandbox.setup import kernelspec
+from kernel_sandbox.terminal.console import Screen
 
 from ...agents.model_server import Call, Say, model_server
 from ...shadowing import shadow, shadow_programs

@@ -5,7 +5,7 @@ from __future__ import annotations
 import pandas
 
 from kernel_sandbox import Session, VariableError
-from kernel_sandbox.variables import packing, unpacking
+from kernel_sandbox.inside.variables import packing, unpacking
 
 from ..cells import strike
 from .removal import GROWTH, Ground, Removal, growth

@@ -9,9 +9,9 @@ import socket
 from collections.abc import Iterator
 from pathlib import Path
 
-from kernel_sandbox import environments, live
-from kernel_sandbox.engines import bubblewrap_profile
-from kernel_sandbox.engines.docker_client import connect
+from kernel_sandbox.sandbox import sandbox as live
+from kernel_sandbox.sandbox.engines import bubblewrap_profile, environments
+from kernel_sandbox.sandbox.engines.docker_client import connect
 
 from ..cells import ask, lock_on_a_device, strike, told_of_a_neighbour, told_of_the_host
 from .edits import (

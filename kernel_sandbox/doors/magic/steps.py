@@ -1,0 +1,169 @@
+"""The steps of one question on the page: a line that says what goes on, the model's words, its cells, the answer.
+
+Each is a display of its own, updated in place where the front end can. A terminal gets each once, when it is complete.
+"""
+
+from __future__ import annotations
+
+import itertools
+import shutil
+import time
+
+from kernel_sandbox.agents.approval import beside_margin
+from kernel_sandbox.doors.magic.agent_view import FRAMES, CellBlock, clip, seconds_text, status_bundle
+from kernel_sandbox.doors.magic.front import Bundle, Front
+from kernel_sandbox.session.outputs import Event, Execution
+from kernel_sandbox.show.markdown import harmless_markdown
+from kernel_sandbox.text.ansi import strip_colours
+from kernel_sandbox.text.characters import visible
+
+THROTTLE = 0.15
+"""Seconds between two updates of one display: a page redraws all of it."""
+
+
+class Steps:
+    """Shows the steps of one question. Only the main thread calls it."""
+
+    def __init__(self, front: Front, name: str, model: str) -> None:
+        """`name` begins the ids of its displays."""
+        self._front = front
+        self._name = name
+        self._model = model
+        self._numbers = itertools.count(1)
+        self._spin = itertools.cycle(FRAMES)
+        self._started = time.monotonic()
+        self._tokens = 0
+        self._shown: dict[str, float] = {}
+        self._text = ""
+        self._text_id = ""
+        self.blocks: list[CellBlock] = []
+        self._running = False
+        self._late = False
+        """Whether something was held back by THROTTLE."""
+        self._doing = "thinking"
+        if front.rich:
+            self._put("status", self._status(next(self._spin)))
+        else:
+            front.say(f"{model} is asked …")
+
+    # The line above
+
+    def _status(self, mark: str) -> Bundle:
+        tokens = f" · {self._tokens:,} tokens" if self._tokens else ""
+        taken = seconds_text(time.monotonic() - self._started)
+        return status_bundle(mark, f"{visible(self._model)} · {self._doing} · {taken}{tokens}")
+
+    def tick(self) -> None:
+        """Turn the spinner, and show what was held back."""
+        if self._front.rich:
+            self._put("status", self._status(next(self._spin)))
+            if self._late:
+                self._draw_text()
+                self._draw_cell()
+
+    # The model's words
+
+    def write(self, text: str) -> None:
+        """Show more of the model's text."""
+        if not self._text_id:
+            self._text_id = f"text-{next(self._numbers)}"
+        self._text += text
+        self._doing = "writing"
+        if self._due(self._text_id):
+            self._draw_text()
+
+    def _draw_text(self) -> None:
+        if self._front.rich and self._text.strip():
+            self._put(self._text_id, _markdown(self._text))
+            self._late = False
+
+    def end_text(self, tokens: int, *, final: bool) -> None:
+        """End the model's turn; what is final is shown by `answer`."""
+        self._tokens = tokens
+        self._draw_text()
+        if not final:
+            if not self._front.rich and self._text.strip():
+                columns = shutil.get_terminal_size().columns
+                self._front.say(beside_margin(strip_colours(self._text.strip()), columns))
+            self._text = self._text_id = ""
+        self._doing = "thinking"
+
+    # Cells
+
+    def start_cell(self, source: str) -> None:
+        """Show a cell that is about to run."""
+        self.blocks.append(CellBlock(len(self.blocks) + 1, source))
+        self._running = True
+        self._doing = f"running cell {len(self.blocks)}"
+        self._draw_cell()
+
+    def show_whole(self, shown: str) -> None:
+        """Show all of a cell that the user is to judge."""
+        if self._running and self._front.rich:
+            self._draw_cell()
+        else:
+            self._front.say(shown)
+
+    def output(self, event: Event) -> None:
+        """Show an output of the cell that runs."""
+        if self._running:
+            self.blocks[-1].take(event)
+            if self._due(f"cell-{len(self.blocks)}"):
+                self._draw_cell()
+
+    def finish_cell(self, execution: Execution) -> None:
+        """Show the end of the cell."""
+        if self._running:
+            self.blocks[-1].finish(execution)
+
+    def end_call(self, result: str) -> None:
+        """End a tool call; a cell that did not run says why."""
+        if self._running:
+            block = self.blocks[-1]
+            if block.execution is None:
+                block.refused = strip_colours(result)
+            self._draw_cell()
+            if not self._front.rich:
+                self._front.say(strip_colours(block.text()))
+        self._running = False
+        self._doing = "thinking"
+
+    def _draw_cell(self) -> None:
+        if self._running and self._front.rich:
+            self._put(f"cell-{len(self.blocks)}", self.blocks[-1].bundle())
+            self._late = False
+
+    # The end
+
+    def answer(self, text: str) -> None:
+        """Show the answer, in the place of what has streamed of it."""
+        cells = f"{len(self.blocks)} cell{'' if len(self.blocks) == 1 else 's'}"
+        self._doing = cells
+        if self._front.rich:
+            self._put(self._text_id or "answer", _markdown(text))
+        else:
+            self._front.say(strip_colours(text))
+        self.end("✓", cells)
+
+    def end(self, mark: str, doing: str) -> None:
+        """Show in the line above how it ended."""
+        self._doing = doing
+        if self._front.rich:
+            self._draw_cell()
+            self._put("status", self._status(mark))
+        else:
+            self._front.say(str(self._status(mark)[0]["text/plain"]))
+
+    def _due(self, name: str) -> bool:
+        self._late = time.monotonic() - self._shown.get(name, 0.0) < THROTTLE
+        return not self._late
+
+    def _put(self, name: str, bundle: Bundle) -> None:
+        """Show a display for the first time, or anew."""
+        self._front.publish(bundle, f"{self._name}-{name}", update=name in self._shown)
+        self._shown[name] = time.monotonic()
+
+
+def _markdown(text: str) -> Bundle:
+    text = clip(text.strip(), 200_000)
+    return {"text/markdown": harmless_markdown(text), "text/plain": strip_colours(text)}, {}

@@ -1,0 +1,93 @@
+"""Shell commands as cells, and what came of them. Pure; `inside/shell.py` runs them, inside.
+
+A command is an ordinary cell for the session: it waits its turn, is interrupted like one, and stands in the notebook.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from kernel_sandbox.errors import Kept
+from kernel_sandbox.session.outputs import DisplayData, Execution, Ran, StreamOutput, fresh_kernel
+
+EXIT_TYPE = "application/vnd.kernel-sandbox.exit+json"
+"""As inside/shell.py has it."""
+NO_STATUS = 255
+"""The exit status where the command's own end was not seen: its kernel died, or the cell was stopped."""
+GRACE = 5.0
+"""Seconds that the cell may take longer than its command: the command's own time-out says more."""
+
+
+@dataclass(frozen=True, slots=True)
+class ShellResult:
+    """What a shell command wrote, and how it ended."""
+
+    stdout: str
+    stderr: str
+    exit_status: int
+    """As the shells have it: 128 and the number for a signal, 124 past its time, 126 or 127 where it did not start,
+    255 where its end was not seen."""
+    duration: float
+    """Seconds."""
+    ran: Ran
+    kept: Kept
+    """Both as an Execution has them."""
+    restarted_because: str | None = None
+    new_session: bool = False
+
+
+def shell_cell(command: str | Sequence[str], *, timeout: float | None, posix: bool = False) -> str:
+    """Write the cell that runs a command: a text for bash (sh, with `posix`), or its words for no shell at all."""
+    options = [] if timeout is None else ["--timeout", f"{timeout:g}"]
+    if isinstance(command, str):
+        return " ".join(["%%shell", *options, *(["--sh"] if posix else [])]) + f"\n{command}"
+    return " ".join(["%%shell", *options, "--argv"]) + f"\n{json.dumps(list(command))}"
+
+
+def shell_result(execution: Execution, restarted_because: str | None = None, *, is_new: bool = False) -> ShellResult:
+    """Read what a shell command left. `restarted_because` is why its kernel was started, where that is to be told.
+
+    `is_new` says that the session began with the command.
+    """
+    written = {"stdout": "", "stderr": ""}
+    status = NO_STATUS
+    for output in execution.outputs:
+        if isinstance(output, StreamOutput):
+            written[output.name] = written.get(output.name, "") + output.text
+        elif isinstance(output, DisplayData) and EXIT_TYPE in output.data:
+            status = _exit_status(output.data[EXIT_TYPE])
+    if execution.status != "ok":
+        error = execution.error
+        said = f"{error.ename}: {error.evalue}" if error else execution.status
+        unseen = "the command's end was not seen" if execution.ran != "no" else "the command did not run"
+        written["stderr"] += f"[kernel-sandbox: {unseen}: {said}]\n"
+        status = NO_STATUS
+    stdout, stderr = written["stdout"], written["stderr"]
+    fate = (execution.ran, execution.kept, restarted_because, is_new)
+    return ShellResult(stdout, stderr, status, execution.duration, *fate)
+
+
+def restart_notice(restarted_because: str | None) -> str:
+    """Return a line that says that a cell had a fresh kernel, for doors that have only text; empty where it had not."""
+    return "" if restarted_because is None else f"[kernel-sandbox: {fresh_kernel(restarted_because)}]\n"
+
+
+def fate_notice(execution: Execution) -> str:
+    """Return what became of a cell that did not end by itself, for where there is only text to say it in."""
+    if execution.ran == "whole" and execution.kept == "all":
+        return ""
+    return f"[kernel-sandbox: {execution.fate}]\n"
+
+
+def notices(execution: Execution, restarted_because: str | None) -> str:
+    """Return both, each in its line."""
+    return restart_notice(restarted_because) + fate_notice(execution)
+
+
+def _exit_status(told: Any) -> int:
+    """Read what the sandbox told, which may be anything."""
+    status = told.get("exit_status") if isinstance(told, dict) else None
+    return status if type(status) is int and 0 <= status <= NO_STATUS else NO_STATUS

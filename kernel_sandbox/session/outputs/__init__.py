@@ -1,0 +1,62 @@
+"""What cells put out: values, the result of one cell, and the collectors that make both from kernel messages.
+
+The only room that knows kernel message shapes; no I/O. Messages are hostile input: what is malformed is dropped or
+coerced, and nothing here raises because of it. The session calls it; `transcript` writes what it holds.
+
+    values      the Output union and the events of a running cell
+    content     hostile message content in, clean bounded values out
+    pictures    what a bundle's picture is and how large
+    tables      DataFrames from table-schema JSON, never from pickles
+    fate        what became of a cell, in words
+    execution   Execution, the result of one cell
+    collector   SessionOutputs, CellOutputs: coalescing, clearing, updating, caps
+"""
+
+from __future__ import annotations
+
+from kernel_sandbox.session.outputs.collector import CellOutputs, SessionOutputs
+from kernel_sandbox.session.outputs.content import bundle_text, clean_json, clean_text, clip_text, remove_ansi
+from kernel_sandbox.session.outputs.execution import CellError, CellTimeout, Execution, Status
+from kernel_sandbox.session.outputs.fate import Ran, advice_on, fate, fresh_kernel, what_ran
+from kernel_sandbox.session.outputs.pictures import PICTURE_SUFFIXES, Picture, has_picture, picture_of
+from kernel_sandbox.session.outputs.values import (
+    ClearOutput,
+    DisplayData,
+    DisplayUpdate,
+    ErrorOutput,
+    Event,
+    ExecuteResult,
+    Output,
+    StreamOutput,
+)
+
+__all__ = [
+    "PICTURE_SUFFIXES",
+    "CellError",
+    "CellOutputs",
+    "CellTimeout",
+    "ClearOutput",
+    "DisplayData",
+    "DisplayUpdate",
+    "ErrorOutput",
+    "Event",
+    "ExecuteResult",
+    "Execution",
+    "Output",
+    "Picture",
+    "Ran",
+    "SessionOutputs",
+    "Status",
+    "StreamOutput",
+    "advice_on",
+    "bundle_text",
+    "clean_json",
+    "clean_text",
+    "clip_text",
+    "fate",
+    "fresh_kernel",
+    "has_picture",
+    "picture_of",
+    "remove_ansi",
+    "what_ran",
+]

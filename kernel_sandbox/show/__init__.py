@@ -1,0 +1,10 @@
+"""Untrusted output and notebooks made fit to be seen by others: pages, Markdown, scripts that run and load nothing.
+
+exports     any notebook as HTML, Markdown or a script
+scrubbed    a notebook without metadata, its outputs within caps
+rendering   starts `page` in a process of its own
+page        HTML, through nbconvert
+tags        the allow-list of HTML
+prose       Markdown in which nothing can become a tag
+markdown    Markdown and LaTeX of a sandbox or a model, in which nothing runs or is fetched
+"""
