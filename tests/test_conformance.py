@@ -19,8 +19,7 @@ from nbclient import NotebookClient
 
 from kernel_sandbox.setup.kernelspec import install, prefix_directory
 from kernel_sandbox.spec.values import SandboxSpec
-
-from .conftest import missing
+from tests.conftest import missing
 
 pytestmark = pytest.mark.filterwarnings("ignore::ResourceWarning", "ignore::pytest.PytestUnraisableExceptionWarning")
 

@@ -15,8 +15,7 @@ import pytest
 from nbclient import NotebookClient
 
 from kernel_sandbox.setup.kernelspec import install, prefix_directory
-
-from .conftest import missing
+from tests.conftest import missing
 
 NOTEBOOKS = Path(__file__).parent.parent / "notebooks"
 FIRST = NOTEBOOKS / "01_first_session.ipynb"

@@ -15,7 +15,7 @@ from pathlib import Path
 import nbformat
 import pytest
 
-from .conftest import missing
+from tests.conftest import missing
 
 ROOT = Path(__file__).parents[1]
 README = (ROOT / "README.md").read_text()

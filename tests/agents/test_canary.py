@@ -14,8 +14,7 @@ import sys
 from pathlib import Path
 
 from kernel_sandbox import Session
-
-from .model_server import Call, ModelServer, Reply, Say, model_server
+from tests.agents.model_server import Call, ModelServer, Reply, Say, model_server
 
 COMMAND = """
 import logging, sys

@@ -12,9 +12,8 @@ import nbformat
 import pytest
 
 from kernel_sandbox.doors.cli.dotenv import read_dotenv
-
-from ..conftest import missing
-from .model_server import Call, Fail, Reply, Say, model_server
+from tests.agents.model_server import Call, Fail, Reply, Say, model_server
+from tests.conftest import missing
 
 LOAD = "import pandas as pd\ndf = pd.read_csv('cities.csv')"
 COMMAND = Path(sys.executable).parent / "kernel-sandbox"

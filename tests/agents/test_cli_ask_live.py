@@ -18,9 +18,8 @@ import nbformat
 import pytest
 
 from kernel_sandbox.agents.loop import GIVEN_UP
-
-from ..conftest import missing
-from .model_server import Call, Hang, ModelServer, Reply, Say, Slow, model_server
+from tests.agents.model_server import Call, Hang, ModelServer, Reply, Say, Slow, model_server
+from tests.conftest import missing
 
 COMMAND = Path(sys.executable).parent / "kernel-sandbox"
 TOKEN = re.compile(r"\x1b\[(\??[0-9;]*)([A-Za-z])|\r|\n|[^\x1b\r\n]+|\x1b")

@@ -22,8 +22,7 @@ from kernel_sandbox.agents.offline.conversation import read_conversation
 from kernel_sandbox.agents.offline.notebook_cells import NotebookCell
 from kernel_sandbox.agents.offline.questions import parse_question
 from kernel_sandbox.session.outputs import StreamOutput
-
-from ..conftest import missing
+from tests.conftest import missing
 
 DENVER = Path(__file__).parents[3] / "shared" / "data" / "denver_traffic_accidents.csv"
 MAKE_TRAFFIC = Path(__file__).parents[2] / "notebooks" / "make_traffic_data.py"

@@ -29,8 +29,7 @@ from kernel_sandbox.agents.offline import OfflineAnalyst
 from kernel_sandbox.agents.vision import takes_pictures
 from kernel_sandbox.errors import ModelError
 from kernel_sandbox.session.outputs import Picture
-
-from .model_server import Call, Fail, Reply, Say, model_server
+from tests.agents.model_server import Call, Fail, Reply, Say, model_server
 
 pytestmark = pytest.mark.anyio
 

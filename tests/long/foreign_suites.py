@@ -14,9 +14,8 @@ from pathlib import Path
 from kernel_sandbox.sandbox.engines import NAMES
 from kernel_sandbox.setup.kernelspec import install, prefix_directory
 from kernel_sandbox.spec.values import SandboxSpec
-
-from ._allowed import ALLOWED, FAIL_ANYWAY, NO_KERNEL, SOMETIMES
-from ._sources import fetch, install_needs
+from tests.long._allowed import ALLOWED, FAIL_ANYWAY, NO_KERNEL, SOMETIMES
+from tests.long._sources import fetch, install_needs
 
 KERNELS = ("stock", "provisioner", "launcher")
 ENGINES = dict(zip(KERNELS[1:], NAMES, strict=True))

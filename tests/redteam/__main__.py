@@ -19,8 +19,7 @@ from kernel_sandbox import Session
 from kernel_sandbox.errors import SandboxError
 from kernel_sandbox.sandbox.engines import NAMES
 from kernel_sandbox.sandbox.engines.docker_client import connect
-
-from .report import as_markdown, read, replaced
+from tests.redteam.report import as_markdown, read, replaced
 
 TESTS = Path(__file__).parents[1]
 README = TESTS.parent / "README.md"

@@ -13,9 +13,8 @@ import pytest
 
 from kernel_sandbox import Mount, Session
 from kernel_sandbox.sandbox.engines import environments
-
-from .canaries import Canaries
-from .cells import (
+from tests.redteam.canaries import Canaries
+from tests.redteam.cells import (
     EACCES,
     ENOENT,
     EPERM,

@@ -9,8 +9,7 @@ import pytest
 
 from kernel_sandbox import Session
 from kernel_sandbox.sandbox.engines.docker_client import connect
-
-from .cells import EAGAIN, EFBIG, EMFILE, ENOSPC, armed, ask, attack, is_well, strike
+from tests.redteam.cells import EAGAIN, EFBIG, EMFILE, ENOSPC, armed, ask, attack, is_well, strike
 
 MEGABYTE = 1024**2
 PLACES = ("/mnt/data", "/tmp", "/home/sandbox", "/dev/shm")

@@ -16,8 +16,7 @@ import nbformat
 import pytest
 
 from kernel_sandbox import Execution, Limits, ProtocolViolation, Session
-
-from .cells import alternating, arm, armed, ask, attack, is_well, strike
+from tests.redteam.cells import alternating, arm, armed, ask, attack, is_well, strike
 
 SAY = "c = Connection('{channel}')\n{send}\ntime.sleep(0.05)\nprint('the end')"
 

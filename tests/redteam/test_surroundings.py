@@ -25,11 +25,10 @@ from kernel_sandbox.sandbox.engines import environments
 from kernel_sandbox.service.state import default_database
 from kernel_sandbox.setup import kernelspec
 from kernel_sandbox.setup.wheels import cache_directory
-
-from ..agents.model_server import Call, Say, model_server
-from ..shadowing import shadow, shadow_entry_point, shadow_programs
-from .cells import attack
-from .terminal import on_terminal, through_pipes
+from tests.agents.model_server import Call, Say, model_server
+from tests.redteam.cells import attack
+from tests.redteam.terminal import on_terminal, through_pipes
+from tests.shadowing import shadow, shadow_entry_point, shadow_programs
 
 
 @attack("Escape")

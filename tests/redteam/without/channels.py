@@ -13,11 +13,10 @@ from kernel_sandbox.sandbox import sandbox as live
 from kernel_sandbox.sandbox import wire, zmtp
 from kernel_sandbox.session import cell, channels
 from kernel_sandbox.session.kernel import SessionKernel
-
-from ..arena import MEGABYTE
-from ..cells import strike
-from .guest import HASTY
-from .removal import GROWTH, Ground, Removal, growth
+from tests.redteam.arena import MEGABYTE
+from tests.redteam.cells import strike
+from tests.redteam.without.guest import HASTY
+from tests.redteam.without.removal import GROWTH, Ground, Removal, growth
 
 # The gate
 

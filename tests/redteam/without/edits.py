@@ -11,8 +11,7 @@ from typing import Any
 from kernel_sandbox.sandbox import link as guest_link
 from kernel_sandbox.sandbox.engines import bubblewrap_profile, call_arguments, control_groups, docker, seccomp
 from kernel_sandbox.sandbox.engines.bubblewrap_profile import Profile
-
-from .removal import Ground
+from tests.redteam.without.removal import Ground
 
 Config = dict[str, Any]
 

@@ -22,13 +22,12 @@ from kernel_sandbox.host.run_directory import remove_stale_directories
 from kernel_sandbox.sandbox import sandbox as live
 from kernel_sandbox.sandbox.engines import docker, get_engine
 from kernel_sandbox.sandbox.engines.docker_client import connect
-
-from .. import census
-from ..canaries import Canaries
-from ..cells import opened_sessions
-from .edits import drop_options, edit_guest, edit_prepare, set_config
-from .removal import BOTH, Ground, Removal
-from .walls import reach_a_listener_of_the_host
+from tests.redteam import census
+from tests.redteam.canaries import Canaries
+from tests.redteam.cells import opened_sessions
+from tests.redteam.without.edits import drop_options, edit_guest, edit_prepare, set_config
+from tests.redteam.without.removal import BOTH, Ground, Removal
+from tests.redteam.without.walls import reach_a_listener_of_the_host
 
 PATIENCE = 2.0
 """Seconds after which a sandbox without an owner counts as left behind."""
@@ -119,7 +118,7 @@ REMOVALS = {
 
 
 def main() -> None:
-    from ..removals import REMOVALS as ALL
+    from tests.redteam.removals import REMOVALS as ALL
 
     engine, *controls = sys.argv[1:]
     ground = Ground(engine, pytest.MonkeyPatch(), Canaries(""), Path())

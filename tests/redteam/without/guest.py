@@ -11,10 +11,9 @@ from kernel_sandbox.inside import mux
 from kernel_sandbox.sandbox import files
 from kernel_sandbox.sandbox.engines.system_calls import ALLOWED
 from kernel_sandbox.sandbox.sandbox import LiveSandbox
-
-from ..cells import arm, ask, opened_sessions, settings_kept, strike
-from .edits import edit_filter, edit_guest
-from .removal import GROWTH, Ground, Removal, growth
+from tests.redteam.cells import arm, ask, opened_sessions, settings_kept, strike
+from tests.redteam.without.edits import edit_filter, edit_guest
+from tests.redteam.without.removal import GROWTH, Ground, Removal, growth
 
 HASTY = Limits(interrupt_grace=0.2)
 

@@ -19,10 +19,9 @@ from kernel_sandbox.session import messages as validate
 from kernel_sandbox.session.outputs import collector, content, tables
 from kernel_sandbox.session.outputs.values import DisplayData, ErrorOutput
 from kernel_sandbox.session.prompts import Prompts
-
-from ..cells import is_well, strike
-from .channels import _lives_on
-from .removal import GROWTH, Ground, Removal, growth
+from tests.redteam.cells import is_well, strike
+from tests.redteam.without.channels import _lives_on
+from tests.redteam.without.removal import GROWTH, Ground, Removal, growth
 
 MEGABYTE = 1024**2
 

@@ -30,12 +30,11 @@ from kernel_sandbox.terminal import safe as terminal
 from kernel_sandbox.terminal.console import Screen
 from kernel_sandbox.text import characters, colours
 from kernel_sandbox.text.ansi import StreamCleaner
-
-from ...agents.model_server import Call, Say, model_server
-from ...legibility import READABLE, contrasts
-from ..cells import service_notebook, strike
-from .removal import Ground, Removal
-from .surroundings import close_models
+from tests.agents.model_server import Call, Say, model_server
+from tests.legibility import READABLE, contrasts
+from tests.redteam.cells import service_notebook, strike
+from tests.redteam.without.removal import Ground, Removal
+from tests.redteam.without.surroundings import close_models
 
 CHROMIUM = "/usr/bin/chromium"
 FLAGS = ["--no-sandbox", "--disable-gpu", "--disable-background-networking", "--disable-component-update"]

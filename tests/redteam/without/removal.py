@@ -13,10 +13,9 @@ from typing import Any
 import pytest
 
 from kernel_sandbox import Limits, SandboxSpec, Session
-
-from ..arena import MEGABYTE, resident
-from ..canaries import Canaries
-from ..cells import arm, opened_sessions
+from tests.redteam.arena import MEGABYTE, resident
+from tests.redteam.canaries import Canaries
+from tests.redteam.cells import arm, opened_sessions
 
 
 @dataclass(frozen=True)

@@ -14,11 +14,10 @@ from kernel_sandbox import FileError, Mount
 from kernel_sandbox.sandbox.engines import bubblewrap_profile, docker
 from kernel_sandbox.sandbox.engines.seccomp import docker_profile
 from kernel_sandbox.sandbox.engines.system_calls import ALLOWED, CONDITIONAL, DENIED, parse
-
-from .. import kernel_side
-from ..cells import EPERM, ask
-from .edits import Config, edit_config, edit_guest, edit_preparation, edit_prepare, let_through
-from .removal import BOTH, Ground, Removal
+from tests.redteam import kernel_side
+from tests.redteam.cells import EPERM, ask
+from tests.redteam.without.edits import Config, edit_config, edit_guest, edit_preparation, edit_prepare, let_through
+from tests.redteam.without.removal import BOTH, Ground, Removal
 
 COLUMN = {"x86_64": 0, "aarch64": 1}[platform.machine()]
 IN_CHILD = """

@@ -15,9 +15,8 @@ from kernel_sandbox.doors.http.doorkeeper import Doorkeeper
 from kernel_sandbox.service.authenticator import Authenticator
 from kernel_sandbox.service.ownership import Reach
 from kernel_sandbox.service.storage import Store
-from tests.server.running import Running, issue_key, running, until
-
-from .removal import Ground, Removal
+from tests.doors.http.running import Running, issue_key, running, until
+from tests.redteam.without.removal import Ground, Removal
 
 ENGINES = ("bubblewrap",)
 SECRET = "what only its owner knows"

@@ -5,14 +5,13 @@ from __future__ import annotations
 from kernel_sandbox import Limits, Mount
 from kernel_sandbox.sandbox.engines import control_groups, docker_host
 from kernel_sandbox.sandbox.engines.system_calls import ALLOWED
-
-from .. import kernel_side
-from ..cells import ask, strike
-from ..kernel_side import MEGABYTE
-from ..test_shared import FILTER, HOARD_CONNECTIONS, TAKE_TERMINALS
-from .edits import edit_filter, edit_guest, edit_preparation, let_through
-from .removal import BOTH, Ground, Removal
-from .rights import IN_CHILD, number
+from tests.redteam import kernel_side
+from tests.redteam.cells import ask, strike
+from tests.redteam.kernel_side import MEGABYTE
+from tests.redteam.test_shared import FILTER, HOARD_CONNECTIONS, TAKE_TERMINALS
+from tests.redteam.without.edits import edit_filter, edit_guest, edit_preparation, let_through
+from tests.redteam.without.removal import BOTH, Ground, Removal
+from tests.redteam.without.rights import IN_CHILD, number
 
 CACHED = 8 * MEGABYTE
 

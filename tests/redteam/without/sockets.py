@@ -14,10 +14,9 @@ from pathlib import Path
 from kernel_sandbox.host import run_directory as directories
 from kernel_sandbox.host.forks import Descriptor
 from kernel_sandbox.sandbox.transports import IpcTransport
-
-from ..cells import strike
-from .guest import HASTY
-from .removal import BOTH, Ground, Removal
+from tests.redteam.cells import strike
+from tests.redteam.without.guest import HASTY
+from tests.redteam.without.removal import BOTH, Ground, Removal
 
 
 def unlocked(ground: Ground) -> None:

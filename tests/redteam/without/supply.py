@@ -21,9 +21,8 @@ from kernel_sandbox.errors import EngineError
 from kernel_sandbox.sandbox.engines.docker_client import connect, translated_errors
 from kernel_sandbox.setup import debian_root, docker_images, environment_builder, environment_files, wheels
 from kernel_sandbox.setup.progress import Progress
+from tests.redteam.without.removal import Ground, Removal
 from tests.registry import image_of, serving
-
-from .removal import Ground, Removal
 
 
 def ignore(progress: Progress) -> None:

@@ -36,10 +36,9 @@ from kernel_sandbox.session.recorder import Recorder
 from kernel_sandbox.session.transcript import writing
 from kernel_sandbox.setup import kernelspec
 from kernel_sandbox.terminal.console import Screen
-
-from ...agents.model_server import Call, Say, model_server
-from ...shadowing import shadow, shadow_programs
-from .removal import Ground, Removal
+from tests.agents.model_server import Call, Say, model_server
+from tests.redteam.without.removal import Ground, Removal
+from tests.shadowing import shadow, shadow_programs
 
 
 def advice_with_the_name_as_it_was_typed(ground: Ground) -> None:

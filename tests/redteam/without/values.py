@@ -6,9 +6,8 @@ import pandas
 
 from kernel_sandbox import Session, VariableError
 from kernel_sandbox.inside.variables import packing, unpacking
-
-from ..cells import strike
-from .removal import GROWTH, Ground, Removal, growth
+from tests.redteam.cells import strike
+from tests.redteam.without.removal import GROWTH, Ground, Removal, growth
 
 PLANT = """
 import builtins, io

@@ -12,9 +12,8 @@ from pathlib import Path
 from kernel_sandbox.sandbox import sandbox as live
 from kernel_sandbox.sandbox.engines import bubblewrap_profile, environments
 from kernel_sandbox.sandbox.engines.docker_client import connect
-
-from ..cells import ask, lock_on_a_device, strike, told_of_a_neighbour, told_of_the_host
-from .edits import (
+from tests.redteam.cells import ask, lock_on_a_device, strike, told_of_a_neighbour, told_of_the_host
+from tests.redteam.without.edits import (
     Config,
     drop_options,
     edit_command,
@@ -24,8 +23,8 @@ from .edits import (
     edit_tmpfs,
     set_config,
 )
-from .removal import BOTH, Ground, Removal
-from .rights import mounted
+from tests.redteam.without.removal import BOTH, Ground, Removal
+from tests.redteam.without.rights import mounted
 
 # Namespaces
 
