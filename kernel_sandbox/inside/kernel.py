@@ -8,6 +8,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import ctypes
+import logging
 import os
 import re
 import signal
@@ -40,7 +41,7 @@ def run(request: dict[str, Any]) -> None:
     mask = os.umask(0)
     app.initialize(arguments)
     os.umask(mask)
-    app.log.setLevel(app.log_level)  # traitlets' own makes a record of what no handler takes, four times a cell
+    _log_what_is_shown(app)
     _wake_on_signals()
     full_places.explain(app.shell, request["full_places"])
     if request["own_session"]:
@@ -91,6 +92,16 @@ def _become_ordinary(request: dict[str, Any]) -> None:
     numpy_random = sys.modules.get("numpy.random")
     if numpy_random is not None:
         numpy_random.seed()
+
+
+def _log_what_is_shown(app: Any) -> None:
+    """Spare each cell four records that no handler takes: traitlets' logger makes them from DEBUG on.
+
+    That logger stays as it is, and shows what comes; this one is nobody's but the kernel's.
+    """
+    log = logging.Logger(app.log.name, app.log_level)
+    log.parent = app.log
+    app.kernel.log = log
 
 
 def _wake_on_signals() -> None:
