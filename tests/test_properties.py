@@ -87,7 +87,7 @@ def record(client: BlockingKernelClient, source: str) -> Recorded:
             while socket.poll(10):
                 frames = socket.recv_multipart()
                 told.append((name, frames))
-                over[name] = over[name] or name == "shell" or b'"execution_state": "idle"' in frames[-1]
+                over[name] = over[name] or name == "shell" or json.loads(frames[-1]).get("execution_state") == "idle"
     return told
 
 
