@@ -161,7 +161,7 @@ def test_clock_that_is_behind_the_package_is_a_problem(tmp_path: Path) -> None:
     if (package.parent / "images").is_dir():
         shutil.copytree(package.parent / "images", tmp_path / "images")
     late = time.time() + 10 * 24 * 3600
-    os.utime(tmp_path / "kernel_sandbox" / "doctor.py", (late, late))
+    os.utime(tmp_path / "kernel_sandbox" / "errors.py", (late, late))
     source = "from kernel_sandbox.doors.cli import main; main()"
     done = subprocess.run(
         [sys.executable, "-c", source, "doctor", "--json"], cwd=tmp_path, capture_output=True, text=True, check=False

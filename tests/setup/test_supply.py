@@ -252,7 +252,7 @@ def test_no_module_of_the_host_unpacks_an_archive() -> None:
             if UNPACKERS & set(names):
                 found.add(path.name)
     assert found == WRITES_ONLY
-    assert not re.search(r"extract|mode=\"r", (package / "image_builder.py").read_text())
+    assert not re.search(r"extract|mode=\"r", (package / "setup/image_builder.py").read_text())
 
 
 # Reports
