@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import ast
 import functools
+import inspect
 import itertools
 import re
 from pathlib import Path
@@ -287,5 +288,5 @@ def test_module_and_functions_stay_small(path: Path) -> None:
 def test_public_names_are_exported_and_documented() -> None:
     for name in kernel_sandbox.__all__:
         value = getattr(kernel_sandbox, name)
-        assert value.__doc__ or name == "Output", name
+        assert value.__doc__ or (not inspect.isclass(value) and not inspect.isfunction(value)), name
     assert sorted(kernel_sandbox.__all__) == kernel_sandbox.__all__

@@ -1,7 +1,8 @@
 """`%%shell`: a cell that is a shell command. Part of the kernel; nothing but the standard library.
 
 The command runs beside the cells: in the kernel's working directory and environment, without touching a variable.
-What it writes is shown as it comes; its exit status is shown last, as data that the host reads (server/shell.py).
+What it writes is shown as it comes; its exit status is shown last, as data that the host reads
+(session/shell_commands.py).
 """
 
 from __future__ import annotations

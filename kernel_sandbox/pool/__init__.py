@@ -14,6 +14,6 @@ from kernel_sandbox.errors import SessionNotFound as SessionNotFound
 from kernel_sandbox.pool.metrics import Histogram as Histogram
 from kernel_sandbox.pool.metrics import PoolMetrics as PoolMetrics
 from kernel_sandbox.pool.pooled import PooledSession as PooledSession
-from kernel_sandbox.pool.pooled import State as State
+from kernel_sandbox.pool.pooled import SessionState as SessionState
 from kernel_sandbox.pool.sessions import SessionPool as SessionPool
 from kernel_sandbox.spec.pool import PoolSettings as PoolSettings

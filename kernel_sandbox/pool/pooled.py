@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from datetime import UTC, datetime, timedelta
 from typing import Literal
 
@@ -13,9 +13,11 @@ from kernel_sandbox.host.affinity import NotCopied
 from kernel_sandbox.session.cell import CellStream
 from kernel_sandbox.session.outputs import Execution
 from kernel_sandbox.session.session import AsyncSession, Timeout
+from kernel_sandbox.session.shell_commands import ShellResult
 from kernel_sandbox.spec.pool import PoolSettings
 
-State = Literal["starting", "idle", "busy", "stopping", "dead"]
+SessionState = Literal["starting", "idle", "busy", "stopping", "dead"]
+"""What a session of a pool does now."""
 
 
 class PooledSession(NotCopied):
@@ -63,7 +65,7 @@ class PooledSession(NotCopied):
         return self._session is None
 
     @property
-    def state(self) -> State:
+    def state(self) -> SessionState:
         if self.stopping:
             return "stopping"
         if self._session is None or self.opening is not None:
@@ -95,6 +97,16 @@ class PooledSession(NotCopied):
             raise
         stream.run.add_done_callback(lambda _: self._end())
         return stream
+
+    async def run_command(
+        self, command: str | Sequence[str], *, timeout: Timeout = "default", posix: bool = False
+    ) -> ShellResult:
+        """Run a shell command, as a cell. See AsyncSession.run_command."""
+        self._begin()
+        try:
+            return await self.session.run_command(command, timeout=timeout, posix=posix)
+        finally:
+            self._end()
 
     def _begin(self) -> None:
         if self.refusal is not None:

@@ -24,6 +24,7 @@ from kernel_sandbox.setup.capacity import shortages
 from kernel_sandbox.spec.forms import require, require_policy
 from kernel_sandbox.spec.pool import PoolSettings
 from kernel_sandbox.spec.values import SandboxSpec
+from kernel_sandbox.text.quoting import quoted
 
 logger = logging.getLogger(__name__)
 
@@ -76,6 +77,16 @@ class SessionPool(NotCopied):
         self._is_the_parents = False
         self._affinity = Affinity("pool", "open another one here")
         forks.tell(self)
+
+    def __repr__(self) -> str:
+        kind = type(self).__name__
+        if "_affinity" not in vars(self):  # the last that is set: its constructor has failed
+            return f"<{kind}>"
+        state = "new" if not self._opened else "open" if self._refusal is None else "closed"
+        known = self._engine or next((entry.session.engine for entry in self.sessions if not entry.is_new), "")
+        engine = f"engine {quoted(known)}, " if known else ""
+        handed = f"{len(self.sessions)} of {self.settings.sessions} sessions handed out"
+        return f"<{kind}: {state}, {engine}image {quoted(self.spec.image)}, {handed}>"
 
     def after_fork(self) -> None:
         """Leave the sessions to the parent. What is not open yet can be opened here."""

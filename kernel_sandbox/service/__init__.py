@@ -6,7 +6,7 @@ clients         what each client knows of a session, so that it is told of a res
 runs            cells of requests whose client may go away; `idempotency` retries that run nothing again
 results         executions that can be asked for later
 saved           the notebooks that sessions leave
-shell           shell commands as cells
+notices         what became of a cell, for answers that have only text
 image_facts     what a session's image holds
 
 identity        who somebody is, and what that allows; `ownership` whose session an identifier means

@@ -24,8 +24,8 @@ from kernel_sandbox.service.runs import Runs, Watched
 from kernel_sandbox.service.saved import SavedTranscript, SavedTranscripts
 from kernel_sandbox.service.session_values import Ran, SessionView, Streaming
 from kernel_sandbox.service.settings import ServerSettings
-from kernel_sandbox.service.shell import GRACE, ShellResult, shell_cell, shell_result
 from kernel_sandbox.service.storage import Store
+from kernel_sandbox.session.shell_commands import GRACE, shell_cell
 
 if TYPE_CHECKING:
     from kernel_sandbox.sandbox.link import Usage
@@ -214,16 +214,15 @@ class SessionService:
         posix: bool = False,
         create: bool = True,
         watched: Watched | None = None,
-    ) -> ShellResult:
+    ) -> Ran:
         """Run a shell command in the sandbox: a text for bash (sh, with `posix`), or its words without a shell.
 
         It and all that it started are killed after `timeout`. It takes its turn among the cells, and stands in the
-        notebook as one.
+        notebook as one; `shell_commands.shell_result` reads what came of it.
         """
         seconds = self.seconds(timeout)
         source = shell_cell(command, timeout=seconds, posix=posix)
-        ran = await self._run_cell(address, source, seconds + GRACE, create, watched)
-        return shell_result(ran.execution, ran.restarted_because, is_new=ran.new_session)
+        return await self._run_cell(address, source, seconds + GRACE, create, watched)
 
     @property
     def patience(self) -> float:

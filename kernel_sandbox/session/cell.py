@@ -302,6 +302,7 @@ class CellStream:
 
     @property
     def execution(self) -> Execution | None:
+        """What came of the cell; None until it has ended."""
         return self._cell.execution
 
     def __aiter__(self) -> AsyncIterator[Event]:

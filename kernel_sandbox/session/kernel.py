@@ -13,7 +13,7 @@ import signal
 import uuid
 from collections.abc import Callable, Iterable
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Literal
 
 import anyio
 from jupyter_client.connect import write_connection_file
@@ -189,6 +189,17 @@ class SessionKernel:
     def _check_not_closed(self) -> None:
         if isinstance(self.why_no_cell, SessionClosed):
             raise SessionClosed(str(self.why_no_cell))
+
+    @property
+    def stage(self) -> Literal["new", "starting", "open", "restarting", "dead", "closed"]:
+        """How far the session has come: "open" while a cell can run."""
+        if self._closed or self._opening is None:
+            return "closed" if self._closed else "new"
+        if isinstance(self.why_no_cell, SessionClosed):
+            return "starting"
+        if isinstance(self.why_no_cell, _Restarting):
+            return "restarting"
+        return "open" if self.why_no_cell is None else "dead"
 
     @property
     def death(self) -> SandboxError | None:

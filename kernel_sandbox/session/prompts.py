@@ -13,8 +13,8 @@ from typing import Any
 
 import anyio.to_thread
 
-Ask = Callable[[str, bool], "str | Awaitable[str]"]
-"""An input handler: gets the sandbox's prompt and whether the answer is a password; returns the answer."""
+InputHandler = Callable[[str, bool], "str | Awaitable[str]"]
+"""What answers input(): gets the sandbox's prompt and whether the answer is a password; returns the answer."""
 LONGEST = 10_000
 """Characters of a prompt that are shown."""
 
@@ -22,7 +22,7 @@ LONGEST = 10_000
 class Prompts:
     """One session's. Without a handler nothing is ever asked."""
 
-    def __init__(self, handler: Ask | None) -> None:
+    def __init__(self, handler: InputHandler | None) -> None:
         self.handler = handler
         self._asking: asyncio.Task[None] | None = None
 
@@ -39,7 +39,7 @@ class Prompts:
 
     async def _ask(
         self,
-        handler: Ask,
+        handler: InputHandler,
         prompt: str,
         password: bool,
         answer: Callable[[str], None],
@@ -56,7 +56,7 @@ class Prompts:
             self._asking.cancel()
 
 
-async def _answer_of(handler: Ask, prompt: str, password: bool) -> str:
+async def _answer_of(handler: InputHandler, prompt: str, password: bool) -> str:
     """Return what a handler of either kind answers. Raises what it raises, and TypeError."""
     if inspect.iscoroutinefunction(handler):
         value: Any = handler(prompt, password)

@@ -22,23 +22,26 @@ from kernel_sandbox.session.cell import CellStream
 from kernel_sandbox.session.cell_runner import CellRunner
 from kernel_sandbox.session.kernel import SessionKernel
 from kernel_sandbox.session.outputs import Execution
-from kernel_sandbox.session.prompts import Ask, Prompts
+from kernel_sandbox.session.prompts import InputHandler, Prompts
 from kernel_sandbox.session.recorder import Recorder
+from kernel_sandbox.session.shell_commands import GRACE, ShellResult, require_command, shell_cell, shell_result
 from kernel_sandbox.session.transcript import Transcript
 from kernel_sandbox.session.variables import fetch_variable, send_variable
 from kernel_sandbox.spec.forms import require, require_policy, require_seconds
 from kernel_sandbox.spec.values import Limits, Mount, SandboxSpec, parse_size
+from kernel_sandbox.text.quoting import quoted
 
 if TYPE_CHECKING:
     from kernel_sandbox.sandbox.engines.base import Sandbox
     from kernel_sandbox.sandbox.link import Usage
 
 Timeout = float | None | Literal["default"]
+"""Seconds; None waits for ever, and "default" is `Limits.cell_timeout`."""
 NOTHING: Mapping[str, Any] = MappingProxyType({})
 
 
 class AsyncSession(NotCopied):
-    """A stateful IPython kernel in a locked-down sandbox. Use it as an async context manager.
+    """A stateful IPython kernel in a locked-down sandbox. Use it in an `async with` block.
 
     `engine` is "docker", "bubblewrap", or None: what KERNEL_SANDBOX_ENGINE names, else Docker where it answers and has
     the image, else bubblewrap. Once open, `engine` and `engine_reason` tell which it is and why, and `weakened` what it
@@ -62,7 +65,7 @@ class AsyncSession(NotCopied):
         transport: Literal["ipc", "forward"] | None = None,
         spec: SandboxSpec | None = None,
         transcript: Transcript | str | Path | None = None,
-        input_handler: Ask | None = None,
+        input_handler: InputHandler | None = None,
     ) -> None:
         _require_forms(engine, spec, transcript, input_handler)
         given = {"image": image, "limits": limits, "mounts": mounts, "env": env}
@@ -83,6 +86,9 @@ class AsyncSession(NotCopied):
         self._kernel.on_connected, self._kernel.on_death = self._connected, self._died
         self._runner = CellRunner(self._kernel, self._recorder, Prompts(input_handler))
         self.files = AsyncSandboxFiles(self._kernel.link, self.spec)
+
+    def __repr__(self) -> str:
+        return describe_session(self, type(self).__name__)
 
     async def __aenter__(self) -> Self:
         await self.open()
@@ -156,8 +162,9 @@ class AsyncSession(NotCopied):
         """Run one cell and return what came of it. A failing cell is data: see `Execution.status`.
 
         `timeout` is in seconds; None waits for ever; by default it is `Limits.cell_timeout`. `metadata` goes to the
-        transcript's cell (tags, for one). A cancelled call interrupts its cell first, so that the next one finds
-        the kernel at rest. Raises TranscriptError where the transcript cannot be saved; the cell has run then.
+        transcript's cell (tags, for one). A call that is cancelled, as by Ctrl-C, interrupts its cell first, so that
+        the next one finds the kernel at rest. Raises TranscriptError where the transcript cannot be saved; the cell
+        has run then.
         """
         stream = self.stream(source, timeout=timeout, metadata=metadata)
         try:
@@ -172,12 +179,32 @@ class AsyncSession(NotCopied):
     def stream(self, source: str, *, timeout: Timeout = "default", metadata: Mapping[str, Any] = NOTHING) -> CellStream:
         """Run one cell and iterate over its outputs as they come. Cells run in the order of these calls."""
         self._kernel.check_open()
-        seconds = self.spec.limits.cell_timeout if timeout == "default" else timeout
-        if seconds is not None:
-            require_seconds("timeout", seconds)
+        seconds = self._seconds(timeout)
         require("source", source, str, "the cell's code as text")
         require("metadata", metadata, Mapping, "the cell's metadata by name, such as {'tags': []}")
         return self._runner.begin(source, seconds, metadata)
+
+    async def run_command(
+        self, command: str | Sequence[str], *, timeout: Timeout = "default", posix: bool = False
+    ) -> ShellResult:
+        """Run a shell command in the sandbox: a text for bash (sh, with `posix`), or its words without a shell.
+
+        It runs in the kernel's directory and environment, takes its turn among the cells, and stands in the
+        transcript as one. A failing command is data: see `ShellResult.exit_status`. Past `timeout`, as `execute` has
+        it, the command and all that it started are killed, and the exit status is 124.
+        """
+        self._kernel.check_open()
+        seconds = self._seconds(timeout)
+        require_command(command)
+        source = shell_cell(command, timeout=seconds, posix=posix)
+        return shell_result(await self.execute(source, timeout=None if seconds is None else seconds + GRACE))
+
+    def _seconds(self, timeout: Timeout) -> float | None:
+        """What a cell gets that asks for `timeout`. Raises TypeError and ValueError."""
+        seconds = self.spec.limits.cell_timeout if timeout == "default" else timeout
+        if seconds is not None:
+            require_seconds("timeout", seconds)
+        return seconds
 
     async def interrupt(self) -> None:
         """Interrupt what the kernel runs, as Jupyter's stop button does: the cell ends with KeyboardInterrupt."""
@@ -225,6 +252,17 @@ class AsyncSession(NotCopied):
     async def usage(self) -> Usage:
         """Ask the sandbox what it uses now: memory and data in bytes, and how many processes."""
         return await on_reactor(lambda: self._kernel.link().usage())
+
+
+def describe_session(session: AsyncSession, kind: str) -> str:
+    """Return a session in a line, as its `repr` and its sync twin's; also one whose constructor has failed."""
+    made = vars(session)
+    if "files" not in made:  # the last that is set
+        return f"<{kind}>"
+    stage = session._kernel.stage
+    state = ("idle" if session._runner.current is None else "busy") if stage == "open" else stage
+    engine = f"engine {quoted(session.engine)}, " if session.engine else ""
+    return f"<{kind} {session.id}: {state}, {engine}image {quoted(session.spec.image)}>"
 
 
 def _require_forms(engine: Any, spec: Any, transcript: Any, input_handler: Any) -> None:

@@ -16,13 +16,14 @@ from kernel_sandbox.errors import TranscriptError
 from kernel_sandbox.session.transcript import Transcript, join_percent_script
 from kernel_sandbox.show.scrubbed import scrub
 
-Format = Literal["html", "py", "md"]
-FORMATS: tuple[Format, ...] = get_args(Format)
+ExportFormat = Literal["html", "py", "md"]
+"""A page, a percent script, or Markdown."""
+FORMATS: tuple[ExportFormat, ...] = get_args(ExportFormat)
 
-__all__ = ["FORMATS", "Format", "export_notebook"]
+__all__ = ["FORMATS", "ExportFormat", "export_notebook"]
 
 
-def export_notebook(source: Transcript | str | Path, to: Format = "html") -> str:
+def export_notebook(source: Transcript | str | Path, to: ExportFormat = "html") -> str:
     """Make a notebook a page ("html"), a percent script ("py") or Markdown ("md"), and give its text.
 
     `source` is a transcript, or the path of a notebook of up to 100 MB and 10 000 cells. Pictures are within the

@@ -13,7 +13,7 @@ import click
 
 from kernel_sandbox.host import links
 from kernel_sandbox.host.links import crossed, led_away, written_through
-from kernel_sandbox.session.prompts import Ask
+from kernel_sandbox.session.prompts import InputHandler
 from kernel_sandbox.session.sync import Session
 from kernel_sandbox.session.transcript import Transcript
 from kernel_sandbox.spec.values import Limits, SandboxSpec, format_size
@@ -123,7 +123,7 @@ def opened_session(
     *,
     data: Sequence[Path],
     save: Transcript | Path | None,
-    input_handler: Ask | None = None,
+    input_handler: InputHandler | None = None,
 ) -> Iterator[Session]:
     """Give an open session with the files of `data` in it, and tell of both."""
     session = Session(engine=engine, spec=spec, transcript=save, input_handler=input_handler)

@@ -4,6 +4,7 @@
     colours      the colours of a text (SGR) as state; none in which a text cannot be read
     ansi         text without a terminal's other commands
     lines        lines that were written over
+    quoting      a text in quotes, within a line of ours
     spelling     the known name that somebody meant by an unknown one
 
 Every door draws from here: terminal, notebook, Markdown, exported page, the service's page, model and log.

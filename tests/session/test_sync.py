@@ -2,7 +2,6 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-import inspect
 import os
 import signal
 import subprocess
@@ -10,32 +9,7 @@ import sys
 import threading
 import time
 
-import pytest
-
-from kernel_sandbox import AsyncSandboxFiles, AsyncSession, CellStream, SandboxFiles, Session
-from kernel_sandbox.session.sync import SyncCellStream
-
-
-def public(kind: type) -> set[str]:
-    return {name for name, _ in inspect.getmembers(kind) if not name.startswith("_")}
-
-
-@pytest.mark.parametrize(("facade", "original"), [(Session, AsyncSession), (SandboxFiles, AsyncSandboxFiles)])
-def test_facade_has_the_same_names_and_signatures(facade: type, original: type) -> None:
-    renamed = {"aclose": "close"}
-    attributes = set()
-    if original is AsyncSession:
-        attributes = {"id", "engine", "engine_reason", "weakened", "spec"}
-    names = public(original)
-    assert {renamed.get(name, name) for name in names} | attributes == public(facade)
-    for name in names:
-        theirs, ours = getattr(original, name), getattr(facade, renamed.get(name, name))
-        if inspect.isfunction(theirs):
-            assert list(inspect.signature(ours).parameters) == list(inspect.signature(theirs).parameters)
-
-
-def test_stream_facade_has_the_same_names() -> None:
-    assert {"close" if name == "aclose" else name for name in public(CellStream)} == public(SyncCellStream)
+from kernel_sandbox import Session
 
 
 def test_session_works_inside_a_running_event_loop(engine: str) -> None:

@@ -28,7 +28,7 @@ from playwright.sync_api import Error as BrowserError
 from kernel_sandbox import Session, Transcript, TranscriptError, export_notebook
 from kernel_sandbox.session.transcript import Cell, join_percent_script, split_percent_script
 from kernel_sandbox.session.transcript.reading import parse_notebook
-from kernel_sandbox.show.exports import FORMATS, Format
+from kernel_sandbox.show.exports import FORMATS, ExportFormat
 from kernel_sandbox.show.page import POLICY
 from kernel_sandbox.show.rendering import render
 from kernel_sandbox.show.scrubbed import MAX_CELLS, scrub
@@ -376,7 +376,7 @@ SECRETS = ("alice", "/home", "6f1c2d3e", "2031-05-06", "9.9-engine")
 
 
 @pytest.mark.parametrize("to", FORMATS)
-def test_export_tells_nothing_of_the_machine(tmp_path: Path, to: Format) -> None:
+def test_export_tells_nothing_of_the_machine(tmp_path: Path, to: ExportFormat) -> None:
     provenance = {"session": "6f1c2d3e", "engine": "9.9-engine", "user": "alice"}
     cells = [
         code("x", execution={"iopub.status.busy": "2031-05-06T00:00:00Z"}, kernel_sandbox=provenance, tags=["alice"]),

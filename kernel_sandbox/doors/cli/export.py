@@ -8,7 +8,7 @@ from pathlib import Path
 import click
 
 from kernel_sandbox.session.transcript.writing import replace_file
-from kernel_sandbox.show.exports import FORMATS, Format, export_notebook
+from kernel_sandbox.show.exports import FORMATS, ExportFormat, export_notebook
 from kernel_sandbox.spec.values import format_size
 from kernel_sandbox.terminal.console import Screen
 
@@ -29,7 +29,7 @@ _MADE = {
     type=click.Path(dir_okay=False, path_type=Path),
     help="Where it goes; one that is there is replaced.  [default: OUT.html, OUT.md or OUT.py, where there is none]",
 )
-def export(notebook: Path, *, to: Format | None, output: Path | None) -> None:
+def export(notebook: Path, *, to: ExportFormat | None, output: Path | None) -> None:
     """Make a page, Markdown or a script of OUT.ipynb, a notebook of any origin, to give to others.
 
     What cells showed is taken as hostile. The page (html) runs no script, loads nothing from a network and sends
@@ -63,6 +63,6 @@ def export(notebook: Path, *, to: Format | None, output: Path | None) -> None:
     Screen().say(f"{_MADE[to].format(shlex.quote(str(target)))}  ({format_size(len(text))})")
 
 
-def _format_of(output: Path | None) -> Format:
+def _format_of(output: Path | None) -> ExportFormat:
     suffix = output.suffix.removeprefix(".").lower() if output is not None else ""
     return next((known for known in FORMATS if known == suffix), "html")

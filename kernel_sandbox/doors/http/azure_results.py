@@ -13,8 +13,8 @@ import math
 import re
 from typing import Any
 
+from kernel_sandbox.service.notices import notices, restart_notice
 from kernel_sandbox.service.session_values import Ran
-from kernel_sandbox.service.shell import ShellResult, notices, restart_notice
 from kernel_sandbox.session.outputs import (
     DisplayData,
     Execution,
@@ -24,6 +24,7 @@ from kernel_sandbox.session.outputs import (
     has_picture,
     remove_ansi,
 )
+from kernel_sandbox.session.shell_commands import shell_result
 
 DEEPEST = 64
 """How deep a result may nest as JSON; deeper ones stay text."""
@@ -65,15 +66,16 @@ def second_generation(ran: Ran, *, longest: int | None = None, bundle: bool = Fa
     return resource | ({} if execution.status == "ok" else {"error": {"error": _error(execution)}})
 
 
-def shell_execution(identifier: str, ran: ShellResult, *, longest: int | None = None) -> dict[str, Any]:
+def shell_execution(identifier: str, ran: Ran, *, longest: int | None = None) -> dict[str, Any]:
     """Write a shell command as the shell pools do: its exit status is the status, as text."""
+    told = shell_result(ran.execution)
     return {
         "identifier": identifier,
-        "status": str(ran.exit_status),
+        "status": str(told.exit_status),
         "result": {
-            "stdout": cut(ran.stdout, longest),
-            "stderr": cut(restart_notice(ran.restarted_because) + ran.stderr, longest),
-            "executionTimeInMilliseconds": _milliseconds(ran.duration),
+            "stdout": cut(told.stdout, longest),
+            "stderr": cut(restart_notice(ran.restarted_because) + told.stderr, longest),
+            "executionTimeInMilliseconds": _milliseconds(told.duration),
         },
     }
 

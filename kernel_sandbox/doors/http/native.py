@@ -5,6 +5,7 @@ A session is named by its identifier in the path, percent-encoded; another ident
 
 from __future__ import annotations
 
+import dataclasses
 import secrets
 from typing import Annotated, Any
 from urllib.parse import quote, unquote
@@ -28,6 +29,7 @@ from kernel_sandbox.service.requests import identity_of
 from kernel_sandbox.service.runs import Watched
 from kernel_sandbox.service.saved import SavedTranscript
 from kernel_sandbox.service.service import SessionMissing, SessionService
+from kernel_sandbox.session.shell_commands import shell_result
 
 NOTEBOOK = "application/x-ipynb+json"
 
@@ -137,9 +139,9 @@ async def run_command(
         ran = await service.run_command(
             session, command, timeout=asked.timeout, posix=asked.shell == "sh", create=asked.create, watched=watched
         )
-        told = {"stdout": ran.stdout, "stderr": ran.stderr, "exit_status": ran.exit_status, "ran": ran.ran}
-        told |= {"kept": ran.kept, "restarted_because": ran.restarted_because, "new_session": ran.new_session}
-        return JSONResponse(told | {"duration": round(ran.duration, 6)})
+        result = dataclasses.asdict(shell_result(ran.execution))
+        news = {"restarted_because": ran.restarted_because, "new_session": ran.new_session}
+        return JSONResponse(result | news | {"duration": round(result["duration"], 6)})
 
     return await answer(request, service, session, key, run)
 

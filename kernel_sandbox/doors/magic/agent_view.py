@@ -5,12 +5,10 @@ Every text in it is the model's or the sandbox's, so every text is escaped; pict
 
 from __future__ import annotations
 
-import base64
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from html import escape
 
-from kernel_sandbox.doors.magic.bundles import svg_picture
 from kernel_sandbox.doors.magic.commands import one_line
 from kernel_sandbox.doors.magic.front import Bundle
 from kernel_sandbox.doors.magic.tables import table_html
@@ -26,6 +24,7 @@ from kernel_sandbox.session.outputs import (
     Picture,
     StreamOutput,
     bundle_text,
+    image_element,
     picture_of,
 )
 from kernel_sandbox.text.ansi import strip_colours
@@ -160,11 +159,7 @@ def _picture(output: Output) -> Picture | None:
 
 
 def _picture_html(picture: Picture) -> str:
-    if picture.kind == "image/svg+xml":
-        return f'<div style="margin-top:6px">{svg_picture(picture.data.decode("utf-8", "replace"))}</div>'
-    encoded = base64.b64encode(picture.data).decode()
-    source = f"data:{picture.kind};base64,{encoded}"
-    return f'<div style="margin-top:6px"><img alt="figure" style="max-width:100%" src="{source}"></div>'
+    return f'<div style="margin-top:6px">{image_element(picture.kind, picture.data, "figure")}</div>'
 
 
 def _output_html(output: Output) -> str:

@@ -9,7 +9,6 @@ HTML in a frame of its own without scripts, forms, or an origin.
 
 from __future__ import annotations
 
-import base64
 import re
 from collections.abc import Mapping
 from html import escape
@@ -17,7 +16,7 @@ from typing import Any, Literal
 
 from kernel_sandbox.doors.magic.front import Bundle
 from kernel_sandbox.doors.magic.tables import table_html
-from kernel_sandbox.session.outputs import bundle_text, picture_of
+from kernel_sandbox.session.outputs import bundle_text, image_element, picture_of
 from kernel_sandbox.show.markdown import harmless_latex, harmless_markdown
 from kernel_sandbox.text.ansi import clean_terminal_text
 from kernel_sandbox.text.characters import visible
@@ -93,16 +92,10 @@ def _html(data: Mapping[str, Any], metadata: Mapping[str, Any]) -> str | None:
     if table is not None:
         return table
     if isinstance(svg, str):
-        return svg_picture(svg)
+        return image_element("image/svg+xml", svg.encode("utf-8", "replace"), "SVG of the sandbox")
     if isinstance(html, str) and len(html) <= MAX_HTML:
         return frame(html)
     return None
-
-
-def svg_picture(svg: str) -> str:
-    """Write SVG as a picture: what is within <img> runs no script and loads nothing."""
-    encoded = base64.b64encode(svg.encode("utf-8", "replace")).decode()
-    return f'<img alt="SVG of the sandbox" style="max-width:100%" src="data:image/svg+xml;base64,{encoded}">'
 
 
 def frame(html: str) -> str:

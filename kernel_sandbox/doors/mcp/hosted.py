@@ -33,9 +33,9 @@ from kernel_sandbox.service.ownership import Address, address_of, reach_of
 from kernel_sandbox.service.requests import POOL_PREFIX, identity_of, note_tool
 from kernel_sandbox.service.service import SessionMissing, SessionService, suppressing_unsaved
 from kernel_sandbox.service.session_values import Streaming
-from kernel_sandbox.service.shell import GRACE
 from kernel_sandbox.session.cell import CellStream
 from kernel_sandbox.session.outputs import what_ran
+from kernel_sandbox.session.shell_commands import GRACE
 from kernel_sandbox.spec.values import format_size
 
 SESSION_HEADER = "mcp-session-id"

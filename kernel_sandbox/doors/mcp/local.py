@@ -13,9 +13,9 @@ from kernel_sandbox.doors.mcp.contract import OnEvent, Ran, SessionLine
 from kernel_sandbox.doors.mcp.notebook_folder import reserve
 from kernel_sandbox.errors import SandboxError, SessionClosed, TranscriptError, what_is_kept
 from kernel_sandbox.sandbox.files import FileInfo
-from kernel_sandbox.service.shell import GRACE
 from kernel_sandbox.session.known_kernel import KnownKernel
 from kernel_sandbox.session.session import AsyncSession
+from kernel_sandbox.session.shell_commands import GRACE
 from kernel_sandbox.session.transcript import Transcript
 
 MakeSession = Callable[[Transcript], AsyncSession]

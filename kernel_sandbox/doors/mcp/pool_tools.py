@@ -16,8 +16,9 @@ from kernel_sandbox.doors.mcp.contract import Backend, CallRefused
 from kernel_sandbox.doors.mcp.definitions import DEFAULT_TIMEOUT, PYTHON, SHELL, Definition
 from kernel_sandbox.doors.mcp.progress import Progress
 from kernel_sandbox.doors.mcp.toolbox import RefusedByProtocol, Tools
-from kernel_sandbox.service.shell import GRACE, notices, shell_cell, shell_result
+from kernel_sandbox.service.notices import notices
 from kernel_sandbox.session.outputs import ExecuteResult
+from kernel_sandbox.session.shell_commands import GRACE, shell_cell, shell_result
 
 MOST_OF_ONE = 256
 """Environments of one identity that are remembered; its oldest is forgotten first."""

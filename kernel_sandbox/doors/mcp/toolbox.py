@@ -26,7 +26,7 @@ from kernel_sandbox.doors.mcp.file_answers import file_answer, listing_answer, n
 from kernel_sandbox.doors.mcp.notebook_folder import NotebookFolder
 from kernel_sandbox.doors.mcp.progress import Progress, Report
 from kernel_sandbox.errors import SandboxError
-from kernel_sandbox.service.shell import GRACE, shell_cell, shell_result
+from kernel_sandbox.session.shell_commands import GRACE, shell_cell, shell_result
 from kernel_sandbox.setup import kernelspec
 from kernel_sandbox.spec.values import DATA_DIRECTORY
 from kernel_sandbox.text.characters import visible

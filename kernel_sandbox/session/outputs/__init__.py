@@ -8,6 +8,7 @@ coerced, and nothing here raises because of it. The session calls it; `transcrip
     pictures    what a bundle's picture is and how large
     tables      DataFrames from table-schema JSON, never from pickles
     fate        what became of a cell, in words
+    display     what of a cell a notebook on the host may show
     execution   Execution, the result of one cell
     collector   SessionOutputs, CellOutputs: coalescing, clearing, updating, caps
 """
@@ -16,6 +17,7 @@ from __future__ import annotations
 
 from kernel_sandbox.session.outputs.collector import CellOutputs, SessionOutputs
 from kernel_sandbox.session.outputs.content import bundle_text, clean_json, clean_text, clip_text, remove_ansi
+from kernel_sandbox.session.outputs.display import image_element
 from kernel_sandbox.session.outputs.execution import CellError, CellTimeout, Execution, Status
 from kernel_sandbox.session.outputs.fate import Ran, advice_on, fate, fresh_kernel, what_ran
 from kernel_sandbox.session.outputs.pictures import PICTURE_SUFFIXES, Picture, has_picture, picture_of
@@ -56,6 +58,7 @@ __all__ = [
     "fate",
     "fresh_kernel",
     "has_picture",
+    "image_element",
     "picture_of",
     "remove_ansi",
     "what_ran",

@@ -7,22 +7,26 @@ from __future__ import annotations
 
 import base64
 import binascii
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from datetime import datetime
 from typing import TYPE_CHECKING, Any, Literal, Self
 
 from kernel_sandbox.errors import Kept, SandboxError, TruncatedTable
 from kernel_sandbox.session.outputs.content import bundle_text, remove_ansi
+from kernel_sandbox.session.outputs.display import shown_bundle
 from kernel_sandbox.session.outputs.fate import Ran, fate
+from kernel_sandbox.session.outputs.pictures import Picture, picture_of
 from kernel_sandbox.session.outputs.tables import TABLE_TYPE, table_to_dataframe, total_rows
 from kernel_sandbox.session.outputs.values import DisplayData, ErrorOutput, ExecuteResult, Output, StreamOutput
 from kernel_sandbox.text.characters import visible
+from kernel_sandbox.text.quoting import quoted
 
 if TYPE_CHECKING:
     import pandas
 
 Status = Literal["ok", "error", "aborted", "timeout", "dead"]
+"""How a cell ended; `Execution.status` says what each means."""
 
 # png first: PIL offers a png and a jpeg of the same picture, and the png has lost nothing.
 _IMAGE_TYPES = ("image/png", "image/jpeg", "image/gif", "image/webp", "image/svg+xml")
@@ -68,11 +72,11 @@ class Execution:
     def __repr__(self) -> str:
         plural = "" if len(self.outputs) == 1 else "s"
         first = self._first_line()
-        return f"<Execution {self.status}, {len(self.outputs)} output{plural}{': ' + repr(first) if first else ''}>"
+        return f"<Execution {self.status}, {len(self.outputs)} output{plural}{': ' + quoted(first) if first else ''}>"
 
     def _first_line(self) -> str:
         """The first line that says something (a traceback begins with a rule), of up to 60 characters."""
-        lines = (remove_ansi(line) for _, piece in self._pieces() for line in piece[:2000].splitlines())
+        lines = (remove_ansi(line) for _, piece in _pieces(self.outputs) for line in piece[:2000].splitlines())
         first = next((line for line in lines if line.strip("-= \t")), "")
         return first if len(first) <= 60 else f"{first[:59]}…"
 
@@ -83,26 +87,24 @@ class Execution:
         Streams stand as they were written; displays, results and tracebacks (without ANSI colours) have lines
         of their own.
         """
-        parts: list[str] = []
-        flowing = True
-        for is_stream, piece in self._pieces():
-            if not piece:
-                continue
-            if parts and not (is_stream and flowing) and not parts[-1].endswith("\n"):
-                parts.append("\n")
-            parts.append(piece)
-            flowing = is_stream
-        return "".join(parts)
+        return _joined(self.outputs)
 
-    def _pieces(self) -> Iterator[tuple[bool, str]]:
-        """Give whether it is a stream, and the text, of each output."""
+    def _repr_mimebundle_(self, include: Any = None, exclude: Any = None, **_: Any) -> dict[str, str]:
+        """Show what the cell showed, as far as that is harmless and small, where a notebook shows the execution.
+
+        https://ipython.readthedocs.io/en/stable/config/integrating.html#custom-methods
+        """
+        blocks: list[str | Picture] = []
+        between: list[Output] = []
         for output in self.outputs:
-            if isinstance(output, StreamOutput):
-                yield True, output.text
-            elif isinstance(output, ErrorOutput):
-                yield False, _error_text(output)
+            picture = picture_of(output.data) if isinstance(output, DisplayData | ExecuteResult) else None
+            if picture is None:
+                between.append(output)
             else:
-                yield False, bundle_text(output.data)
+                blocks += [_joined(between), picture]
+                between = []
+        blocks.append(_joined(between))
+        return shown_bundle(self.text or repr(self), [block for block in blocks if block])
 
     @property
     def result(self) -> Mapping[str, Any] | None:
@@ -167,6 +169,30 @@ class Execution:
         evalue = error.evalue if len(error.evalue) <= 2000 else f"{error.evalue[:2000]}…"
         said = visible(f"{error.ename}: {evalue}")  # Python prints it on a terminal as it is
         return "\n".join(part for part in (said, _last_frames(error), self.fate + advice) if part)
+
+
+def _joined(outputs: Iterable[Output]) -> str:
+    parts: list[str] = []
+    flowing = True
+    for is_stream, piece in _pieces(outputs):
+        if not piece:
+            continue
+        if parts and not (is_stream and flowing) and not parts[-1].endswith("\n"):
+            parts.append("\n")
+        parts.append(piece)
+        flowing = is_stream
+    return "".join(parts)
+
+
+def _pieces(outputs: Iterable[Output]) -> Iterator[tuple[bool, str]]:
+    """Give whether it is a stream, and the text, of each output."""
+    for output in outputs:
+        if isinstance(output, StreamOutput):
+            yield True, output.text
+        elif isinstance(output, ErrorOutput):
+            yield False, _error_text(output)
+        else:
+            yield False, bundle_text(output.data)
 
 
 def _last_frames(error: ErrorOutput) -> str:

@@ -60,6 +60,7 @@ class ErrorOutput:
 
 
 Output = StreamOutput | DisplayData | ExecuteResult | ErrorOutput
+"""What a cell leaves."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -83,3 +84,4 @@ class DisplayUpdate:
 
 
 Event = Output | ClearOutput | DisplayUpdate
+"""What a running cell tells, one at a time; a StreamOutput is an increment."""

@@ -16,6 +16,7 @@ from typing import Any, Literal
 from kernel_sandbox.session.outputs import ErrorOutput, ExecuteResult, Output, StreamOutput, clean_json, clean_text
 
 CellKind = Literal["code", "markdown", "raw"]
+"""As nbformat has it in `cell_type`."""
 
 TIMES = ("iopub.status.busy", "iopub.execute_input", "shell.execute_reply", "iopub.status.idle")
 """The messages of a cell whose times are kept: what nbclient and JupyterLab record as metadata.execution."""

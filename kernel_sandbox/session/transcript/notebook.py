@@ -30,9 +30,12 @@ from kernel_sandbox.session.transcript.cells import (
 )
 from kernel_sandbox.session.transcript.reading import check_notebook, new_cell_id, parse_notebook, read_notebook
 from kernel_sandbox.session.transcript.writing import replace_file
+from kernel_sandbox.text.quoting import quoted
 
 _NAMESPACE = "kernel_sandbox"
 _NOTHING: Mapping[str, Any] = MappingProxyType({})
+_ORIGIN = ("session", "engine", "image")
+"""What of its provenance a transcript's `repr` tells."""
 
 
 @dataclass(slots=True)
@@ -71,6 +74,16 @@ class Transcript:
         """Keys of a loaded file that no format has."""
         self._next: int | None = None
         """The cell whose place the next one takes."""
+
+    def __repr__(self) -> str:
+        """Say how many cells there are, what made them (as the notebook says), and where they are kept."""
+        if "_next" not in vars(self):  # the last that is set: its constructor has failed
+            return f"<{type(self).__name__}>"
+        cells, told = len(self._records), self._metadata.get(_NAMESPACE)
+        made = told if isinstance(told, Mapping) else {}
+        facts = [f"{name} {quoted(made[name])}" for name in _ORIGIN if isinstance(made.get(name), str)]
+        facts += [] if self.path is None else [f"path {quoted(str(self.path))}"]
+        return f"<{type(self).__name__}: {', '.join([f'{cells} cell' + 's' * (cells != 1), *facts])}>"
 
     @classmethod
     def load(cls, path: str | Path) -> Self:

@@ -1,6 +1,7 @@
 """Shell commands as cells, and what came of them. Pure; `inside/shell.py` runs them, inside.
 
 A command is an ordinary cell for the session: it waits its turn, is interrupted like one, and stands in the notebook.
+`session.run_command` and every door that runs commands (HTTP, MCP) write the cell and read its end here.
 """
 
 from __future__ import annotations
@@ -11,7 +12,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from kernel_sandbox.errors import Kept
-from kernel_sandbox.session.outputs import DisplayData, Execution, Ran, StreamOutput, fresh_kernel
+from kernel_sandbox.session.outputs import DisplayData, Execution, Ran, StreamOutput
 
 EXIT_TYPE = "application/vnd.kernel-sandbox.exit+json"
 """As inside/shell.py has it."""
@@ -35,23 +36,27 @@ class ShellResult:
     ran: Ran
     kept: Kept
     """Both as an Execution has them."""
-    restarted_because: str | None = None
-    new_session: bool = False
+
+
+def require_command(command: Any) -> None:
+    """Raise TypeError or ValueError unless `command` is a text, or a sequence of words, that can be run."""
+    words = [command] if isinstance(command, str) else command
+    if not isinstance(words, Sequence) or not all(isinstance(word, str) for word in words):
+        raise TypeError(f"command={command!r:.100}: give a text for the shell, or a list of words.")
+    if not words or not words[0].strip() or any("\0" in word for word in words):
+        raise ValueError(f"command={command!r:.100}: give a command that is not empty and holds no null character.")
 
 
 def shell_cell(command: str | Sequence[str], *, timeout: float | None, posix: bool = False) -> str:
     """Write the cell that runs a command: a text for bash (sh, with `posix`), or its words for no shell at all."""
-    options = [] if timeout is None else ["--timeout", f"{timeout:g}"]
+    options = [] if timeout is None else ["--timeout", f"{float(timeout):g}"]
     if isinstance(command, str):
         return " ".join(["%%shell", *options, *(["--sh"] if posix else [])]) + f"\n{command}"
     return " ".join(["%%shell", *options, "--argv"]) + f"\n{json.dumps(list(command))}"
 
 
-def shell_result(execution: Execution, restarted_because: str | None = None, *, is_new: bool = False) -> ShellResult:
-    """Read what a shell command left. `restarted_because` is why its kernel was started, where that is to be told.
-
-    `is_new` says that the session began with the command.
-    """
+def shell_result(execution: Execution) -> ShellResult:
+    """Read what came of a shell command off its cell."""
     written = {"stdout": "", "stderr": ""}
     status = NO_STATUS
     for output in execution.outputs:
@@ -66,25 +71,7 @@ def shell_result(execution: Execution, restarted_because: str | None = None, *, 
         written["stderr"] += f"[kernel-sandbox: {unseen}: {said}]\n"
         status = NO_STATUS
     stdout, stderr = written["stdout"], written["stderr"]
-    fate = (execution.ran, execution.kept, restarted_because, is_new)
-    return ShellResult(stdout, stderr, status, execution.duration, *fate)
-
-
-def restart_notice(restarted_because: str | None) -> str:
-    """Return a line that says that a cell had a fresh kernel, for doors that have only text; empty where it had not."""
-    return "" if restarted_because is None else f"[kernel-sandbox: {fresh_kernel(restarted_because)}]\n"
-
-
-def fate_notice(execution: Execution) -> str:
-    """Return what became of a cell that did not end by itself, for where there is only text to say it in."""
-    if execution.ran == "whole" and execution.kept == "all":
-        return ""
-    return f"[kernel-sandbox: {execution.fate}]\n"
-
-
-def notices(execution: Execution, restarted_because: str | None) -> str:
-    """Return both, each in its line."""
-    return restart_notice(restarted_because) + fate_notice(execution)
+    return ShellResult(stdout, stderr, status, execution.duration, execution.ran, execution.kept)
 
 
 def _exit_status(told: Any) -> int:
