@@ -27,6 +27,7 @@ SHARED = ("inside.mux", "inside.accounts", "inside.variables")
 
 DOORS = {
     "docker": {"sandbox/engines/docker_client.py"},
+    "platformdirs": {"host/directories.py"},
     "jupyter_client": {"doors/jupyter/provisioner.py", "session/kernel.py", "session/channels.py"},
     "nbformat": {"session/transcript/reading.py"},
     # Those of variables run in the sandbox, too: they need nothing of ours there.

@@ -1,27 +1,32 @@
-"""This user's directories, where the XDG Base Directory Specification has them.
+"""This user's directories of kernel-sandbox: where platformdirs, and the XDG Base Directory Specification, have them.
 
-A relative path in one of its variables counts as not set, as it demands: the working directory would decide which cache
-is trusted, whose keys open the service, and where a session's sockets are.
+A relative path in a variable counts as not set, HOME included: the working directory would decide which cache is
+trusted, whose keys open the service, and where a session's sockets are.
 """
 
 from __future__ import annotations
 
 import os
-from collections.abc import Mapping
 from pathlib import Path
 
+from platformdirs import PlatformDirs
 
-def given(variable: str, environ: Mapping[str, str] = os.environ) -> Path | None:
+NAME = "kernel-sandbox"
+
+
+def given(variable: str) -> Path | None:
     """Return the directory that a variable names; None where it names none, or another one in each directory."""
-    path = Path(environ.get(variable, ""))
+    path = Path(os.environ.get(variable, ""))
     return path if path.is_absolute() else None
 
 
-def cache_home() -> Path:
-    """Return where programs keep what they could make again."""
-    return given("XDG_CACHE_HOME") or Path.home() / ".cache"
+def cache(*, seen_by_others: bool = False) -> Path:
+    """Return where we keep what we could make again; root's is under /var/cache if other users are to look into it."""
+    return PlatformDirs(NAME, use_site_for_root=seen_by_others).user_cache_path
 
 
-def state_home(environ: Mapping[str, str] = os.environ) -> Path:
-    """Return where programs keep what they remember."""
-    return given("XDG_STATE_HOME", environ) or Path.home() / ".local" / "state"
+def state(*, of_service: bool = False) -> Path:
+    """Return where we keep what must last; root's service has it under /var/lib unless XDG_STATE_HOME is set."""
+    if of_service and os.geteuid() == 0 and given("XDG_STATE_HOME") is None:
+        return PlatformDirs(NAME).site_state_path
+    return PlatformDirs(NAME).user_state_path

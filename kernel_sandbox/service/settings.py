@@ -149,8 +149,6 @@ def load(file: Path | None, environ: Mapping[str, str], flags: Mapping[str, Any]
     for found in (*_of_file(named), *_of_environment(environ), *_of_flags(flags)):
         given[found.key] = found
     values = {key: found.value for key, found in given.items() if "." not in key}
-    values.setdefault("database", default_database(environ))
-    values.setdefault("transcripts", default_transcripts(environ))
     limits = _group("limits", given, Limits)
     pool = _group("pool", given, PoolSettings)
     oidc = _oidc(given)

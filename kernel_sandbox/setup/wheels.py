@@ -36,7 +36,7 @@ OLDER_TAGS = {"x86_64": ("manylinux2014", "manylinux2010", "manylinux1"), "aarch
 
 def cache_directory() -> Path:
     """Return where downloaded wheels are kept; all below may be deleted at any time."""
-    return directories.cache_home() / "kernel-sandbox" / "wheels"
+    return directories.cache() / "wheels"
 
 
 def fetch(requirements: list[Path], architecture: str, report: Report) -> Path:

@@ -99,10 +99,10 @@ def test_page_is_made_without_modules_of_the_working_directory(planted: Path, mo
 @pytest.mark.parametrize("relative", [".", "x", "./x", "~x"])
 def test_directories_of_the_user_are_absolute(relative: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(tmp_path)
-    for variable in ("XDG_CACHE_HOME", "XDG_STATE_HOME", "XDG_RUNTIME_DIR"):
+    for variable in ("XDG_CACHE_HOME", "XDG_STATE_HOME", "XDG_RUNTIME_DIR", "HOME"):
         monkeypatch.setenv(variable, relative)
         assert directories.given(variable) is None
-    for place in (cache_directory(), base_directory(), Path(default_database())):
+    for place in (cache_directory(), directories.state(), base_directory(), Path(default_database())):
         assert place.is_absolute()
         assert not place.is_relative_to(tmp_path)
     assert not list(tmp_path.iterdir())

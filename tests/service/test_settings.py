@@ -60,8 +60,9 @@ def test_defaults_that_are_shown_are_read_back() -> None:
         assert load(None, {}, {flag: text}) == load(None, {}, {}), setting.key
 
 
-def test_defaults_are_for_this_machine_only() -> None:
-    settings = load(None, {"XDG_STATE_HOME": "/state"}, {})
+def test_defaults_are_for_this_machine_only(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("XDG_STATE_HOME", "/state")
+    settings = load(None, {}, {})
     assert (settings.host, settings.port, settings.is_loopback) == ("127.0.0.1", 8000, True)
     assert settings.database == "/state/kernel-sandbox/server.db"
     assert settings.transcripts == Path("/state/kernel-sandbox/transcripts")

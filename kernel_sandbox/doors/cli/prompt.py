@@ -123,5 +123,5 @@ class Prompt:
 
 
 def history_path() -> Path:
-    """Return the history file, in the place for what a program remembers (XDG Base Directory Specification)."""
-    return directories.state_home() / "kernel-sandbox" / "history"
+    """Return the history file, in the place for what a program remembers."""
+    return directories.state() / "history"

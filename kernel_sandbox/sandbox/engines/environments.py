@@ -49,7 +49,7 @@ class Environment:
 def prefix() -> Path:
     """Return where environments are kept: KERNEL_SANDBOX_PREFIX, or a cache directory of this user.
 
-    For root that is /var/cache/kernel-sandbox: a sandbox of root's runs as another user, who cannot look into /root.
+    Root's is under /var/cache: a sandbox of root's runs as another user, who cannot look into /root.
     """
     if given := os.environ.get(PREFIX_VARIABLE):
         if not Path(given).expanduser().is_absolute():
@@ -58,9 +58,7 @@ def prefix() -> Path:
                 "else makes what sandboxes start from."
             )
         return Path(given).expanduser()
-    if os.getuid() == 0:
-        return Path("/var/cache/kernel-sandbox")
-    return directories.cache_home() / "kernel-sandbox"
+    return directories.cache(seen_by_others=True)
 
 
 def place_of(name: str) -> Path:

@@ -33,9 +33,10 @@ def test_variables_are_settings(name: str) -> None:
     assert found <= {setting.variable for setting in describe()}
 
 
-def test_image_serves_others_only_with_keys(service: dict[str, Any]) -> None:
+def test_image_serves_others_only_with_keys(service: dict[str, Any], monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("XDG_STATE_HOME", "/var/lib")
     compose = {key: re.sub(r"\$\{\w+:-(\w+)\}", r"\1", value) for key, value in service["environment"].items()}
-    settings = load(None, {**environment_of_the_image(), **compose, "XDG_STATE_HOME": "/var/lib"}, {})
+    settings = load(None, {**environment_of_the_image(), **compose}, {})
     assert not settings.is_loopback
     assert (settings.keys, settings.engine, settings.transport) == ("on", "docker", "forward")
     assert settings.database == "/var/lib/kernel-sandbox/server.db"

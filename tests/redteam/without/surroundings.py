@@ -153,10 +153,10 @@ def be_imported_by_what_is_started(ground: Ground) -> bool:
 
 
 def relative_directories(ground: Ground) -> None:
-    def given(variable: str, environ: Mapping[str, str] = os.environ) -> Path | None:
-        return Path(environ[variable]) if environ.get(variable) else None
+    def state(*, of_service: bool = False) -> Path:
+        return Path(os.environ["XDG_STATE_HOME"], "kernel-sandbox")
 
-    ground.patch.setattr(directories, "given", given)
+    ground.patch.setattr(directories, "state", state)
 
 
 def bring_keys_to_the_service(ground: Ground) -> bool:
