@@ -5,8 +5,10 @@ from __future__ import annotations
 import ast
 import builtins
 import inspect
+import itertools
 import re
 import sys
+import textwrap
 from pathlib import Path
 from typing import Any
 
@@ -41,6 +43,16 @@ def functions(kind: type) -> dict[str, Any]:
     return {name: inspect.unwrap(value) for name, value in found.items() if inspect.isroutine(value)}
 
 
+def attributes(kind: type) -> dict[str, str]:
+    """The docstrings that stand under the attributes that a constructor sets, where editors look for them."""
+    (defined,) = ast.parse(textwrap.dedent(inspect.getsource(kind))).body
+    assert isinstance(defined, ast.ClassDef)
+    (made,) = (node for node in defined.body if isinstance(node, ast.FunctionDef) and node.name == "__init__")
+    pairs = [(ast.unparse(one), other) for one, other in itertools.pairwise(made.body) if isinstance(other, ast.Expr)]
+    said = {name: other.value for name, other in pairs if isinstance(other.value, ast.Constant)}
+    return {re.split(r"\W", name.removeprefix("self."))[0]: str(value.value) for name, value in said.items()}
+
+
 @pytest.mark.parametrize(("twin", "original"), TWINS, ids=lambda kind: kind.__name__)
 def test_sync_twin_has_the_signatures_and_docstrings_of_the_original(twin: type, original: type) -> None:
     ours, theirs = functions(twin), {in_sync(name): value for name, value in functions(original).items()}
@@ -61,8 +73,8 @@ def test_sync_session_is_made_and_read_as_the_original() -> None:
     assert public(Session) | vars(Session()).keys() - {"_session"} == {*map(in_sync, public(AsyncSession)), *original}
     assert public(SandboxFiles) == public(AsyncSandboxFiles)
     assert public(SyncCellStream) == {*map(in_sync, public(CellStream))}
-    for name in public(Session):
-        assert inspect.getdoc(inspect.getattr_static(Session, name)), name
+    told = {name: inspect.getdoc(inspect.getattr_static(Session, name, None)) for name in original}
+    assert told | attributes(Session) == {name: attributes(AsyncSession)[name] for name in original}
 
 
 # Types

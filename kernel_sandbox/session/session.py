@@ -74,9 +74,14 @@ class AsyncSession(NotCopied):
         if spec is not None and fields:
             raise PolicyError(f"Give either spec or {', '.join(fields)}, not both.")
         self.spec = spec or SandboxSpec(**fields)  # type: ignore[arg-type]
-        self.engine, self.engine_reason = engine or "", ""
-        self._sandbox: Sandbox | None = None
+        """What the sandbox may do and use."""
+        self.engine = engine or ""
+        """The engine's name; before the session is open, the one that was asked for, or nothing."""
+        self.engine_reason = ""
+        """Why it is this engine; empty until the session is open."""
         self.id = new_session_id()
+        """The sandbox's name in its engine, made at random. No secret."""
+        self._sandbox: Sandbox | None = None
         if not isinstance(transcript, Transcript):
             transcript = Transcript(path=Path(transcript).expanduser() if transcript else None)
         self._recorder = Recorder(self.spec.limits, transcript)
@@ -86,6 +91,7 @@ class AsyncSession(NotCopied):
         self._kernel.on_connected, self._kernel.on_death = self._connected, self._died
         self._runner = CellRunner(self._kernel, self._recorder, Prompts(input_handler))
         self.files = AsyncSandboxFiles(self._kernel.link, self.spec)
+        """The files under /mnt/data."""
 
     def __repr__(self) -> str:
         return describe_session(self, type(self).__name__)

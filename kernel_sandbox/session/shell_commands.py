@@ -13,16 +13,19 @@ from typing import Any
 
 from kernel_sandbox.errors import Kept
 from kernel_sandbox.session.outputs import DisplayData, Execution, Ran, StreamOutput
+from kernel_sandbox.text.quoting import quoted
 
 EXIT_TYPE = "application/vnd.kernel-sandbox.exit+json"
 """As inside/shell.py has it."""
 NO_STATUS = 255
 """The exit status where the command's own end was not seen: its kernel died, or the cell was stopped."""
+_GLIMPSE = 60
+"""Characters of each stream that a `repr` has."""
 GRACE = 5.0
 """Seconds that the cell may take longer than its command: the command's own time-out says more."""
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, repr=False)
 class ShellResult:
     """What a shell command wrote, and how it ended."""
 
@@ -36,6 +39,11 @@ class ShellResult:
     ran: Ran
     kept: Kept
     """Both as an Execution has them."""
+
+    def __repr__(self) -> str:
+        written = {"stdout": self.stdout, "stderr": self.stderr}
+        shown = [f"{name} {quoted(text, _GLIMPSE)}" for name, text in written.items() if text]
+        return f"<ShellResult: {', '.join([f'exit status {self.exit_status}', *shown])}>"
 
 
 def require_command(command: Any) -> None:

@@ -171,6 +171,7 @@ class Session(NotCopied):
 
         self._session = call_reactor(make)
         self.files = SandboxFiles(self._session.files)
+        """The files under /mnt/data."""
 
     def __repr__(self) -> str:
         session = vars(self).get("_session")

@@ -30,6 +30,14 @@ def test_command_gives_both_streams_and_its_exit_status(session: Session) -> Non
     assert session.run_command(["no-such-program"]).exit_status == 127
 
 
+def test_repr_of_a_result_is_short_and_hides_nothing(session: Session) -> None:
+    result = session.run_command("printf 'a\\u202eb\\n'; yes x | head -c 1000; echo err >&2; exit 3")
+    assert repr(result).startswith(r"<ShellResult: exit status 3, stdout 'a\u202eb\nx\nx\nx")
+    assert repr(result).endswith(r"…', stderr 'err\n'>")
+    assert len(repr(result)) < 300
+    assert repr(session.run_command("true")) == "<ShellResult: exit status 0>"
+
+
 def test_command_as_words_has_no_shell(session: Session) -> None:
     assert session.run_command(["printf", "%s|", "a b", "$HOME", "`id`"]).stdout == "a b|$HOME|`id`|"
 
