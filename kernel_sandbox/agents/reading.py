@@ -20,10 +20,9 @@ from kernel_sandbox.session.outputs import (
     StreamOutput,
     bundle_text,
     picture_of,
-    remove_ansi,
 )
-from kernel_sandbox.text.characters import visible
-from kernel_sandbox.text.lines import last_states
+from kernel_sandbox.text.ansi import plain_text, remove_ansi
+from kernel_sandbox.text.characters import escaped, visible
 
 _FENCE = re.compile(r"[ \t]{0,3}(`{3,}|~{3,})[ \t]*([\w.+#-]*)[ \t]*")
 _OBJECT = re.compile(r"<IPython\.core\.display\.\w+ object>")
@@ -70,7 +69,7 @@ def _failure(execution: Execution) -> str:
 def read_output(output: Output, picture: str = UNSEEN) -> str:
     """Write one output as text, without caps; `picture` says what became of its picture, if it has one."""
     if isinstance(output, StreamOutput):
-        text = visible(last_states(remove_ansi(output.text)))
+        text = plain_text(output.text, escaped)
         return f"[stderr]\n{text}" if output.name == "stderr" and text.strip() else text
     if isinstance(output, ErrorOutput):
         return read_traceback(output)

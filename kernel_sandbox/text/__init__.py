@@ -2,7 +2,7 @@
 
     characters   the one table of characters that hide something, and how each is written so that it is seen
     colours      the colours of a text (SGR) as state; none in which a text cannot be read
-    ansi         text without a terminal's other commands
+    ansi         the one grammar of a terminal's commands, and a text without them
     lines        lines that were written over
     quoting      a text in quotes, within a line of ours
     spelling     the known name that somebody meant by an unknown one

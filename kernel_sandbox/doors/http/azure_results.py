@@ -22,9 +22,9 @@ from kernel_sandbox.session.outputs import (
     bundle_text,
     clean_text,
     has_picture,
-    remove_ansi,
 )
 from kernel_sandbox.session.shell_commands import shell_result
+from kernel_sandbox.text.ansi import remove_ansi
 
 DEEPEST = 64
 """How deep a result may nest as JSON; deeper ones stay text."""

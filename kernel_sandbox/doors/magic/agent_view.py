@@ -27,7 +27,7 @@ from kernel_sandbox.session.outputs import (
     image_element,
     picture_of,
 )
-from kernel_sandbox.text.ansi import strip_colours
+from kernel_sandbox.text.ansi import plain_text
 from kernel_sandbox.text.characters import pictured, visible_source
 
 SHOWN = 20_000
@@ -178,7 +178,7 @@ def _text_of(output: Output) -> str:
         text = "\n".join(output.traceback) or f"{output.ename}: {output.evalue}"
     else:
         text = str(output.data.get("text/markdown", bundle_text(output.data)))
-    return clip(strip_colours(text)).rstrip()
+    return clip(plain_text(text)).rstrip()
 
 
 def sources_of(blocks: Sequence[CellBlock]) -> str:

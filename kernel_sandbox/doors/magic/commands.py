@@ -14,7 +14,7 @@ from kernel_sandbox.host.links import check_download, led_away
 from kernel_sandbox.host.reactor import portal
 from kernel_sandbox.setup import kernelspec
 from kernel_sandbox.spec.values import DATA_DIRECTORY, format_size
-from kernel_sandbox.text.ansi import strip_colours
+from kernel_sandbox.text.ansi import plain_text
 
 
 def wanted_of(options: argparse.Namespace) -> Wanted:
@@ -158,5 +158,5 @@ def describe(slot: Slot) -> str:
 
 def one_line(text: str, limit: int = 200) -> str:
     """Write a sandbox's text on one line."""
-    line = " ".join(strip_colours(text).split())
+    line = " ".join(plain_text(text).split())
     return line if len(line) <= limit else f"{line[: limit - 1]}…"

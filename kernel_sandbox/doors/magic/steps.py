@@ -14,7 +14,7 @@ from kernel_sandbox.doors.magic.agent_view import FRAMES, CellBlock, clip, secon
 from kernel_sandbox.doors.magic.front import Bundle, Front
 from kernel_sandbox.session.outputs import Event, Execution
 from kernel_sandbox.show.markdown import harmless_markdown
-from kernel_sandbox.text.ansi import strip_colours
+from kernel_sandbox.text.ansi import plain_text
 from kernel_sandbox.text.characters import visible
 
 THROTTLE = 0.15
@@ -84,7 +84,7 @@ class Steps:
         if not final:
             if not self._front.rich and self._text.strip():
                 columns = shutil.get_terminal_size().columns
-                self._front.say(beside_margin(strip_colours(self._text.strip()), columns))
+                self._front.say(beside_margin(plain_text(self._text.strip()), columns))
             self._text = self._text_id = ""
         self._doing = "thinking"
 
@@ -121,10 +121,10 @@ class Steps:
         if self._running:
             block = self.blocks[-1]
             if block.execution is None:
-                block.refused = strip_colours(result)
+                block.refused = plain_text(result)
             self._draw_cell()
             if not self._front.rich:
-                self._front.say(strip_colours(block.text()))
+                self._front.say(plain_text(block.text()))
         self._running = False
         self._doing = "thinking"
 
@@ -142,7 +142,7 @@ class Steps:
         if self._front.rich:
             self._put(self._text_id or "answer", _markdown(text))
         else:
-            self._front.say(strip_colours(text))
+            self._front.say(plain_text(text))
         self.end("✓", cells)
 
     def end(self, mark: str, doing: str) -> None:
@@ -166,4 +166,4 @@ class Steps:
 
 def _markdown(text: str) -> Bundle:
     text = clip(text.strip(), 200_000)
-    return {"text/markdown": harmless_markdown(text), "text/plain": strip_colours(text)}, {}
+    return {"text/markdown": harmless_markdown(text), "text/plain": plain_text(text)}, {}

@@ -31,8 +31,6 @@ MAX_TRACEBACK_PART, MAX_TRACEBACK = 64 * 1024, 256 * 1024
 """Bytes of one part of a traceback, and of all: a RecursionError's is 147 KB."""
 MAX_TRACEBACK_PARTS = 2000
 
-# ECMA-48 section 5.4 (control sequences) and section 8.3.89 (operating system commands, which carry links).
-_ANSI = re.compile(r"\x1b\[[0-?]*[ -/]*[@-~]|\x1b\][^\x07\x1b]*(?:\x07|\x1b\\)")
 _STAND_INS = "\x00\x01\x02\ufdd0"
 """One of them takes the place of "?" while a text is cleaned; the last is no character, and nobody misses it."""
 # RFC 6838 section 4.2: a type and a subtype of up to 127 characters each.
@@ -93,11 +91,6 @@ def clip_text(value: str, limit: int) -> str:
     raw, half = value.encode(), limit // 2
     head, tail = raw[:half].decode("utf-8", "ignore"), raw[-half:].decode("utf-8", "ignore")
     return f"{head}\n[kernel-sandbox: {format_size(size - 2 * half)} cut here]\n{tail}"
-
-
-def remove_ansi(value: str) -> str:
-    """Take the colours and links out of a text; other control characters stay."""
-    return _ANSI.sub("", value)
 
 
 def clean_count(value: Any) -> int | None:
