@@ -8,6 +8,7 @@ from __future__ import annotations
 from kernel_sandbox.text import characters
 from kernel_sandbox.text.ansi import SGR, visible_terminal_text
 from kernel_sandbox.text.characters import pictured
+from kernel_sandbox.text.clipping import shorten
 from kernel_sandbox.text.lines import last_writing
 
 MAX_PENDING = 16 * 1024
@@ -27,7 +28,7 @@ def plain(text: str) -> str:
 def one_line(text: str, width: int) -> str:
     """Give the first line of a text that is not blank, without colours, in at most `width` characters."""
     line = next((line.strip() for line in plain(text[:10_000]).split("\n") if line.strip()), "").replace("\t", " ")
-    return line if len(line) <= width else f"{line[: max(width - 1, 0)]}…"
+    return shorten(line, width)
 
 
 class LineBuffer:

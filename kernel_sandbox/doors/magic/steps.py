@@ -10,12 +10,14 @@ import shutil
 import time
 
 from kernel_sandbox.agents.approval import beside_margin
-from kernel_sandbox.doors.magic.agent_view import FRAMES, CellBlock, clip, seconds_text, status_bundle
+from kernel_sandbox.doors.magic.agent_view import FRAMES, CellBlock, status_bundle
 from kernel_sandbox.doors.magic.front import Bundle, Front
 from kernel_sandbox.session.outputs import Event, Execution
 from kernel_sandbox.show.markdown import harmless_markdown
+from kernel_sandbox.text.amounts import format_seconds
 from kernel_sandbox.text.ansi import plain_text
 from kernel_sandbox.text.characters import visible
+from kernel_sandbox.text.clipping import keep_end
 
 THROTTLE = 0.15
 """Seconds between two updates of one display: a page redraws all of it."""
@@ -50,7 +52,7 @@ class Steps:
 
     def _status(self, mark: str) -> Bundle:
         tokens = f" · {self._tokens:,} tokens" if self._tokens else ""
-        taken = seconds_text(time.monotonic() - self._started)
+        taken = format_seconds(time.monotonic() - self._started)
         return status_bundle(mark, f"{visible(self._model)} · {self._doing} · {taken}{tokens}")
 
     def tick(self) -> None:
@@ -165,5 +167,5 @@ class Steps:
 
 
 def _markdown(text: str) -> Bundle:
-    text = clip(text.strip(), 200_000)
+    text = keep_end(text.strip(), 200_000)
     return {"text/markdown": harmless_markdown(text), "text/plain": plain_text(text)}, {}

@@ -11,9 +11,9 @@ import base64
 from collections.abc import Sequence
 from html import escape
 
-from kernel_sandbox.session.outputs.content import clip_text
 from kernel_sandbox.session.outputs.pictures import Picture
 from kernel_sandbox.text.ansi import clean_terminal_text, plain_text
+from kernel_sandbox.text.clipping import clip_text
 from kernel_sandbox.text.lines import last_states
 
 MAX_TEXT = 32 * 1024
