@@ -28,7 +28,8 @@ from kernel_sandbox.errors import HostFileRefused
 from kernel_sandbox.host.links import led_away
 from kernel_sandbox.host.reactor import call_reactor
 from kernel_sandbox.session.session import AsyncSession
-from kernel_sandbox.spec.values import DATA_DIRECTORY, format_size, parse_size
+from kernel_sandbox.spec.values import DATA_DIRECTORY, parse_size
+from kernel_sandbox.text.amounts import format_size
 from kernel_sandbox.text.characters import visible
 
 SUFFIXES = (".csv", ".tsv", ".parquet", ".xlsx", ".xlsm", ".json", ".jsonl", ".ndjson", ".txt", ".md", ".log")

@@ -10,8 +10,9 @@ from dataclasses import dataclass
 from typing import Any, Self
 
 from kernel_sandbox.agents.vision import MAX_ENCODED, MAX_PICTURES, data_url, is_showable
-from kernel_sandbox.session.outputs import Picture, clean_json, clean_text
-from kernel_sandbox.spec.values import format_size
+from kernel_sandbox.session.outputs import Picture, clean_json
+from kernel_sandbox.text.amounts import format_size
+from kernel_sandbox.text.utf8 import clean_text
 
 Message = dict[str, Any]
 

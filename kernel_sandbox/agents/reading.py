@@ -20,10 +20,10 @@ from kernel_sandbox.session.outputs import (
     StreamOutput,
     bundle_text,
     picture_of,
-    remove_ansi,
 )
-from kernel_sandbox.text.characters import visible
-from kernel_sandbox.text.lines import last_states
+from kernel_sandbox.text.ansi import plain_text, remove_ansi
+from kernel_sandbox.text.characters import escaped, visible
+from kernel_sandbox.text.clipping import clip_lines
 
 _FENCE = re.compile(r"[ \t]{0,3}(`{3,}|~{3,})[ \t]*([\w.+#-]*)[ \t]*")
 _OBJECT = re.compile(r"<IPython\.core\.display\.\w+ object>")
@@ -70,7 +70,7 @@ def _failure(execution: Execution) -> str:
 def read_output(output: Output, picture: str = UNSEEN) -> str:
     """Write one output as text, without caps; `picture` says what became of its picture, if it has one."""
     if isinstance(output, StreamOutput):
-        text = visible(last_states(remove_ansi(output.text)))
+        text = plain_text(output.text, escaped)
         return f"[stderr]\n{text}" if output.name == "stderr" and text.strip() else text
     if isinstance(output, ErrorOutput):
         return read_traceback(output)
@@ -132,25 +132,7 @@ def _count(number: int, what: str) -> str:
 
 def clip(text: str, limits: ReadingLimits = DEFAULT_LIMITS, rest: str = SEE_THE_REST) -> str:
     """Cap every line and the whole, keeping head and tail; markers say how much was cut, and how to see the rest."""
-    if len(text) > limits.line:
-        text = "\n".join(_clip_line(line, limits.line) for line in text.split("\n"))
-    if len(text) <= limits.total:
-        return text
-    head = text[: limits.total * 2 // 3]
-    tail = text[-(limits.total // 3) :]
-    if "\n" in head[len(head) // 2 :]:
-        head = head[: head.rindex("\n")]
-    if "\n" in tail[: len(tail) // 2]:
-        tail = tail[tail.index("\n") + 1 :]
-    cut = len(text) - len(head) - len(tail)
-    return f"{head}\n[… {cut:,} of {len(text):,} characters cut here. To see the rest, {rest} …]\n{tail}"
-
-
-def _clip_line(line: str, limit: int) -> str:
-    if len(line) <= limit:
-        return line
-    head, tail = limit * 3 // 4, limit // 4
-    return f"{line[:head]}[… {len(line) - head - tail:,} characters of this line cut …]{line[-tail:]}"
+    return clip_lines(text, limits.line, limits.total, rest)
 
 
 def unfence(code: str) -> str:

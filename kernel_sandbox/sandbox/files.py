@@ -23,7 +23,8 @@ from kernel_sandbox.inside.mux import Channel
 from kernel_sandbox.sandbox.link import LINE_LIMIT, GuestLink, GuestRefused, parse
 from kernel_sandbox.sandbox.remedies import full_of_bytes, full_of_files, too_large
 from kernel_sandbox.spec.forms import require
-from kernel_sandbox.spec.values import DATA_DIRECTORY, SandboxSpec, format_size
+from kernel_sandbox.spec.values import DATA_DIRECTORY, SandboxSpec
+from kernel_sandbox.text.amounts import format_size
 
 CHUNK = 1024 * 1024
 READ_LIMIT = 256 * 1024 * 1024

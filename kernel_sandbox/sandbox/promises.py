@@ -11,7 +11,8 @@ from dataclasses import dataclass
 from typing import Any
 
 from kernel_sandbox.sandbox.engines.control_groups import UNLIMITED
-from kernel_sandbox.spec.values import TERMINALS, SandboxSpec, format_size
+from kernel_sandbox.spec.values import TERMINALS, SandboxSpec
+from kernel_sandbox.text.amounts import format_size
 
 EPERM, EACCES, EROFS, ENOSYS = 1, 13, 30, 38
 NO_CAPABILITIES = "0" * 16

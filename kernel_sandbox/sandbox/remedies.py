@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import signal
 
-from kernel_sandbox.spec.values import PLACES, SHARES, SandboxSpec, format_size
+from kernel_sandbox.spec.values import PLACES, SHARES, SandboxSpec
+from kernel_sandbox.text.amounts import format_size
 
 _PARTS = {4: "a quarter", 8: "an eighth"}
 

@@ -36,7 +36,8 @@ from kernel_sandbox.sandbox.promises import Promise, judge
 from kernel_sandbox.sandbox.remedies import after_death, notices
 from kernel_sandbox.sandbox.transports import ForwardTransport, IpcTransport, Transport
 from kernel_sandbox.sandbox.zmtp import Bounds
-from kernel_sandbox.spec.values import HOME_DIRECTORY, Limits, SandboxSpec, format_size, parse_size
+from kernel_sandbox.spec.values import HOME_DIRECTORY, Limits, SandboxSpec, parse_size
+from kernel_sandbox.text.amounts import format_size
 
 CHANNELS = ("shell", "iopub", "stdin", "control", "hb")
 """In the order of their ports, 1 to 5."""

@@ -17,7 +17,9 @@ from urllib.parse import urlsplit
 
 from kernel_sandbox.errors import PolicyError
 from kernel_sandbox.sandbox.engines import NAMES as ENGINES
-from kernel_sandbox.spec.values import SandboxSpec, format_size, parse_size
+from kernel_sandbox.spec.values import SandboxSpec, parse_size
+from kernel_sandbox.text.amounts import format_size
+from kernel_sandbox.text.clipping import shorten
 
 NONE = "none"
 
@@ -211,6 +213,5 @@ def read_value(row: Row, value: Any, place: str) -> Any:
     try:
         return row.kind.read(value)
     except (ValueError, TypeError, LookupError, OverflowError) as exc:
-        shown = repr(value) if len(repr(value)) <= 60 else f"{repr(value)[:60]}…"
-        shown = "what it says" if row.key in SECRET else shown
+        shown = "what it says" if row.key in SECRET else shorten(repr(value), 60)
         raise PolicyError(f"{place}: {shown} is not allowed. Give {row.kind.allowed}.") from exc

@@ -28,7 +28,7 @@ from kernel_sandbox.service.identity import ROLES
 from kernel_sandbox.service.keys import KeyRecord
 from kernel_sandbox.service.schema import StorageError as StorageError
 from kernel_sandbox.service.schema import connect, executions, keys, reading, transcripts, writing
-from kernel_sandbox.spec.values import format_size
+from kernel_sandbox.text.amounts import format_size
 
 T = TypeVar("T")
 Status = Literal["NotStarted", "Running", "Succeeded", "Failed", "Canceled"]

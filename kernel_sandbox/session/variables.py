@@ -21,7 +21,8 @@ from kernel_sandbox.inside.variables.packing import pack
 from kernel_sandbox.inside.variables.plain import Refused, TooLarge
 from kernel_sandbox.inside.variables.unpacking import unpack
 from kernel_sandbox.sandbox.files import AsyncSandboxFiles
-from kernel_sandbox.spec.values import DATA_DIRECTORY, format_size
+from kernel_sandbox.spec.values import DATA_DIRECTORY
+from kernel_sandbox.text.amounts import format_size
 from kernel_sandbox.text.characters import visible
 
 FOLDER = ".kernel-sandbox"

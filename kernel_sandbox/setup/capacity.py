@@ -8,7 +8,8 @@ from __future__ import annotations
 from collections.abc import Iterator
 from pathlib import Path
 
-from kernel_sandbox.spec.values import TERMINALS, Limits, format_size
+from kernel_sandbox.spec.values import TERMINALS, Limits
+from kernel_sandbox.text.amounts import format_size
 
 ADVICE = {
     "memory": "fewer sessions, or a lower limit of memory",

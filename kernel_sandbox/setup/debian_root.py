@@ -23,7 +23,7 @@ from kernel_sandbox.errors import EngineError, ImageNotFound
 from kernel_sandbox.host import directories, programs
 from kernel_sandbox.sandbox.engines.docker_client import translated_errors
 from kernel_sandbox.setup.progress import Progress, Report
-from kernel_sandbox.spec.values import format_size
+from kernel_sandbox.text.amounts import format_size
 
 if TYPE_CHECKING:
     import docker

@@ -29,7 +29,7 @@ from kernel_sandbox.sandbox.engines.image_names import (
 from kernel_sandbox.setup import debian_root, wheels
 from kernel_sandbox.setup.image_builder import build_context, remove_untagged, run_build
 from kernel_sandbox.setup.progress import Progress, Report
-from kernel_sandbox.spec.values import format_size
+from kernel_sandbox.text.amounts import format_size
 
 if TYPE_CHECKING:
     import docker

@@ -21,7 +21,8 @@ from kernel_sandbox.sandbox.sandbox import look_inside
 from kernel_sandbox.setup import environment_builder
 from kernel_sandbox.setup.doctor_host import examine_host
 from kernel_sandbox.setup.engine_images import EngineImage, list_images
-from kernel_sandbox.spec.values import SandboxSpec, format_size
+from kernel_sandbox.spec.values import SandboxSpec
+from kernel_sandbox.text.amounts import format_size
 
 
 @dataclass(frozen=True, slots=True)

@@ -24,7 +24,8 @@ from kernel_sandbox.sandbox.engines.base import Finding
 from kernel_sandbox.setup.capacity import shortages
 from kernel_sandbox.setup.kernelspec import PROVISIONER, exposed, installed
 from kernel_sandbox.spec.pool import PoolSettings
-from kernel_sandbox.spec.values import Limits, format_size
+from kernel_sandbox.spec.values import Limits
+from kernel_sandbox.text.amounts import format_size
 
 PACKAGES = ("kernel-sandbox", "jupyter_client", "jupyter_core", "nbformat", "pandas", "docker")
 REINSTALL = "install kernel-sandbox again from where you have it: pip install --force-reinstall --no-deps DIRECTORY"

@@ -20,6 +20,7 @@ from typing import IO, TYPE_CHECKING, Any
 from kernel_sandbox.errors import EngineError
 from kernel_sandbox.sandbox.engines.docker_client import translated_errors
 from kernel_sandbox.setup.progress import Progress, Report
+from kernel_sandbox.text.ansi import remove_ansi
 
 if TYPE_CHECKING:
     import docker
@@ -112,7 +113,7 @@ class BuildLog:
         if "error" in event:
             raise EngineError(f"The build failed at {self._step or 'its start'}: {self.tail()}\n{event['error']}")
         for line in str(event.get("stream", "")).splitlines():
-            if text := re.sub(r"\x1b\[[\d;]*m", "", line).strip():
+            if text := remove_ansi(line).strip():
                 self._read(text)
 
     def tail(self) -> str:

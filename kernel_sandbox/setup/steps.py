@@ -21,7 +21,8 @@ from kernel_sandbox.sandbox.engines.bubblewrap_host import install_command, star
 from kernel_sandbox.setup import environment_builder, kernelspec, system_packages
 from kernel_sandbox.setup.engine_images import EngineImage, build, check_bubblewrap, list_images
 from kernel_sandbox.setup.progress import Report
-from kernel_sandbox.spec.values import SandboxSpec, format_size
+from kernel_sandbox.spec.values import SandboxSpec
+from kernel_sandbox.text.amounts import format_size
 
 
 @dataclass(frozen=True, slots=True)

@@ -16,8 +16,8 @@ from collections.abc import Iterable, Mapping
 from typing import Any
 
 from kernel_sandbox.session.outputs import picture_of
+from kernel_sandbox.text.ansi import SGR
 from kernel_sandbox.text.characters import visible, visible_source
-from kernel_sandbox.text.colours import SGR
 
 # A destination that is a place on the web, an address or a part of the page; or that has no scheme at all. A scheme may
 # be hidden behind a backslash or a character reference, so those are not allowed before the first slash.

@@ -20,14 +20,15 @@ from kernel_sandbox.session.outputs import (
     ExecuteResult,
     Output,
     StreamOutput,
-    clean_text,
     picture_of,
 )
-from kernel_sandbox.session.outputs.content import clean_bundle, clean_count, clean_error, clip_text
+from kernel_sandbox.session.outputs.content import clean_bundle, clean_count, clean_error
 from kernel_sandbox.session.transcript import Cell, Transcript
 from kernel_sandbox.text.ansi import clean_terminal_text
 from kernel_sandbox.text.characters import visible
+from kernel_sandbox.text.clipping import clip_text
 from kernel_sandbox.text.lines import last_states
+from kernel_sandbox.text.utf8 import clean_text
 
 MAX_CELLS = 10_000
 MAX_TEXT = 1024 * 1024

@@ -16,6 +16,7 @@ from typing import Any, Literal
 
 from kernel_sandbox.errors import PolicyError
 from kernel_sandbox.spec.forms import require_items, require_policy
+from kernel_sandbox.text.amounts import format_size
 
 DATA_DIRECTORY = "/mnt/data"
 """Where a session's files live inside the sandbox, and the kernel's working directory."""
@@ -47,15 +48,6 @@ def parse_size(value: int | str) -> int:
     if size <= 0 or isinstance(value, bool):
         raise PolicyError(f"{value!r} is not a size: give bytes as a number, or text such as '512m' or '2g'.")
     return size
-
-
-def format_size(size: float) -> str:
-    """Write a number of bytes as people read it: 1536 becomes "1.5 KB" (binary units)."""
-    for unit in ("bytes", "KB", "MB", "GB"):
-        if size < 1024 or unit == "GB":
-            return f"{size:.0f} {unit}" if unit == "bytes" or size >= 100 else f"{size:.3g} {unit}"
-        size /= 1024
-    raise AssertionError("unreachable")
 
 
 @dataclass(frozen=True, slots=True)

@@ -152,10 +152,3 @@ class CellView:
 def _text_of(data: Mapping[str, Any]) -> str:
     """The text of a bundle; Markdown rather than the `<IPython.core.display.Markdown object>` beside it."""
     return str(data["text/markdown"]) if "text/markdown" in data else bundle_text(data)
-
-
-def format_seconds(seconds: float) -> str:
-    """Write a duration as people read it."""
-    if seconds < 60:
-        return f"{seconds:.1f} s" if seconds >= 0.1 else f"{seconds * 1000:.0f} ms"
-    return f"{int(seconds) // 60} min {int(seconds) % 60:02d} s"

@@ -16,7 +16,8 @@ from rich.style import Style
 from rich.table import Table
 from rich.text import Text
 
-from kernel_sandbox.terminal.safe import plain, visible
+from kernel_sandbox.terminal.safe import plain
+from kernel_sandbox.text.ansi import visible_terminal_text
 from kernel_sandbox.text.colours import Colours
 
 INDENT = "  "
@@ -52,7 +53,7 @@ class Decoder:
 
     def decode(self, line: str, style: str, console: Console) -> Text:
         """Make a line visible and draw it in its colours, over a `style` of ours."""
-        safe = visible(line, self._colours)
+        safe = visible_terminal_text(line, self._colours)
         text = self._decoder.decode_line(safe) if "\x1b" in safe or self._decoder.style else Text(safe)
         text.expand_tabs(8)
         text.stylize_before(style)

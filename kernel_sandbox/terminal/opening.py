@@ -16,9 +16,9 @@ from kernel_sandbox.host.links import crossed, led_away, written_through
 from kernel_sandbox.session.prompts import InputHandler
 from kernel_sandbox.session.sync import Session
 from kernel_sandbox.session.transcript import Transcript
-from kernel_sandbox.spec.values import Limits, SandboxSpec, format_size
-from kernel_sandbox.terminal.cell_view import format_seconds
+from kernel_sandbox.spec.values import Limits, SandboxSpec
 from kernel_sandbox.terminal.console import Screen
+from kernel_sandbox.text.amounts import format_seconds, format_size
 
 _limit = f"{Limits().cell_timeout:g}"
 

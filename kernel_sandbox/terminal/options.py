@@ -11,7 +11,8 @@ import click
 from kernel_sandbox.errors import PolicyError
 from kernel_sandbox.sandbox.engines import NAMES
 from kernel_sandbox.sandbox.engines.choice import VARIABLE
-from kernel_sandbox.spec.values import Limits, Mount, SandboxSpec, format_size, parse_size
+from kernel_sandbox.spec.values import Limits, Mount, SandboxSpec, parse_size
+from kernel_sandbox.text.amounts import format_size
 
 Command = Callable[..., Any]
 _default = SandboxSpec()

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from kernel_sandbox.text.characters import visible_source
+from kernel_sandbox.text.clipping import shorten
 
 LONGEST = 100
 """Characters of a text that are shown."""
@@ -10,4 +11,4 @@ LONGEST = 100
 
 def quoted(text: str, longest: int = LONGEST) -> str:
     """Return a text in quotes, on one line, as Python writes it; one that is too long ends with an ellipsis."""
-    return visible_source(repr(text if len(text) <= longest else f"{text[: longest - 1]}…"))
+    return visible_source(repr(shorten(text, longest)))

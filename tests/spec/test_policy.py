@@ -4,7 +4,8 @@ from typing import Any
 import pytest
 
 from kernel_sandbox import Limits, Mount, PolicyError, SandboxSpec
-from kernel_sandbox.spec.values import format_size, parse_size
+from kernel_sandbox.spec.values import parse_size
+from kernel_sandbox.text.amounts import format_size
 
 
 @pytest.mark.parametrize(

@@ -9,7 +9,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from kernel_sandbox.terminal.safe import LineBuffer, one_line, plain, visible, visible_source
+from kernel_sandbox.terminal.safe import LineBuffer, one_line, plain, visible_source
+from kernel_sandbox.text.ansi import visible_terminal_text
 
 FRAGMENTS = [
     "\x1b",
@@ -37,14 +38,14 @@ BIDIRECTIONAL = {"LRE", "RLE", "LRO", "RLO", "PDF", "LRI", "RLI", "FSI", "PDI"}
 
 @given(hostile)
 def test_visible_lets_only_colours_lines_and_tabs_through(text: str) -> None:
-    shown = SGR.sub("", visible(text))
+    shown = SGR.sub("", visible_terminal_text(text))
     assert {c for c in shown if unicodedata.category(c) in ("Cc", "Zl", "Zp")} <= {"\n", "\t"}
     assert not {unicodedata.bidirectional(c) for c in shown} & BIDIRECTIONAL
 
 
 @given(hostile)
 def test_visible_changes_nothing_the_second_time(text: str) -> None:
-    assert visible(visible(text)) == visible(text)
+    assert visible_terminal_text(visible_terminal_text(text)) == visible_terminal_text(text)
 
 
 @given(hostile)
@@ -72,7 +73,7 @@ def test_plain_has_no_escape_at_all(text: str) -> None:
     ],
 )
 def test_visible_shows_what_was_there(written: str, shown: str) -> None:
-    assert visible(written) == shown
+    assert visible_terminal_text(written) == shown
 
 
 @given(hostile)

@@ -8,15 +8,14 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from kernel_sandbox.terminal.safe import visible
-from kernel_sandbox.text.ansi import clean_terminal_text
-from kernel_sandbox.text.colours import SGR, Colours
+from kernel_sandbox.text.ansi import SGR, clean_terminal_text, visible_terminal_text
+from kernel_sandbox.text.colours import Colours
 from tests.legibility import HIDING, READABLE, contrasts
 
 
 @pytest.mark.parametrize("way", HIDING)
 def test_text_in_the_colour_of_its_background_is_readable(way: str) -> None:
-    for clean in (visible, clean_terminal_text):
+    for clean in (visible_terminal_text, clean_terminal_text):
         shown = clean(HIDING[way])
         assert "hidden" in shown
         assert not re.search(r"\x1b\[(?:[0-9;]*;)?8(?:;[0-9;]*)?m", shown)
@@ -35,7 +34,7 @@ def test_text_in_the_colour_of_its_background_is_readable(way: str) -> None:
     ],
 )
 def test_honest_colours_stay_as_they_are(honest: str) -> None:
-    assert visible(honest) == clean_terminal_text(honest) == honest
+    assert visible_terminal_text(honest) == clean_terminal_text(honest) == honest
 
 
 channel = st.integers(0, 255)
@@ -56,13 +55,13 @@ sequences = st.lists(colours, min_size=1, max_size=4).map(
 @given(st.lists(sequences, min_size=1, max_size=6))
 def test_no_sequences_hide_a_text(made: list[str]) -> None:
     text = "".join(f"\x1b[{parameters}mtext" for parameters in made)
-    shown = visible(text)
+    shown = visible_terminal_text(text)
     assert min(contrasts(shown), default=21) >= 1.05
-    assert visible(shown) == shown
+    assert visible_terminal_text(shown) == shown
     assert SGR.sub("", clean_terminal_text(text)) == "text" * len(made)
 
 
 def test_state_goes_on_from_one_piece_to_the_next() -> None:
     colours = Colours()
-    first, second = visible("\x1b[44mblue", colours), visible("\x1b[34mhidden", colours)
+    first, second = visible_terminal_text("\x1b[44mblue", colours), visible_terminal_text("\x1b[34mhidden", colours)
     assert min(contrasts(first + second)) > READABLE

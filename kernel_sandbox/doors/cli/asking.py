@@ -18,9 +18,9 @@ from kernel_sandbox.host.reactor import portal
 from kernel_sandbox.session.known_kernel import KnownKernel
 from kernel_sandbox.session.sync import Session
 from kernel_sandbox.show.markdown import harmless_markdown
-from kernel_sandbox.terminal.cell_view import format_seconds
 from kernel_sandbox.terminal.console import Screen
 from kernel_sandbox.terminal.safe import one_line
+from kernel_sandbox.text.amounts import format_seconds
 
 
 class Steps:

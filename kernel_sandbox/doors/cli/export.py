@@ -9,8 +9,8 @@ import click
 
 from kernel_sandbox.session.transcript.writing import replace_file
 from kernel_sandbox.show.exports import FORMATS, ExportFormat, export_notebook
-from kernel_sandbox.spec.values import format_size
 from kernel_sandbox.terminal.console import Screen
+from kernel_sandbox.text.amounts import format_size
 
 _MADE = {
     "html": "The page is {}. It runs no script and loads nothing: open it in any browser.",

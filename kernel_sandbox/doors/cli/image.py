@@ -11,11 +11,10 @@ from kernel_sandbox.sandbox.engines.all_engines import answering, ask_engines
 from kernel_sandbox.sandbox.engines.environments import shelf
 from kernel_sandbox.sandbox.engines.image_names import image_names
 from kernel_sandbox.setup.engine_images import Base, Built, build, list_images
-from kernel_sandbox.spec.values import format_size
-from kernel_sandbox.terminal.cell_view import format_seconds
 from kernel_sandbox.terminal.console import Screen, make_table
 from kernel_sandbox.terminal.options import engine_option, one_engine_option
 from kernel_sandbox.terminal.progress_view import ProgressView
+from kernel_sandbox.text.amounts import format_seconds, format_size
 
 _STYLES = {"built": "green", "out of date": "yellow", "not built": "yellow"}
 

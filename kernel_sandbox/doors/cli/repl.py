@@ -24,13 +24,14 @@ from kernel_sandbox.host.reactor import portal
 from kernel_sandbox.session.known_kernel import KnownKernel
 from kernel_sandbox.session.outputs import Event, Execution, advice_on, fresh_kernel
 from kernel_sandbox.session.sync import Session, SyncCellStream
-from kernel_sandbox.spec.values import SandboxSpec, format_size
+from kernel_sandbox.spec.values import SandboxSpec
 from kernel_sandbox.terminal.cell_view import CellView
 from kernel_sandbox.terminal.console import Screen, make_table, show_error
 from kernel_sandbox.terminal.interrupts import Interrupts
 from kernel_sandbox.terminal.opening import check_uploads, files_directory, opened_session, start_options
 from kernel_sandbox.terminal.options import sandbox_options
 from kernel_sandbox.terminal.safe import one_line, plain
+from kernel_sandbox.text.amounts import format_size
 from kernel_sandbox.text.spelling import did_you_mean
 
 HELP = """\

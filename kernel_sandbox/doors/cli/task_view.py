@@ -25,10 +25,11 @@ from kernel_sandbox.doors.cli.run import show_code
 from kernel_sandbox.session.known_kernel import KnownKernel
 from kernel_sandbox.session.outputs import Execution, fresh_kernel
 from kernel_sandbox.terminal import questions
-from kernel_sandbox.terminal.cell_view import CellView, format_seconds
+from kernel_sandbox.terminal.cell_view import CellView
 from kernel_sandbox.terminal.console import Screen
 from kernel_sandbox.terminal.interrupts import Hints, Interrupts
 from kernel_sandbox.terminal.safe import one_line
+from kernel_sandbox.text.amounts import format_seconds
 
 THINKING: Hints = ("Ctrl-C gives the question up", "giving the question up", "giving the question up")
 RUNNING: Hints = (

@@ -42,7 +42,7 @@ from kernel_sandbox.service.readiness import Readiness
 from kernel_sandbox.service.requests import identity_of
 from kernel_sandbox.service.service import SessionService
 from kernel_sandbox.service.traces import Tracing
-from kernel_sandbox.session.outputs import clean_text
+from kernel_sandbox.text.utf8 import clean_text
 
 DESCRIPTION = """Python sessions in locked-down sandboxes, over HTTP.
 

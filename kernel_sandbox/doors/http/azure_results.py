@@ -20,11 +20,12 @@ from kernel_sandbox.session.outputs import (
     Execution,
     StreamOutput,
     bundle_text,
-    clean_text,
     has_picture,
-    remove_ansi,
 )
 from kernel_sandbox.session.shell_commands import shell_result
+from kernel_sandbox.text.ansi import remove_ansi
+from kernel_sandbox.text.clipping import clip_within
+from kernel_sandbox.text.utf8 import clean_text
 
 DEEPEST = 64
 """How deep a result may nest as JSON; deeper ones stay text."""
@@ -135,12 +136,8 @@ def stderr_of(execution: Execution) -> str:
 
 
 def cut(text: str, longest: int | None) -> str:
-    """Keep a text's beginning and end within `longest` characters, and say between them what is missing."""
-    if longest is None or len(text) <= longest:
-        return text
-    marker = f"\n[kernel-sandbox: {len(text) - longest:,} of {len(text):,} characters and more cut here]\n"
-    room = max(longest - len(marker), 0)
-    return text[: room - room // 2] + marker + (text[-(room // 2) :] if room // 2 else "")
+    """Keep a text's beginning and end within the characters that were asked for."""
+    return text if longest is None else clip_within(text, longest)
 
 
 def _text(execution: Execution) -> str | None:

@@ -12,10 +12,11 @@ from datetime import datetime
 from typing import Any, cast, get_args
 
 from kernel_sandbox.errors import Kept
-from kernel_sandbox.session.outputs import Ran, clip_text, fate, picture_of, remove_ansi
+from kernel_sandbox.session.outputs import Ran, fate, picture_of
 from kernel_sandbox.session.outputs.tables import TABLE_TYPE, table_to_dataframe, total_rows
-from kernel_sandbox.text.characters import visible, visible_source
-from kernel_sandbox.text.lines import last_states
+from kernel_sandbox.text.ansi import plain_text, remove_ansi
+from kernel_sandbox.text.characters import escaped, visible, visible_source
+from kernel_sandbox.text.clipping import clip_text
 
 MAX_SOURCE = 20_000
 MAX_TEXT = 20_000
@@ -55,7 +56,7 @@ def _outcome(stored: Mapping[str, str]) -> dict[str, str]:
 
 def _view_output(output: Mapping[str, Any]) -> dict[str, Any] | None:
     if output["output_type"] == "stream":
-        return {"text": _shown(last_states(_text(output["text"]))), "stream": output["name"]}
+        return {"text": clip_text(plain_text(_text(output["text"]), escaped), MAX_TEXT), "stream": output["name"]}
     if output["output_type"] == "error":
         return {"error": _shown("\n".join(output["traceback"]))}
     data = output["data"]

@@ -14,7 +14,7 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 from kernel_sandbox.doors.http.bodies import response_of
 from kernel_sandbox.service.failures import Refusal, failure_of
 from kernel_sandbox.service.settings import ServerSettings
-from kernel_sandbox.spec.values import format_size
+from kernel_sandbox.text.amounts import format_size
 
 MULTIPART_ROOM = 64 * 1024
 """Bytes around a file in a multipart body."""

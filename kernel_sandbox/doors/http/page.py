@@ -24,7 +24,7 @@ from kernel_sandbox.errors import SandboxError
 from kernel_sandbox.service.failures import Refusal
 from kernel_sandbox.service.service import SessionMissing, SessionService
 from kernel_sandbox.service.session_values import SessionView
-from kernel_sandbox.spec.values import format_size
+from kernel_sandbox.text.amounts import format_size
 
 MOST_CELLS = 20
 """Cells of one answer; the script asks for the next."""

@@ -27,8 +27,10 @@ from kernel_sandbox.session.outputs import (
     image_element,
     picture_of,
 )
-from kernel_sandbox.text.ansi import strip_colours
+from kernel_sandbox.text.amounts import format_seconds
+from kernel_sandbox.text.ansi import plain_text
 from kernel_sandbox.text.characters import pictured, visible_source
+from kernel_sandbox.text.clipping import keep_end
 
 SHOWN = 20_000
 """Characters of one text that are shown; the transcript has all."""
@@ -44,16 +46,6 @@ _SOURCE = (
 )
 _BLOCK = "margin:2px 0;padding:2px 0 2px 10px;border-left:3px solid"
 _COLOURS = {"running": "#1e88e5", "ok": "#43a047", "failed": "#e53935"}
-
-
-def clip(text: str, limit: int = SHOWN) -> str:
-    """Keep the end of a long text, and say so."""
-    return text if len(text) <= limit else f"[{len(text) - limit:,} characters above are not shown]\n{text[-limit:]}"
-
-
-def seconds_text(seconds: float) -> str:
-    """Write a duration as people read it."""
-    return f"{seconds:.1f} s" if seconds < 60 else f"{int(seconds) // 60} min {int(seconds) % 60:02d} s"
 
 
 def status_bundle(mark: str, text: str) -> Bundle:
@@ -121,7 +113,7 @@ class CellBlock:
         end = ""
         if self.execution is not None:
             word = "" if self.execution.status == "ok" else f"  {self.execution.status}"
-            end = f"  {seconds_text(self.execution.duration)}{word}"
+            end = f"  {format_seconds(self.execution.duration)}{word}"
         elif self.refused:
             end = "  not run"
         return f"cell {self.number}  {one_line(first, 70)}{end}"
@@ -130,9 +122,9 @@ class CellBlock:
         """Make what is shown: folded when it is over, with its pictures below."""
         mark = {"running": "▶", "ok": "✓", "failed": "✗"}[self.state]
         colour = _COLOURS[self.state]
-        inside = f'<pre style="{_SOURCE}">{escape(clip(self.shown_source))}</pre>{self._outputs_html()}'
+        inside = f'<pre style="{_SOURCE}">{escape(keep_end(self.shown_source, SHOWN))}</pre>{self._outputs_html()}'
         if self.refused:
-            inside += f'<pre style="{_PRE};color:{colour}">{escape(clip(self.refused, 1000))}</pre>'
+            inside += f'<pre style="{_PRE};color:{colour}">{escape(keep_end(self.refused, 1000))}</pre>'
         html = (
             f'<div style="{_BLOCK} {colour}"><details{" open" if self.state == "running" else ""}>'
             f'<summary style="cursor:pointer;{_MUTED}"><span style="color:{colour}">{mark}</span> '
@@ -142,9 +134,11 @@ class CellBlock:
 
     def text(self) -> str:
         """Write it for a front end without HTML."""
-        source = "\n".join(f"    {line}" for line in clip(self.shown_source).split("\n"))
+        source = "\n".join(f"    {line}" for line in keep_end(self.shown_source, SHOWN).split("\n"))
         shown = "\n".join(filter(None, (_text_of(output) for output in self.outputs)))
-        return "\n".join(filter(None, (self.title(), source, clip(shown).rstrip(), clip(self.refused, 1000))))
+        return "\n".join(
+            filter(None, (self.title(), source, keep_end(shown, SHOWN).rstrip(), keep_end(self.refused, 1000)))
+        )
 
     def _outputs_html(self) -> str:
         return "".join(_output_html(output) for output in self.outputs if _picture(output) is None)
@@ -178,7 +172,7 @@ def _text_of(output: Output) -> str:
         text = "\n".join(output.traceback) or f"{output.ename}: {output.evalue}"
     else:
         text = str(output.data.get("text/markdown", bundle_text(output.data)))
-    return clip(strip_colours(text)).rstrip()
+    return keep_end(plain_text(text), SHOWN).rstrip()
 
 
 def sources_of(blocks: Sequence[CellBlock]) -> str:

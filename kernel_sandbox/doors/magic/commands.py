@@ -13,8 +13,10 @@ from kernel_sandbox.errors import SandboxError, what_is_kept
 from kernel_sandbox.host.links import check_download, led_away
 from kernel_sandbox.host.reactor import portal
 from kernel_sandbox.setup import kernelspec
-from kernel_sandbox.spec.values import DATA_DIRECTORY, format_size
-from kernel_sandbox.text.ansi import strip_colours
+from kernel_sandbox.spec.values import DATA_DIRECTORY
+from kernel_sandbox.text import clipping
+from kernel_sandbox.text.amounts import format_size
+from kernel_sandbox.text.ansi import plain_text
 
 
 def wanted_of(options: argparse.Namespace) -> Wanted:
@@ -158,5 +160,4 @@ def describe(slot: Slot) -> str:
 
 def one_line(text: str, limit: int = 200) -> str:
     """Write a sandbox's text on one line."""
-    line = " ".join(strip_colours(text).split())
-    return line if len(line) <= limit else f"{line[: limit - 1]}…"
+    return clipping.one_line(plain_text(text), limit)

@@ -10,12 +10,14 @@ import shutil
 import time
 
 from kernel_sandbox.agents.approval import beside_margin
-from kernel_sandbox.doors.magic.agent_view import FRAMES, CellBlock, clip, seconds_text, status_bundle
+from kernel_sandbox.doors.magic.agent_view import FRAMES, CellBlock, status_bundle
 from kernel_sandbox.doors.magic.front import Bundle, Front
 from kernel_sandbox.session.outputs import Event, Execution
 from kernel_sandbox.show.markdown import harmless_markdown
-from kernel_sandbox.text.ansi import strip_colours
+from kernel_sandbox.text.amounts import format_seconds
+from kernel_sandbox.text.ansi import plain_text
 from kernel_sandbox.text.characters import visible
+from kernel_sandbox.text.clipping import keep_end
 
 THROTTLE = 0.15
 """Seconds between two updates of one display: a page redraws all of it."""
@@ -50,7 +52,7 @@ class Steps:
 
     def _status(self, mark: str) -> Bundle:
         tokens = f" · {self._tokens:,} tokens" if self._tokens else ""
-        taken = seconds_text(time.monotonic() - self._started)
+        taken = format_seconds(time.monotonic() - self._started)
         return status_bundle(mark, f"{visible(self._model)} · {self._doing} · {taken}{tokens}")
 
     def tick(self) -> None:
@@ -84,7 +86,7 @@ class Steps:
         if not final:
             if not self._front.rich and self._text.strip():
                 columns = shutil.get_terminal_size().columns
-                self._front.say(beside_margin(strip_colours(self._text.strip()), columns))
+                self._front.say(beside_margin(plain_text(self._text.strip()), columns))
             self._text = self._text_id = ""
         self._doing = "thinking"
 
@@ -121,10 +123,10 @@ class Steps:
         if self._running:
             block = self.blocks[-1]
             if block.execution is None:
-                block.refused = strip_colours(result)
+                block.refused = plain_text(result)
             self._draw_cell()
             if not self._front.rich:
-                self._front.say(strip_colours(block.text()))
+                self._front.say(plain_text(block.text()))
         self._running = False
         self._doing = "thinking"
 
@@ -142,7 +144,7 @@ class Steps:
         if self._front.rich:
             self._put(self._text_id or "answer", _markdown(text))
         else:
-            self._front.say(strip_colours(text))
+            self._front.say(plain_text(text))
         self.end("✓", cells)
 
     def end(self, mark: str, doing: str) -> None:
@@ -165,5 +167,5 @@ class Steps:
 
 
 def _markdown(text: str) -> Bundle:
-    text = clip(text.strip(), 200_000)
-    return {"text/markdown": harmless_markdown(text), "text/plain": strip_colours(text)}, {}
+    text = keep_end(text.strip(), 200_000)
+    return {"text/markdown": harmless_markdown(text), "text/plain": plain_text(text)}, {}

@@ -25,6 +25,7 @@ from kernel_sandbox.session.outputs import (
 from kernel_sandbox.session.outputs import picture_of as find_picture
 from kernel_sandbox.session.outputs.tables import TABLE_TYPE, total_rows
 from kernel_sandbox.text.characters import visible
+from kernel_sandbox.text.clipping import shorten
 
 MAX_PICTURES = 6
 MAX_PICTURE = 2 * 1024 * 1024
@@ -196,8 +197,7 @@ def _table_data(output: DisplayData | ExecuteResult, room: int) -> tuple[list[di
 def _value(value: Any) -> Any:
     if value is None or isinstance(value, bool | int | float):
         return value if not isinstance(value, int) or abs(value) < 2**53 else str(value)
-    text = visible(str(value)[: MAX_VALUE + 1])
-    return text if len(text) <= MAX_VALUE else f"{text[: MAX_VALUE - 1]}…"
+    return shorten(visible(str(value)[: MAX_VALUE + 1]), MAX_VALUE)
 
 
 # Shell commands

@@ -5,7 +5,8 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Any
 
-from kernel_sandbox.spec.values import DATA_DIRECTORY, format_size
+from kernel_sandbox.spec.values import DATA_DIRECTORY
+from kernel_sandbox.text.amounts import format_size
 
 DEFAULT_TIMEOUT = 120.0
 """Seconds of a call that names none."""

@@ -14,7 +14,8 @@ from kernel_sandbox.doors.mcp.contract import CallRefused
 from kernel_sandbox.doors.mcp.definitions import MAX_READ
 from kernel_sandbox.sandbox.files import FileInfo
 from kernel_sandbox.session.outputs import picture_of
-from kernel_sandbox.spec.values import DATA_DIRECTORY, format_size
+from kernel_sandbox.spec.values import DATA_DIRECTORY
+from kernel_sandbox.text.amounts import format_size
 from kernel_sandbox.text.characters import visible
 
 MAX_LISTED = 500

@@ -36,7 +36,7 @@ from kernel_sandbox.service.session_values import Streaming
 from kernel_sandbox.session.cell import CellStream
 from kernel_sandbox.session.outputs import what_ran
 from kernel_sandbox.session.shell_commands import GRACE
-from kernel_sandbox.spec.values import format_size
+from kernel_sandbox.text.amounts import format_size
 
 SESSION_HEADER = "mcp-session-id"
 GONE = "kernel_sandbox.gone"

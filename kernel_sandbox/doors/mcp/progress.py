@@ -7,7 +7,8 @@ import contextlib
 import time
 from collections.abc import AsyncIterator, Awaitable, Callable
 
-from kernel_sandbox.session.outputs import Event, StreamOutput, remove_ansi
+from kernel_sandbox.session.outputs import Event, StreamOutput
+from kernel_sandbox.text.ansi import remove_ansi
 from kernel_sandbox.text.characters import visible
 
 INTERVAL = 1.0

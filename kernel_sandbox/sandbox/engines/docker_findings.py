@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from kernel_sandbox.sandbox.engines.base import Finding
-from kernel_sandbox.spec.values import format_size
+from kernel_sandbox.text.amounts import format_size
 
 
 def findings(facts: dict[str, Any]) -> list[Finding]:

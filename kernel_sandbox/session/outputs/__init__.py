@@ -16,7 +16,7 @@ coerced, and nothing here raises because of it. The session calls it; `transcrip
 from __future__ import annotations
 
 from kernel_sandbox.session.outputs.collector import CellOutputs, SessionOutputs
-from kernel_sandbox.session.outputs.content import bundle_text, clean_json, clean_text, clip_text, remove_ansi
+from kernel_sandbox.session.outputs.content import bundle_text, clean_json
 from kernel_sandbox.session.outputs.display import image_element
 from kernel_sandbox.session.outputs.execution import CellError, CellTimeout, Execution, Status
 from kernel_sandbox.session.outputs.fate import Ran, advice_on, fate, fresh_kernel, what_ran
@@ -53,13 +53,10 @@ __all__ = [
     "advice_on",
     "bundle_text",
     "clean_json",
-    "clean_text",
-    "clip_text",
     "fate",
     "fresh_kernel",
     "has_picture",
     "image_element",
     "picture_of",
-    "remove_ansi",
     "what_ran",
 ]

@@ -20,11 +20,8 @@ from kernel_sandbox.session.outputs.content import (
     clean_count,
     clean_display_id,
     clean_error,
-    clean_text,
     error_size,
     shrink_error,
-    text_head,
-    text_size,
 )
 from kernel_sandbox.session.outputs.values import (
     ClearOutput,
@@ -36,7 +33,9 @@ from kernel_sandbox.session.outputs.values import (
     Output,
     StreamOutput,
 )
-from kernel_sandbox.spec.values import Limits, format_size, parse_size
+from kernel_sandbox.spec.values import Limits, parse_size
+from kernel_sandbox.text.amounts import format_size
+from kernel_sandbox.text.utf8 import clean_text, text_head, text_size
 
 MAX_CELL_OUTPUTS = 10_000
 MAX_SESSION_OUTPUTS = 100_000

@@ -15,8 +15,9 @@ from itertools import islice
 from typing import Any
 
 from kernel_sandbox.session.outputs.values import ErrorOutput
-from kernel_sandbox.spec.values import format_size
 from kernel_sandbox.text.characters import hides
+from kernel_sandbox.text.clipping import clip_text
+from kernel_sandbox.text.utf8 import clean_text, text_size
 
 MAX_DEPTH = 64
 """How deep JSON may nest; what lies deeper becomes None. Far below Python's recursion limit."""
@@ -31,10 +32,6 @@ MAX_TRACEBACK_PART, MAX_TRACEBACK = 64 * 1024, 256 * 1024
 """Bytes of one part of a traceback, and of all: a RecursionError's is 147 KB."""
 MAX_TRACEBACK_PARTS = 2000
 
-# ECMA-48 section 5.4 (control sequences) and section 8.3.89 (operating system commands, which carry links).
-_ANSI = re.compile(r"\x1b\[[0-?]*[ -/]*[@-~]|\x1b\][^\x07\x1b]*(?:\x07|\x1b\\)")
-_STAND_INS = "\x00\x01\x02\ufdd0"
-"""One of them takes the place of "?" while a text is cleaned; the last is no character, and nobody misses it."""
 # RFC 6838 section 4.2: a type and a subtype of up to 127 characters each.
 _MIME_TYPE = re.compile(r"[A-Za-z0-9][A-Za-z0-9!#$&^_.+-]{0,126}/[A-Za-z0-9][A-Za-z0-9!#$&^_.+-]{0,126}")
 _METADATA_NAME = re.compile(r"[A-Za-z_][A-Za-z0-9_-]{0,63}")
@@ -59,45 +56,6 @@ _PART_SIZE = 16
 
 class _TooLarge(Exception):
     """The value passed the limit; the rest of it was not looked at."""
-
-
-def clean_text(value: str) -> str:
-    """Replace lone surrogates, which no file and no socket can take, by U+FFFD."""
-    if value.isascii():
-        return value
-    try:
-        value.encode()
-    except UnicodeEncodeError:
-        # "replace" writes a "?" at the speed of memory. One by one, two million of them hold everybody up for 0.5 s.
-        stand_in = next((each for each in _STAND_INS if each not in value), _STAND_INS[-1])
-        marked = value.replace("?", stand_in).encode("utf-8", "replace").decode()
-        return marked.replace("?", "\ufffd").replace(stand_in, "?")
-    return value
-
-
-def text_size(value: str) -> int:
-    """Measure a clean text: its bytes as UTF-8."""
-    return len(value) if value.isascii() else len(value.encode())
-
-
-def text_head(value: str, size: int) -> str:
-    """Cut a clean text to at most `size` bytes of UTF-8, between two characters."""
-    return value.encode()[:size].decode("utf-8", "ignore")
-
-
-def clip_text(value: str, limit: int) -> str:
-    """Keep the head and the tail of a clean text longer than `limit` bytes, and say what was cut."""
-    size = text_size(value)
-    if size <= limit:
-        return value
-    raw, half = value.encode(), limit // 2
-    head, tail = raw[:half].decode("utf-8", "ignore"), raw[-half:].decode("utf-8", "ignore")
-    return f"{head}\n[kernel-sandbox: {format_size(size - 2 * half)} cut here]\n{tail}"
-
-
-def remove_ansi(value: str) -> str:
-    """Take the colours and links out of a text; other control characters stay."""
-    return _ANSI.sub("", value)
 
 
 def clean_count(value: Any) -> int | None:

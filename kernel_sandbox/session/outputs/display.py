@@ -11,9 +11,9 @@ import base64
 from collections.abc import Sequence
 from html import escape
 
-from kernel_sandbox.session.outputs.content import clip_text
 from kernel_sandbox.session.outputs.pictures import Picture
-from kernel_sandbox.text.ansi import clean_terminal_text, strip_colours
+from kernel_sandbox.text.ansi import clean_terminal_text, plain_text
+from kernel_sandbox.text.clipping import clip_text
 from kernel_sandbox.text.lines import last_states
 
 MAX_TEXT = 32 * 1024
@@ -53,7 +53,7 @@ def _page(blocks: Sequence[str | Picture]) -> str:
             said = f"[{block}: not shown here]" if isinstance(block, Picture) else block
             clipped = clip_text(said, max(text_left, LEAST_TEXT))
             text_left -= len(clipped)
-            made.append(f"<pre>{escape(strip_colours(clipped))}</pre>")
+            made.append(f"<pre>{escape(plain_text(clipped))}</pre>")
     if len(blocks) > MAX_BLOCKS:
         made.append(f"<pre>[{len(blocks) - MAX_BLOCKS} more: not shown here]</pre>")
     return "\n".join(made)

@@ -13,13 +13,15 @@ from datetime import datetime
 from typing import TYPE_CHECKING, Any, Literal, Self
 
 from kernel_sandbox.errors import Kept, SandboxError, TruncatedTable
-from kernel_sandbox.session.outputs.content import bundle_text, remove_ansi
+from kernel_sandbox.session.outputs.content import bundle_text
 from kernel_sandbox.session.outputs.display import shown_bundle
 from kernel_sandbox.session.outputs.fate import Ran, fate
 from kernel_sandbox.session.outputs.pictures import Picture, picture_of
 from kernel_sandbox.session.outputs.tables import TABLE_TYPE, table_to_dataframe, total_rows
 from kernel_sandbox.session.outputs.values import DisplayData, ErrorOutput, ExecuteResult, Output, StreamOutput
+from kernel_sandbox.text.ansi import remove_ansi
 from kernel_sandbox.text.characters import visible
+from kernel_sandbox.text.clipping import shorten
 from kernel_sandbox.text.quoting import quoted
 
 if TYPE_CHECKING:
@@ -78,7 +80,7 @@ class Execution:
         """The first line that says something (a traceback begins with a rule), of up to 60 characters."""
         lines = (remove_ansi(line) for _, piece in _pieces(self.outputs) for line in piece[:2000].splitlines())
         first = next((line for line in lines if line.strip("-= \t")), "")
-        return first if len(first) <= 60 else f"{first[:59]}…"
+        return shorten(first, 60)
 
     @property
     def text(self) -> str:
@@ -166,8 +168,7 @@ class Execution:
         error = self.error
         if error is None:
             return self.fate + advice
-        evalue = error.evalue if len(error.evalue) <= 2000 else f"{error.evalue[:2000]}…"
-        said = visible(f"{error.ename}: {evalue}")  # Python prints it on a terminal as it is
+        said = visible(f"{error.ename}: {shorten(error.evalue, 2000)}")  # Python prints it on a terminal as it is
         return "\n".join(part for part in (said, _last_frames(error), self.fate + advice) if part)
 
 

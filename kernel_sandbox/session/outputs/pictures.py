@@ -13,7 +13,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from kernel_sandbox.spec.values import format_size
+from kernel_sandbox.text.amounts import format_size
 
 # png first: PIL offers a png and a jpeg of the same picture, and the png has lost nothing.
 PICTURE_SUFFIXES = {

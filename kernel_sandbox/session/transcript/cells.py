@@ -13,7 +13,9 @@ from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from typing import Any, Literal
 
-from kernel_sandbox.session.outputs import ErrorOutput, ExecuteResult, Output, StreamOutput, clean_json, clean_text
+from kernel_sandbox.session.outputs import ErrorOutput, ExecuteResult, Output, StreamOutput, clean_json
+from kernel_sandbox.text.lines import LINE_ENDS
+from kernel_sandbox.text.utf8 import clean_text
 
 CellKind = Literal["code", "markdown", "raw"]
 """As nbformat has it in `cell_type`."""
@@ -22,7 +24,6 @@ TIMES = ("iopub.status.busy", "iopub.execute_input", "shell.execute_reply", "iop
 """The messages of a cell whose times are kept: what nbclient and JupyterLab record as metadata.execution."""
 LONG_TEXT, SHORT_LINE = 4096, 8
 """Characters: a longer text whose lines are shorter than this on average stays whole."""
-_LINE_ENDS = "\n\r\v\f\x1c\x1d\x1e\x85\u2028\u2029"  # str.splitlines
 MAX_LANGUAGE_INFO = 16 * 1024
 """Characters of language_info as JSON; ipykernel's has 260."""
 
@@ -184,7 +185,7 @@ def _lines(text: str) -> list[str] | str:
 
     nbformat's schema takes both (multiline_string).
     """
-    if len(text) > LONG_TEXT and sum(map(text.count, _LINE_ENDS)) * SHORT_LINE > len(text):
+    if len(text) > LONG_TEXT and sum(map(text.count, LINE_ENDS)) * SHORT_LINE > len(text):
         return text
     return text.splitlines(keepends=True)
 

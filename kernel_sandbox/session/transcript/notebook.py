@@ -15,7 +15,7 @@ from types import MappingProxyType
 from typing import Any, Self
 
 from kernel_sandbox.errors import TranscriptError
-from kernel_sandbox.session.outputs import Output, clean_json, clean_text
+from kernel_sandbox.session.outputs import Output, clean_json
 from kernel_sandbox.session.transcript.cells import (
     Cell,
     cell_bytes,
@@ -31,6 +31,7 @@ from kernel_sandbox.session.transcript.cells import (
 from kernel_sandbox.session.transcript.reading import check_notebook, new_cell_id, parse_notebook, read_notebook
 from kernel_sandbox.session.transcript.writing import replace_file
 from kernel_sandbox.text.quoting import quoted
+from kernel_sandbox.text.utf8 import clean_text
 
 _NAMESPACE = "kernel_sandbox"
 _NOTHING: Mapping[str, Any] = MappingProxyType({})

@@ -16,7 +16,8 @@ from typing import Any
 from kernel_sandbox.errors import TranscriptError
 from kernel_sandbox.session.outputs import clean_json
 from kernel_sandbox.session.outputs.content import MAX_DEPTH
-from kernel_sandbox.spec.values import format_size
+from kernel_sandbox.text.amounts import format_size
+from kernel_sandbox.text.clipping import shorten
 
 MAX_FILE_SIZE = 100 * 1024 * 1024
 """Bytes of a notebook that is read."""
@@ -172,8 +173,7 @@ def new_cell_id(taken: set[str]) -> str:
 
 
 def _first_line(message: str) -> str:
-    line = message.strip().split("\n")[0]
-    return line if len(line) <= 200 else f"{line[:200]}…"
+    return shorten(message.strip().split("\n")[0], 200)
 
 
 def parse_notebook(text: str) -> Any:

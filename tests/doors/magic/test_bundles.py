@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 
 from kernel_sandbox.doors.magic.bundles import safe_bundle
-from kernel_sandbox.text.ansi import StreamCleaner, clean_terminal_text, strip_colours
+from kernel_sandbox.text.ansi import StreamCleaner, clean_terminal_text, plain_text
 
 PNG = base64.b64encode(
     b"\x89PNG\r\n\x1a\n\x00\x00\x00\rIHDR\x00\x00\x00\x02\x00\x00\x00\x03\x08\x06\x00\x00\x00" + b"\0" * 8
@@ -133,7 +133,7 @@ def test_markdown_and_latex_are_made_harmless() -> None:
 def test_terminal_text_keeps_colours_only() -> None:
     text = "\x1b[1;31mred\x1b[0m\x1b]0;title\x07\x1b[2J\x1b]8;;http://x\x1b\\link\x1b]8;;\x1b\\\x9b31m\x00\a\tb\r\n"
     assert clean_terminal_text(text) == "\x1b[1;31mred\x1b[0mlink\\x9b31m␀␇\tb\n"
-    assert strip_colours("10%\r20%\r\nx\x1b[31my\x1b[0m") == "20%\nxy"
+    assert plain_text("10%\r20%\r\nx\x1b[31my\x1b[0m") == "20%\nxy"
 
 
 def test_colour_cut_in_two_stays_one() -> None:

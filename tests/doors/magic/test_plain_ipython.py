@@ -11,7 +11,7 @@ from pathlib import Path
 
 import pytest
 
-from kernel_sandbox.text.ansi import strip_colours
+from kernel_sandbox.text.ansi import plain_text
 from tests.conftest import missing
 from tests.doors.magic.host import SETUP
 
@@ -33,7 +33,7 @@ def run_script(tmp_path: Path, *cells: str) -> tuple[str, str, int]:
     done = subprocess.run(
         [*IPYTHON, tmp_path / "cells.ipy"], env=env, capture_output=True, text=True, timeout=120, check=False
     )
-    return strip_colours(done.stdout), done.stderr, done.returncode
+    return plain_text(done.stdout), done.stderr, done.returncode
 
 
 def test_text_stands_in_for_bundles(tmp_path: Path) -> None:

@@ -42,7 +42,7 @@ FLAGS += ["--disable-sync", "--no-first-run"]
 
 
 def as_it_comes(ground: Ground) -> None:
-    ground.patch.setattr(terminal, "visible", lambda text, colours=None: text)
+    ground.patch.setattr(terminal, "visible_terminal_text", lambda text: text)
 
 
 def order_the_terminal(ground: Ground) -> bool:
@@ -213,7 +213,7 @@ def hide_a_script_in_markdown(ground: Ground) -> bool:
 
 
 def unseen(ground: Ground) -> None:
-    ground.patch.setattr(reading, "visible", lambda text: text)
+    ground.patch.setattr(reading, "plain_text", lambda text, spelling: text)
 
 
 def tell_a_model_what_no_person_sees(ground: Ground) -> bool:
