@@ -36,6 +36,7 @@ DOORS = {
     "nbconvert": {"show/page.py"},
     "nh3": {"show/tags.py"},
     "openai": {"agents/models.py"},
+    "jsonschema": {"agents/arguments.py"},
     "jwt": {"service/oidc.py"},
     "sqlalchemy": {"service/schema.py", "service/storage.py"},
     "prometheus_client": {"service/metrics.py"},

@@ -44,6 +44,11 @@ def manager(*tools: ToolInterface, model: ScriptedModel | None = None) -> ToolMa
     return made
 
 
+def schema_of(one: ToolInterface) -> dict[str, Any]:
+    parameters: dict[str, Any] = one.get_definition()["function"]["parameters"]
+    return parameters
+
+
 def test_tool_takes_its_schema_from_signature_and_docstring() -> None:
     function = check_weather.get_definition()["function"]
     properties = function["parameters"]["properties"]
@@ -92,12 +97,12 @@ def test_definitions_have_their_type() -> None:
     [
         ("check_weather", '{"zipcode": ', "not valid JSON"),
         ("check_weather", "[1]", "not a JSON object"),
-        ("check_weather", "", "'zipcode' is missing"),
-        ("check_weather", '{"zipcode": 8000}', "'zipcode' must be of type string, not integer"),
-        ("check_weather", '{"zipcode": "1", "days": true}', "'days' must be of type integer, not boolean"),
-        ("check_weather", '{"zipcode": "1", "unit": "K"}', "'unit' must be one of"),
-        ("check_weather", '{"zipcode": "1", "tags": [1]}', "'tags'[0] must be of type string"),
-        ("check_weather", '{"zipcode": "1", "zip": "2"}', "'zip' is not an argument"),
+        ("check_weather", "", "'zipcode' is a required property. Send a JSON object with: zipcode (required), days"),
+        ("check_weather", '{"zipcode": 8000}', "zipcode: 8000 is not of type 'string'"),
+        ("check_weather", '{"zipcode": "1", "days": true}', "days: True is not of type 'integer'"),
+        ("check_weather", '{"zipcode": "1", "unit": "K"}', "unit: 'K' is not one of ['C', 'F']"),
+        ("check_weather", '{"zipcode": "1", "tags": [1]}', "tags[0]: 1 is not of type 'string'"),
+        ("check_weather", '{"zipcode": "1", "zip": "2"}', "('zip' was unexpected)"),
         ("forecast", "{}", "no tool named 'forecast'. The tools are: check_weather, broken."),
         ("broken", "{}", "ZeroDivisionError: as always"),
     ],
@@ -108,9 +113,28 @@ async def test_what_goes_wrong_is_the_result(name: str, arguments: str, said: st
     assert said in result.text
 
 
-def test_arguments_too_deep_are_refused() -> None:
+@pytest.mark.parametrize("depth", [*range(800, 1000, 3), 100_000])
+def test_arguments_too_deep_are_refused(depth: int) -> None:
+    """Whatever gives up first: what reads them, what checks them, or what tells how they look."""
     with pytest.raises(ArgumentsRefused):
-        parse_arguments('{"a":' * 100_000, {})
+        parse_arguments(f'{{"zipcode": {"[" * depth}{"]" * depth}}}', schema_of(check_weather))
+
+
+@pytest.mark.parametrize(
+    "value", ["1", '{"x": "' + "\x7f" * 1_000_000 + '"}', "[" + "1," * 100_000 + "1]", '{"' + "x" * 1_000_000 + '": 1}']
+)
+def test_what_is_wrong_with_arguments_is_told_in_short(value: str) -> None:
+    for name in ("zipcode", "tags", "x"):
+        with pytest.raises(ArgumentsRefused) as refusal:
+            parse_arguments(f'{{"{name}": {value}}}', schema_of(check_weather))
+        assert len(str(refusal.value)) < 2_500
+
+
+def test_arguments_are_held_to_all_that_a_schema_says() -> None:
+    schema = {"properties": {"n": {"$ref": "#/$defs/few"}}, "$defs": {"few": {"type": "integer", "maximum": 3}}}
+    assert parse_arguments('{"n": 3.0}', schema) == {"n": 3}
+    with pytest.raises(ArgumentsRefused, match="n: 4 is greater than the maximum of 3"):
+        parse_arguments('{"n": 4}', schema)
 
 
 async def test_long_results_are_cut() -> None:
