@@ -30,13 +30,19 @@ def parse_arguments(text: str, schema: Mapping[str, Any]) -> dict[str, Any]:
     if not isinstance(arguments, dict):
         raise ArgumentsRefused(f"The arguments are not a JSON object. {_expected(schema)}")
     try:
-        errors = _validator()({"type": "object", **schema}).iter_errors(arguments)
-        problems = [_told(error) for error in itertools.islice(errors, MOST_PROBLEMS)]
+        problems = [_told(error) for error in _errors(arguments, {"type": "object", **schema})]
     except RecursionError as exc:
         raise ArgumentsRefused(f"The arguments are nested too deeply. {_expected(schema)}") from exc
     if problems:
         raise ArgumentsRefused(f"{'; '.join(problems)}. {_expected(schema)}")
     return arguments
+
+
+def _errors(arguments: dict[str, Any], schema: Mapping[str, Any]) -> Iterator[Any]:
+    for error in itertools.islice(_validator()(schema).iter_errors(arguments), MOST_PROBLEMS):
+        yield error
+        if error.validator == "maxItems":
+            return  # what is in a list that is too long, nobody needs to look at
 
 
 @functools.cache

@@ -130,6 +130,13 @@ def test_what_is_wrong_with_arguments_is_told_in_short(value: str) -> None:
         assert len(str(refusal.value)) < 2_500
 
 
+def test_list_that_is_too_long_is_not_looked_into() -> None:
+    few = {"type": "array", "maxItems": 3, "items": {"type": "string"}}
+    with pytest.raises(ArgumentsRefused) as refusal:
+        parse_arguments('{"a": [1, 2, 3, 4]}', {"properties": {"a": few}})
+    assert str(refusal.value) == "a: [1, 2, 3, 4] is too long. Send a JSON object with: a (optional)."
+
+
 def test_arguments_are_held_to_all_that_a_schema_says() -> None:
     schema = {"properties": {"n": {"$ref": "#/$defs/few"}}, "$defs": {"few": {"type": "integer", "maximum": 3}}}
     assert parse_arguments('{"n": 3.0}', schema) == {"n": 3}
