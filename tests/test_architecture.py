@@ -37,6 +37,7 @@ DOORS = {
     "nh3": {"show/tags.py"},
     "openai": {"agents/models.py"},
     "jsonschema": {"agents/arguments.py"},
+    "pydantic": {"agents/typed_tools.py", "doors/http/native_models.py"},
     "jwt": {"service/oidc.py"},
     "sqlalchemy": {"service/schema.py", "service/storage.py"},
     "prometheus_client": {"service/metrics.py"},

@@ -1,9 +1,13 @@
 from __future__ import annotations
 
+import dataclasses
+import datetime
 import json
-from typing import Any, Literal
+from collections.abc import Callable
+from typing import Annotated, Any, Literal
 
 import pytest
+from pydantic import Field
 
 from kernel_sandbox.agents import ChatMessages, ScriptedModel, ToolAnswer, ToolCall, ToolInterface, ToolManager, tool
 from kernel_sandbox.agents.arguments import ArgumentsRefused, parse_arguments
@@ -27,6 +31,11 @@ def check_weather(zipcode: str, days: int = 1, unit: Literal["C", "F"] = "C", ta
 async def wait_for(value: dict[str, Any]) -> dict[str, Any]:
     """Give it back."""
     return value
+
+
+@dataclasses.dataclass
+class Seat:
+    row: int
 
 
 class Broken(ToolInterface):
@@ -54,8 +63,8 @@ def test_tool_takes_its_schema_from_signature_and_docstring() -> None:
     properties = function["parameters"]["properties"]
     assert (function["name"], function["description"]) == ("check_weather", "Return the weather.")
     assert properties["zipcode"] == {"type": "string", "description": "Five digits, as text."}
-    assert properties["days"] == {"type": "integer", "description": "How many."}
-    assert properties["unit"] == {"enum": ["C", "F"]}
+    assert properties["days"] == {"type": "integer", "default": 1, "description": "How many."}
+    assert properties["unit"] == {"type": "string", "enum": ["C", "F"], "default": "C"}
     assert properties["tags"]["anyOf"] == [{"type": "array", "items": {"type": "string"}}, {"type": "null"}]
     assert function["parameters"]["required"] == ["zipcode"]
     assert check_weather("1").startswith("1: 1 days")
@@ -64,11 +73,47 @@ def test_tool_takes_its_schema_from_signature_and_docstring() -> None:
 def test_tool_refuses_what_json_cannot_carry() -> None:
     with pytest.raises(TypeError, match="'path'"):
         tool(lambda path: path)
-    with pytest.raises(TypeError, match="bytes"):
+    for hint in (Callable[[], int], ScriptedModel):
 
-        @tool
-        def save(data: bytes) -> None:
+        def save(data: Any) -> None:
             """Save."""
+
+        save.__annotations__["data"] = hint
+        with pytest.raises(TypeError, match="save: a parameter has a type that JSON cannot carry"):
+            tool(save)
+
+
+def test_tool_may_have_a_default_that_json_cannot_carry() -> None:
+    nothing = object()
+
+    @tool
+    def look(where: Any = nothing) -> bool:
+        """Look."""
+        return where is nothing
+
+    assert schema_of(look)["properties"] == {"where": {}}
+    assert (look.run({}), look.run({"where": None})) == ("true", "false")
+
+
+async def test_tool_gets_what_its_types_say() -> None:
+    got: list[Any] = []
+
+    @tool
+    def book(day: datetime.date, seats: list[Seat], price: float, nights: Annotated[int, Field(ge=1)] = 1) -> str:
+        """Book."""
+        got.append((day, seats, price, nights))
+        return "booked"
+
+    async def ask(**arguments: Any) -> str:
+        return (await manager(book).answer(ToolCall("1", "book", json.dumps(arguments)))).text
+
+    assert await ask(day="2026-02-28", seats=[{"row": 3}], price=5) == "booked"
+    assert got == [(datetime.date(2026, 2, 28), [Seat(3)], 5.0, 1)]
+    assert isinstance(got[0][2], float)
+    assert "was not run. day: Input should be a valid date" in await ask(day="2026-02-30", seats=[], price=5)
+    assert "was not run. seats[0]: 'row' is a required property" in await ask(day="2026-02-28", seats=[{}], price=5)
+    assert "nights: 0 is less than the minimum of 1" in await ask(day="2026-02-28", seats=[], price=5, nights=0)
+    assert len(got) == 1
 
 
 async def test_tools_run_sync_and_async() -> None:
