@@ -43,7 +43,6 @@ SESSION = {
     "description": "Name of the session to use, if not your own: sessions share nothing. A new name begins a new one.",
     "maxLength": 256,
 }
-TIMEOUT_TEXT = "Seconds that it may run before it is stopped."
 
 
 @dataclass(frozen=True, slots=True)
@@ -68,11 +67,11 @@ def definitions(
     *, longest_timeout: float, names_sessions: bool, packages: str = "", saves: bool = False
 ) -> tuple[Definition, ...]:
     """Give the tools. `packages` says in a few words what is installed; `saves`: notebooks go to a file of the host."""
+    most = f"{longest_timeout:g}"
     timeout = {
         "type": "number",
-        "description": TIMEOUT_TEXT,
+        "description": f"Seconds that it may run before it is stopped; more than {most} are taken as {most}.",
         "exclusiveMinimum": 0,
-        "maximum": longest_timeout,
         "default": min(DEFAULT_TIMEOUT, longest_timeout),
     }
     tools = (*_running(timeout, packages), *_files(), *_session_tools(saves))
