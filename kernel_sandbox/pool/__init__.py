@@ -2,7 +2,8 @@
 
     metrics    counters and histograms of what it did
     stock      the sessions that wait for somebody, and those who wait for a session
-    pooled     a session that was handed out
+    pooled     a session that was handed out: its users' side and the pool's
+    stages     what such a session is at, and what may follow
     sessions   SessionPool: identifiers, expiry, the end
 
 Everything runs in the one event loop in which the pool was opened.

@@ -2,7 +2,8 @@
 
 session         AsyncSession's operations, and nothing else
 sync            Session: the same signatures and docstrings; forwards to an AsyncSession in the reactor
-kernel          a session's kernels, one after the other, and why no cell can run
+kernel          a session's kernels, one after the other: starts them, connects, ends them
+kernel_state    what the kernel is at, and what may follow: whether a cell can run, and if not, why
 channels        one reader per channel; each message to the request that caused it
 messages        frames to well-formed messages, or a refusal
 cell            one cell's state

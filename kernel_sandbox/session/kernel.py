@@ -13,7 +13,7 @@ import signal
 import uuid
 from collections.abc import Callable, Iterable
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Any
 
 import anyio
 from jupyter_client.connect import write_connection_file
@@ -34,6 +34,17 @@ from kernel_sandbox.host.reactor import on_reactor
 from kernel_sandbox.host.run_directory import explained
 from kernel_sandbox.sandbox.standing import StandingSandbox
 from kernel_sandbox.session.channels import Channels, Handler
+from kernel_sandbox.session.kernel_state import (
+    Closed,
+    Connection,
+    Dead,
+    KernelState,
+    New,
+    Open,
+    Opening,
+    Restarting,
+    Stage,
+)
 from kernel_sandbox.session.other_clients import OtherClients
 from kernel_sandbox.spec.values import SandboxSpec
 
@@ -49,10 +60,6 @@ CLOSING = 1.0
 """Seconds in which cells end when their session is closed; they need no more than their turn."""
 
 
-class _Restarting(SandboxError):
-    """Why no cell can run while a fresh kernel is started."""
-
-
 class SessionKernel:
     """The current kernel of one session. The callbacks are called in the session's event loop."""
 
@@ -61,18 +68,15 @@ class SessionKernel:
         self._sandbox = StandingSandbox(spec, engine, session_id)
         self._messages = Session(key=uuid.uuid4().hex.encode(), signature_scheme=SIGNATURES)
         """Makes messages and signs them, as every client of Jupyter's."""
-        self.channels: Channels | None = None
+        self._state: KernelState = New()
         self.others = OtherClients(self._has_other_clients)
         self.info: dict[str, Any] = {}
         """Its kernel_info."""
         self.generation = 0
         """How many kernels there have been."""
         self.restarted_because: str | None = None
-        self._because: str | None = None
-        """Why a kernel is to be started, until one is: a start that fails on the way is not why."""
         self.kept_by_restart: Kept = "files"
         """What the last restart left: "files", or "nothing" where the sandbox was a new one too."""
-        self.why_no_cell: SandboxError | None = SessionClosed("The session is not open: use it in a `with` block.")
         self.on_unparented: Handler = lambda channel, message: None
         self.on_gone: Callable[[SandboxError], None] = lambda cause: None
         """Called when what runs in the kernel has ended with it."""
@@ -80,37 +84,37 @@ class SessionKernel:
         """Called when nothing of the kernel before counts any more."""
         self.on_connected: Callable[[], None] = lambda: None
         self.on_death: Callable[[SandboxError], None] = lambda cause: None
-        self._opening: asyncio.Future[None] | None = None
         self._ending = asyncio.Lock()
-        self._closed = False
-        self._watching: asyncio.Task[None] | None = None
+        """Held by who starts another kernel, and by who closes the session."""
         self._background: set[asyncio.Task[Any]] = set()
         self._affinity = Affinity("session", "open another one here, or a Session, which works from everywhere")
         forks.tell(self)
 
     def after_fork(self) -> None:
         """Leave the kernel to the parent. What is not open yet can be opened here."""
-        if self._opening is not None:
-            self.why_no_cell, self._closed = SessionClosed(FORKED), True
+        if not isinstance(self._state, New | Closed):
+            forks.keep(self._state)
+            self._state = Closed(SessionClosed(FORKED))
 
     # Opening and closing
 
     async def open(self, tasks: Iterable[asyncio.Task[Any]]) -> None:
         """Start the sandbox and its kernel. `tasks` are those of cells, which a close waits for."""
-        if self._opening is not None or self._closed:
+        if not isinstance(self._state, New):
             raise SessionClosed("A session opens once: make a new one.")
         self._affinity.bind()
         forks.separate(asyncio.get_running_loop())
-        self._opening = asyncio.ensure_future(self._start())
+        start = asyncio.ensure_future(self._start())
+        self._state = self._state.opening(start)
         try:
-            await self._opening
+            await start
         except BaseException as exc:
-            closed, self._closed = self._closed, True
-            await self._release(tasks)
+            closed = self._is_closed
+            await self._end(tasks)
             if closed and isinstance(exc, asyncio.CancelledError):
                 raise SessionClosed(CLOSED_EARLY) from None
             raise
-        if self._closed:  # just when it was open
+        if self._is_closed:  # just when it was open
             raise SessionClosed(CLOSED_EARLY)
 
     async def _start(self) -> None:
@@ -124,43 +128,44 @@ class SessionKernel:
 
     async def aclose(self, tasks: Iterable[asyncio.Task[Any]]) -> None:
         """End the kernel and the sandbox, after `tasks`, which have no time but for their end."""
-        if self._closed:
-            return
-        self._affinity.check()
-        self._closed = True
-        with anyio.CancelScope(shield=True):
-            if self._opening is not None:
-                self._opening.cancel()
-                await asyncio.wait([self._opening])
-            await self._release(tasks)
+        if not self._is_closed:
+            self._affinity.check()
+            await self._end(tasks)
 
-    async def _release(self, tasks: Iterable[asyncio.Task[Any]]) -> None:
+    async def _end(self, tasks: Iterable[asyncio.Task[Any]]) -> None:
         """End all that there is by now, also what a start that failed or was given up has left."""
-        self.why_no_cell = SessionClosed(CLOSED)
+        before, self._state = self._state, Closed(SessionClosed(CLOSED))
         with anyio.CancelScope(shield=True):
+            if isinstance(before, Opening):
+                before.start.cancel()
+                await asyncio.wait([before.start])
             async with self._ending:
-                self.why_no_cell = SessionClosed(CLOSED)  # again: a restart may have ended meanwhile
                 self.on_gone(SessionClosed("The session was closed while the cell ran."))
                 if running := list(tasks):
                     await asyncio.wait(running, timeout=CLOSING)
-                for task in (*tasks, *self._background, self._watching):
-                    if task is not None:
-                        task.cancel()
-                if self.channels is not None:
-                    await self.channels.close()
+                for task in (*tasks, *self._background):
+                    task.cancel()
+                if isinstance(before, Open | Dead):
+                    await before.connection.close()
                 await on_reactor(self._sandbox.close)
 
     async def _connect(self) -> None:
         """Connect to a kernel that has just started, and watch for its death."""
+        live = self.live()
         self.others = OtherClients(self._has_other_clients)
-        channels = self.channels = Channels(self.live(), self._messages, self.on_unparented, self._channel_failed)
-        channels.open()
-        self.info = await self._shake_hands(channels)
-        self.why_no_cell = None
+        channels = Channels(live, self._messages, self.on_unparented, self._channel_failed)
+        try:
+            channels.open()
+            info = await self._shake_hands(channels)
+        except BaseException:
+            await channels.close()
+            raise
+        connection = Connection(channels, asyncio.get_running_loop().create_task(self._watch_death(live, channels)))
+        if not isinstance(self._state, Opening | Restarting):  # closed meanwhile
+            return await connection.close()
+        self.info = info
+        self._state = self._state.connected(connection)
         self.generation += 1
-        if self._watching is not None:
-            self._watching.cancel()  # nobody is told how a kernel ended that was restarted
-        self._watching = asyncio.get_running_loop().create_task(self._watch_death(self.live()))
         self.on_connected()
 
     async def _shake_hands(self, channels: Channels) -> dict[str, Any]:
@@ -178,6 +183,20 @@ class SessionKernel:
 
     # What there is
 
+    @property
+    def why_no_cell(self) -> SandboxError | None:
+        """Why no cell can run now, where that is so."""
+        return self._state.why_no_cell
+
+    @property
+    def channels(self) -> Channels | None:
+        """The channels of the kernel that runs, or has died; what the dead one said last may still come."""
+        return self._state.connection.channels if isinstance(self._state, Open | Dead) else None
+
+    @property
+    def _is_closed(self) -> bool:
+        return isinstance(self._state, Closed)
+
     def check_open(self) -> None:
         """Raise unless the session is open, and in this event loop: a caller's mistake is not a cell's failure.
 
@@ -191,20 +210,14 @@ class SessionKernel:
             raise SessionClosed(str(self.why_no_cell))
 
     @property
-    def stage(self) -> Literal["new", "starting", "open", "restarting", "dead", "closed"]:
+    def stage(self) -> Stage:
         """How far the session has come: "open" while a cell can run."""
-        if self._closed or self._opening is None:
-            return "closed" if self._closed else "new"
-        if isinstance(self.why_no_cell, SessionClosed):
-            return "starting"
-        if isinstance(self.why_no_cell, _Restarting):
-            return "restarting"
-        return "open" if self.why_no_cell is None else "dead"
+        return self._state.stage
 
     @property
     def death(self) -> SandboxError | None:
         """Why no cell can run until a restart, where that is so."""
-        return None if isinstance(self.why_no_cell, _Restarting) else self.why_no_cell
+        return None if isinstance(self._state, Restarting) else self.why_no_cell
 
     def live(self) -> LiveSandbox:
         """Return the sandbox. Raises why there is none."""
@@ -223,9 +236,9 @@ class SessionKernel:
     def connected(self) -> Channels:
         """Return the channels of a kernel that lives. Raises why there is none."""
         self.check_open()
-        if self.why_no_cell is not None or self.channels is None:
-            raise self.why_no_cell or SandboxLost("The sandbox is gone.", advice="Call restart() for a new one.")
-        return self.channels
+        if not isinstance(self._state, Open):
+            raise self._state.why_no_cell
+        return self._state.connection.channels
 
     @property
     def connection_file(self) -> Path:
@@ -242,8 +255,8 @@ class SessionKernel:
 
     async def send_interrupt(self) -> None:
         """Ask the kernel to interrupt what it runs; where it does not answer, send SIGINT."""
-        if self.channels is not None and self.why_no_cell is None:
-            answered = await self.channels.ask("control", "interrupt_request", {}, timeout=1.0)
+        if isinstance(self._state, Open):
+            answered = await self._state.connection.channels.ask("control", "interrupt_request", {}, timeout=1.0)
             if answered is None:
                 await self.send_sigint()
 
@@ -258,24 +271,25 @@ class SessionKernel:
         Raises what a start raises; `kept_by_restart` is right in any case.
         """
         async with self._ending:  # who closes the session waits: nothing may be started after its end
-            if self._opening is None or self._closed:
-                raise self.why_no_cell or SessionClosed("The session is closed.")
-            self.why_no_cell = _Restarting("The kernel is being restarted.")
+            before = self._state
+            if isinstance(before, New | Opening | Restarting | Closed):
+                raise before.why_no_cell
+            self._state = restarting = before.restarting(because)
             self.on_fresh()
-            if self.channels is not None:
-                await self.channels.close()
-            before = self._standing()
-            self._because = self._because or because
+            stood = self._standing()
             try:
+                if isinstance(before, Open | Dead):
+                    await before.connection.close()
                 await on_reactor(self._sandbox.stop_kernel)
                 await self._start()
-                self.restarted_because, self._because = self._because, None
+                self.restarted_because = restarting.because
             except BaseException as exc:
                 given_up = KernelNotReady("The kernel's restart was given up.", advice="Call restart().")
-                self.why_no_cell = exc if isinstance(exc, SandboxError) else given_up
+                if self._state is restarting:
+                    self._state = restarting.failed(exc if isinstance(exc, SandboxError) else given_up)
                 raise
             finally:
-                self.kept_by_restart = "files" if before and before is self._standing() else "nothing"
+                self.kept_by_restart = "files" if stood and stood is self._standing() else "nothing"
 
     def _standing(self) -> LiveSandbox | None:
         """Return the sandbox if it still stands."""
@@ -286,15 +300,14 @@ class SessionKernel:
 
     # What it tells
 
-    async def _watch_death(self, live: LiveSandbox) -> None:
-        """Wait for the current kernel's end; end its cell at once, after what it had shown last."""
-        death = live.death
-        cause = await asyncio.wrap_future(death)
-        if live.death is death and self.why_no_cell is None:
-            self.why_no_cell = cause
-            if self.channels is not None:
-                await self.channels.settle()
-            if self.why_no_cell is cause:
+    async def _watch_death(self, live: LiveSandbox, channels: Channels) -> None:
+        """Wait for the end of the kernel with these channels; end its cell at once, after what it had shown last."""
+        # Never cancelled: that would cancel the reactor's.
+        cause = await asyncio.shield(asyncio.wrap_future(live.death))
+        if isinstance(self._state, Open) and self._state.connection.channels is channels:
+            self._state = dead = self._state.died(cause)
+            await channels.settle()
+            if self._state is dead:
                 self.on_gone(cause)
                 self.on_death(cause)
 
@@ -303,10 +316,11 @@ class SessionKernel:
         if isinstance(exc, ProtocolViolation):
             # The sandbox's death, of which this is the cause, ends the cell.
             self._in_background(on_reactor(self.live().end_for_violation, str(exc)))
-        else:
+        elif isinstance(self._state, Open):  # while it opens or restarts, the handshake raises it
             failed = f"Reading from the kernel failed ({type(exc).__name__}: {exc})."
-            self.why_no_cell = KernelError(failed, advice="Call restart().")
-            self.on_gone(self.why_no_cell)
+            cause = KernelError(failed, advice="Call restart().")
+            self._state = self._state.died(cause)
+            self.on_gone(cause)
 
     def _in_background(self, work: Any) -> None:
         task = asyncio.get_running_loop().create_task(work)
