@@ -29,8 +29,10 @@ from kernel_sandbox.agents.events import (
     ToolResult,
 )
 from kernel_sandbox.agents.file_access import PREVIEW_METADATA, preview_cell
+from kernel_sandbox.agents.local_servers import find_local_servers, how_to_get_one
 from kernel_sandbox.agents.messages import ToolCall
 from kernel_sandbox.agents.models import BASE_URL
+from kernel_sandbox.agents.offline import NEEDS_MODEL, read_question
 from kernel_sandbox.agents.reading import read_execution
 from kernel_sandbox.agents.recipient import DEFAULT_MODEL, OFFLINE, has_access, make_model, recipient
 from kernel_sandbox.agents.safety import SafetyCheck, Verdict, model_check, rules_check
@@ -42,7 +44,7 @@ from kernel_sandbox.doors.magic.front import Front
 from kernel_sandbox.doors.magic.interrupts import StopButton
 from kernel_sandbox.doors.magic.sessions import Slot
 from kernel_sandbox.doors.magic.steps import Steps
-from kernel_sandbox.errors import SandboxError
+from kernel_sandbox.errors import NoAnswer, SandboxError
 from kernel_sandbox.host import links
 from kernel_sandbox.host.reactor import call_reactor, portal
 from kernel_sandbox.session.outputs import fresh_kernel
@@ -127,8 +129,11 @@ class Asking:
         """Answer a question, and return the cells that it took, as one source.
 
         The stop button interrupts the cell that runs; where none runs, and pressed twice, it gives the question up.
-        Raises SandboxError (ModelError, ModelNotConfigured, VariableError among them) and MagicFailed.
+        Raises SandboxError (ModelError, ModelNotConfigured, NoAnswer, VariableError among them) and MagicFailed.
         """
+        if self._assistant.model == OFFLINE and read_question(question) is None:
+            servers = None if self._named_by != "default" else call_reactor(find_local_servers)
+            raise NoAnswer(f"{NEEDS_MODEL}\n{how_to_get_one(servers, _lines)}")
         for mount in self._slot.session.spec.mounts:
             links.check_for_model(f"--mount {mount.name}", Path(mount.source))
         self._say_recipient()
@@ -145,7 +150,7 @@ class Asking:
         return self._conclude(future, view)
 
     def _say_recipient(self) -> None:
-        """Show who receives the data, before they do. The analyst sends nothing: the line above names it."""
+        """Show who receives the data, before they do. A fixed analysis sends nothing, and its answer says so."""
         if self._assistant.model == OFFLINE:
             return
         places = {BASE_URL: f"{BASE_URL} in the environment"}
@@ -267,6 +272,11 @@ class Asking:
     def _keep(self, markdown: str) -> None:
         portal().call(self._slot.session.transcript.add_markdown, markdown)
         portal().call(self._slot.session.transcript.autosave)
+
+
+def _lines(url: str, model: str) -> str:
+    """Write the lines that ask a model of another server."""
+    return f"  %env {BASE_URL}={url}\n  %ask --model {model} …"
 
 
 def source_of(call: ToolCall) -> str | None:
