@@ -26,6 +26,7 @@ if TYPE_CHECKING:
     from kernel_sandbox.errors import KernelNotReady as KernelNotReady
     from kernel_sandbox.errors import ModelError as ModelError
     from kernel_sandbox.errors import ModelNotConfigured as ModelNotConfigured
+    from kernel_sandbox.errors import NoAnswer as NoAnswer
     from kernel_sandbox.errors import OutOfMemory as OutOfMemory
     from kernel_sandbox.errors import PolicyError as PolicyError
     from kernel_sandbox.errors import PoolClosed as PoolClosed
@@ -86,8 +87,8 @@ _ROOMS = {
     "session.cell": "CellStream",
     "errors": (
         "EngineError EngineUnavailable FileError FileNameRefused HostFileRefused ImageNotFound "
-        "KernelDied KernelError KernelNotReady Kept ModelError ModelNotConfigured OutOfMemory PolicyError PoolClosed "
-        "PoolFull ProtocolViolation SandboxError SandboxFileNotFound SandboxFull SandboxLost SessionClosed "
+        "KernelDied KernelError KernelNotReady Kept ModelError ModelNotConfigured NoAnswer OutOfMemory PolicyError "
+        "PoolClosed PoolFull ProtocolViolation SandboxError SandboxFileNotFound SandboxFull SandboxLost SessionClosed "
         "SessionNotFound TranscriptError TruncatedTable VariableError VariableNotFound VariableTooLarge "
         "WrongEventLoop"
     ),

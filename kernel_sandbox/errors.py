@@ -23,7 +23,8 @@
     │   └── SandboxFull               /mnt/data has no room left
     ├── HostFileRefused               an agent asked for a file of the host that it may not read
     ├── ModelError                    a language model failed, or its answer cannot be used
-    │   └── ModelNotConfigured        no key, or requests to models are switched off
+    │   ├── ModelNotConfigured        no key, or requests to models are switched off
+    │   └── NoAnswer                  there is no model, and the fixed analyses do not answer the question
     ├── TranscriptError               a notebook that cannot be read or written
     ├── PoolFull                      a pool has no room for another session; `retry_after` says when to ask again
     ├── PoolClosed                    a pool that was closed, or never opened
@@ -180,6 +181,10 @@ class ModelError(SandboxError):
 
 class ModelNotConfigured(ModelError):
     """No request can be made: there is no key, or requests to models are switched off."""
+
+
+class NoAnswer(ModelError):
+    """There is no model to ask, and the fixed analyses do not answer the question, or not on this table."""
 
 
 class TranscriptError(SandboxError):

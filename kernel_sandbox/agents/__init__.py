@@ -18,8 +18,8 @@ Modules, each above those before it:
     default_session the session that agents share
     file_access     the agent that brings files                python_exec   the agent that writes cells
     approval        cells that a person is to approve          safety        a look at a cell before it runs
-    recipient       which model gets the data                  offline       an analyst without a model
-    questions       one after the other, for every door
+    recipient       which model gets the data                  offline       two analyses that need no model
+    questions       one after the other, for every door        local_servers model servers of this machine
 """
 
 from __future__ import annotations

@@ -47,7 +47,7 @@ def has_access() -> bool:
 
 
 def make_model(name: str, *, base_url: str | None = None) -> LanguageModelInterface:
-    """Make the model of that name: the built-in analyst for "offline", else one of an OpenAI-compatible server.
+    """Make the model of that name: the two fixed analyses for "offline", else one of an OpenAI-compatible server.
 
     Raises ModelNotConfigured for a name that is nearly "offline".
     """
@@ -66,7 +66,7 @@ def recipient(name: str, model: LanguageModelInterface, *, named_by: str, places
     `named_by` is what chose the model; `places` says for "base_url" and OPENAI_BASE_URL where they were given.
     """
     if not isinstance(model, OpenAILanguageModel):
-        return "The built-in rule-based analyst answers: nothing leaves this machine."
+        return "No language model: a fixed analysis answers, and nothing leaves this machine."
     where = model.destination
     given = places.get(where.named_by, where.named_by)
     return (

@@ -285,12 +285,13 @@ def test_demo_answers_on_its_own_data_without_a_key(tmp_path: Path) -> None:
         [COMMAND, "demo", "--yes"], cwd=tmp_path, env=environment, capture_output=True, text=True, check=False
     )
     assert done.returncode == 0, done.stderr
-    assert "rule-based" in done.stdout
+    assert "No language model: a fixed analysis answers, and nothing leaves this machine.\n" in done.stdout
+    assert "(A fixed analysis, “what goes with COLUMN”: no language model has read the question" in done.stdout
     assert "ANALYST" not in done.stdout
     notebook = nbformat.read(tmp_path / "traffic_demo.ipynb", as_version=4)  # type: ignore[no-untyped-call]
     nbformat.validate(notebook)
-    assert "rule-based analyst" in notebook.cells[0].source
-    assert "What factors contribute" in notebook.cells[2].source
+    assert "Answered by a fixed analysis, without a language model, with code" in notebook.cells[0].source
+    assert notebook.cells[2].source == "## What goes with accidents?"
     assert notebook.cells[-1].cell_type == "markdown"
     figures = [
         output for cell in notebook.cells for output in cell.get("outputs", []) if "image/png" in output.get("data", {})
@@ -298,7 +299,7 @@ def test_demo_answers_on_its_own_data_without_a_key(tmp_path: Path) -> None:
     assert figures
     outputs = [output for cell in notebook.cells for output in cell.get("outputs", [])]
     read = [output.data for output in outputs if "ANALYST" in str(output)]
-    assert len(read) == 7
+    assert len(read) == 2
     assert all(data["text/html"].startswith("<details><summary>") for data in read)
 
 
@@ -343,8 +344,12 @@ def test_ask_takes_a_server_of_a_file_with_yes_and_another_with_base_url(tmp_pat
 
 
 def test_ask_offline_asks_nothing_about_a_file(tmp_path: Path) -> None:
-    answered = ask_beside("OPENAI_BASE_URL=http://127.0.0.1:1\n", tmp_path, "--model", "offline")
-    assert answered.stdout.startswith("The built-in rule-based analyst answers: nothing leaves this machine.")
+    with model_server(Say("Theirs.")) as server:
+        refused = ask_beside(f"OPENAI_BASE_URL={server.url}\n", tmp_path, "--model", "offline")
+    assert refused.returncode == 1
+    assert refused.stderr.startswith("error: This question needs a language model.")
+    assert refused.stderr.endswith("or OPENAI_BASE_URL for one of a server of yours.\n"), "no server was looked for"
+    assert (server.requests, server.heads) == ([], [])
 
 
 def test_dotenv_that_cannot_be_read_is_none(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -271,12 +271,12 @@ def test_hostile_picture_does_not_end_the_conversation(session: Session) -> None
 
 def test_offline_analyst_does_not_take_a_picture_for_the_question() -> None:
     messages = ChatMessages("p")
-    messages.add_user_message("Use orders.csv")
-    messages.add_user_message("describe")
+    messages.add_user_message("Use /mnt/data/orders.csv")
+    messages.add_user_message("describe this table")
     before = OfflineAnalyst().generate_completion("offline", messages.get_messages(), TOOLS)
     call = ToolCall("c", "execute_python_code", "{}")
     messages.add_assistant_message("", [call])
-    messages.add_tool_result("c", "nothing")
+    messages.add_tool_result("c", 'ANALYST {"step": "load"}')
     plain = OfflineAnalyst().generate_completion("offline", messages.get_messages(), TOOLS)
     messages.add_pictures([("a", png())])
     assert OfflineAnalyst().generate_completion("offline", messages.get_messages(), TOOLS) == plain

@@ -6,16 +6,20 @@
 from __future__ import annotations
 
 import os
+import shlex
 import sys
 from collections.abc import Mapping, Set
 from pathlib import Path
 
 import click
 
+from kernel_sandbox.agents.local_servers import find_local_servers, how_to_get_one
 from kernel_sandbox.agents.models import BASE_URL, OpenAILanguageModel
+from kernel_sandbox.agents.offline import NEEDS_MODEL
 from kernel_sandbox.agents.recipient import ACCESS as NEEDED
 from kernel_sandbox.agents.recipient import OFFLINE, ChosenModel, recipient
 from kernel_sandbox.doors.cli.dotenv import ACCESS, read_dotenv
+from kernel_sandbox.host.reactor import call_reactor
 from kernel_sandbox.terminal import questions
 from kernel_sandbox.terminal.console import Screen
 from kernel_sandbox.terminal.safe import one_line
@@ -72,3 +76,15 @@ def who_receives(chosen: ChosenModel, of_dotenv: Set[str]) -> str:
     told = recipient(one_line(chosen.name, 100), chosen.model, named_by=chosen.named_by, places=places)
     accounts = [each for each in ACCESS if each in of_dotenv and each != BASE_URL]
     return f"{told} The account: {' and '.join(accounts)} in {file}." if accounts else told
+
+
+def no_model(model: str | None) -> str:
+    """Write that a question needs a model, and how to get one. Servers are looked for where the user named none."""
+    servers = None if model else call_reactor(find_local_servers)
+    return f"{NEEDS_MODEL}\n{how_to_get_one(servers, _command)}"
+
+
+def _command(url: str, model: str) -> str:
+    """Write the command that runs, as it was typed, for a model of another server: the last --model counts."""
+    typed = shlex.join(["kernel-sandbox", *sys.argv[1:], "--model", model])
+    return f"  {BASE_URL}={url} {typed}"

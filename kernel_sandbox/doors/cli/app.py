@@ -89,7 +89,7 @@ def cli() -> None:
       kernel-sandbox doctor                        what is wrong with it?
       kernel-sandbox repl                          type Python in a sandbox
       kernel-sandbox run analysis.py --data sales.csv --save analysis.ipynb
-      kernel-sandbox ask "Which city sold most?" --data sales.csv
+      kernel-sandbox ask "describe this table" --data sales.csv
       kernel-sandbox kernelspec install            use it from JupyterLab
 
     \b

@@ -9,15 +9,16 @@ from typing import Literal
 import click
 
 from kernel_sandbox.agents.models import BASE_URL
+from kernel_sandbox.agents.offline import ANALYSES, read_question
 from kernel_sandbox.agents.questions import Manner, Questions
 from kernel_sandbox.agents.recipient import DEFAULT_MODEL, OFFLINE, choose_model
 from kernel_sandbox.artifacts import Artifacts
-from kernel_sandbox.doors.cli.access import take_dotenv, who_receives
+from kernel_sandbox.doors.cli.access import no_model, take_dotenv, who_receives
 from kernel_sandbox.doors.cli.app import FAILED
 from kernel_sandbox.doors.cli.asking import Asking
 from kernel_sandbox.doors.cli.keeping import say_where
 from kernel_sandbox.doors.cli.prompt import Prompt
-from kernel_sandbox.errors import ModelError, ModelNotConfigured, TranscriptError
+from kernel_sandbox.errors import ModelError, ModelNotConfigured, NoAnswer, TranscriptError
 from kernel_sandbox.host.reactor import call_reactor, portal
 from kernel_sandbox.show.markdown import harmless_markdown
 from kernel_sandbox.spec.values import SandboxSpec
@@ -39,7 +40,7 @@ from kernel_sandbox.terminal.safe import one_line
 @click.option(
     "--model",
     metavar="NAME",
-    help=f"The model, or {OFFLINE!r} for the built-in rule-based analyst.  "
+    help=f"The model, or {OFFLINE!r} for the two fixed analyses.  "
     f"[default: {DEFAULT_MODEL} with a key, else {OFFLINE}]",
 )
 @click.option("--base-url", metavar="URL", help=f"The server of the model.  [default: {BASE_URL}, else OpenAI]")
@@ -86,14 +87,18 @@ def ask(
     The model is asked at --base-url, OPENAI_BASE_URL or OpenAI, with OPENAI_API_KEY; before the first request it
     stands on the screen which it is, and where it was taken from. OPENAI_TIMEOUT (600 seconds of silence)
     and OPENAI_MAX_RETRIES (2) bound the wait. What leaves this machine is the question, previews of the files, what
-    cells print, and figures where the model takes pictures. Without a key the built-in analyst answers, by rules:
-    which factors contribute to X, how X influences Y, which groups are highest in X, describe, plot X by Y.
+    cells print, and figures where the model takes pictures.
+
+    With neither a key nor a server, no model is asked. Two fixed analyses answer "describe this table" and "what
+    goes with COLUMN"; any other question ends with status 1, and with how to get a model. A model server that
+    answers on a usual port of this machine is named then: it is asked for its list of models, and sent nothing else.
 
     A file .env in this directory is read too. Somebody else may have written it, so you are asked before a server or
     a key that it names is used; without a terminal, --yes agrees and --base-url names the server instead.
 
     \b
     Examples:
+      kernel-sandbox ask "what goes with sold" --data sales.csv
       kernel-sandbox ask "Which city sold most?" --data sales.csv --save sales.ipynb
       kernel-sandbox ask --data sales.csv --model o3-mini --reasoning-effort high
 
@@ -103,7 +108,7 @@ def ask(
     \b
     Exit status:
       0     answered
-      1     no answer came, or you did not agree to a file's server
+      1     no answer came, the question needs a model, or you did not agree to a file's server
       2     a usage error, or no sandbox or model could be had
     """
     check_uploads(data)
@@ -114,6 +119,9 @@ def ask(
     if taken is None:
         return FAILED
     chosen = choose_model(("--model", model), base_url=base_url)
+    if question and _needs_model(question, chosen.name):
+        show_error(no_model(model))
+        return FAILED
     screen.say(who_receives(chosen, taken))
     with opened_session(screen, engine, spec, data=(), save=save) as session:
         portal().call(session.transcript.add_markdown, _title(data, chosen.name))
@@ -122,7 +130,7 @@ def ask(
             call_reactor(questions.add_file, path)
             screen.say((f"  ↑ /mnt/data/{path.name}", "dim"))
         asking = Asking(screen, session, questions, Manner(reasoning_effort, safety, approve))
-        answered = asking.ask(question) if question else _converse(screen, asking)
+        answered = _answer(asking, question) if question else _converse(screen, asking, chosen.name, model)
     if save is not None:
         say_where(screen, save, data)
     return 0 if answered else FAILED
@@ -141,22 +149,39 @@ def _artifacts(save: Path | None, output_dir: Path | None, *, files: bool) -> Ar
 def _title(data: Sequence[Path], model: str) -> str:
     """Write the head of the notebook."""
     files = ", ".join(one_line(path.name, 100) for path in data)
-    who = "the built-in rule-based analyst" if model == OFFLINE else one_line(model, 100)
+    who = "a fixed analysis, without a language model," if model == OFFLINE else one_line(model, 100)
     return harmless_markdown(
         f"# {f'Questions about {files}' if files else 'Questions'}\n\n"
-        f"Answered by {who}, with code that ran in a sandbox without a network. Each question is a heading; below it "
+        f"Answered by {who} with code that ran in a sandbox without a network. Each question is a heading; below it "
         "stand the cells that were run for it, with all that they showed, and then the answer."
     )
 
 
-def _converse(screen: Screen, asking: Asking) -> bool:
-    """Answer one question after the other until "exit" or the end of the input."""
+def _needs_model(question: str, name: str) -> bool:
+    return name == OFFLINE and read_question(question) is None
+
+
+def _answer(asking: Asking, question: str) -> bool:
+    """Ask the one question of the command line."""
+    try:
+        return asking.ask(question)
+    except NoAnswer as exc:
+        show_error(exc.happened)
+        return False
+
+
+def _converse(screen: Screen, asking: Asking, name: str, model: str | None) -> bool:
+    """Answer one question after the other until "exit" or the end of the input. `model` is what the user named."""
     prompt = Prompt()
-    screen.say(("Ask about your files; exit ends.", "dim"))
+    only = f"Without a language model, ask {ANALYSES}" if name == OFFLINE else "Ask about your files"
+    screen.say((f"{only}; exit ends.", "dim"))
     with prompt.with_history():
         answered = True
         while (question := prompt.read_question()) is not None and question.lower() != "exit":
-            if question:
+            if question and _needs_model(question, name):
+                show_error(no_model(model))
+                answered = False
+            elif question:
                 answered = _try(asking, question) and answered
     return answered or prompt.interactive
 

@@ -17,7 +17,7 @@ from kernel_sandbox.spec.values import SandboxSpec
 from kernel_sandbox.terminal.console import Screen
 from kernel_sandbox.terminal.options import engine_option
 
-QUESTION = "What factors contribute the most to accident frequency?"
+QUESTION = "What goes with accidents?"
 DATA = Path("traffic_accidents.csv")
 NOTEBOOK = Path("traffic_demo.ipynb")
 
@@ -32,9 +32,9 @@ NOTEBOOK = Path("traffic_demo.ipynb")
 def demo(ctx: click.Context, *, yes: bool, model: str | None, engine: str | None) -> int:
     """Make up traffic data and have a question about it answered in a sandbox.
 
-    Writes the data and a notebook into this directory. With OPENAI_API_KEY o3-mini answers, else the built-in
-    rule-based analyst. Where no sandbox can start yet, it sets up what is missing first, as `setup` does. On a
-    terminal it offers the sandboxed kernel for Jupyter too, which would else run the notebook on this machine.
+    Writes the data and a notebook into this directory. With OPENAI_API_KEY o3-mini answers, else a fixed analysis,
+    without a language model. Where no sandbox can start yet, it sets up what is missing first, as `setup` does. On
+    a terminal it offers the sandboxed kernel for Jupyter too, which would else run the notebook on this machine.
 
     \b
     Exit status:

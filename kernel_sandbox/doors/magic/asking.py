@@ -10,7 +10,9 @@ from pathlib import Path
 from typing import Any
 
 from kernel_sandbox.agents.file_access import PREVIEW_METADATA, preview_cell
+from kernel_sandbox.agents.local_servers import find_local_servers, how_to_get_one
 from kernel_sandbox.agents.models import BASE_URL
+from kernel_sandbox.agents.offline import NEEDS_MODEL, read_question
 from kernel_sandbox.agents.questions import Manner, Questions
 from kernel_sandbox.agents.reading import read_execution
 from kernel_sandbox.agents.recipient import OFFLINE, choose_model, recipient
@@ -20,7 +22,7 @@ from kernel_sandbox.doors.magic.failures import failure
 from kernel_sandbox.doors.magic.front import Front
 from kernel_sandbox.doors.magic.sessions import Slot
 from kernel_sandbox.doors.magic.steps import Steps
-from kernel_sandbox.errors import SandboxError
+from kernel_sandbox.errors import NoAnswer, SandboxError
 from kernel_sandbox.host.reactor import call_reactor
 from kernel_sandbox.session.sync import Session
 from kernel_sandbox.spec.values import DATA_DIRECTORY
@@ -65,8 +67,11 @@ class Asking:
         """Answer a question, and return the cells that it took, as one source.
 
         The stop button interrupts the cell that runs; where none runs, and pressed twice, it gives the question up.
-        Raises SandboxError (ModelError, ModelNotConfigured, VariableError among them) and MagicFailed.
+        Raises SandboxError (ModelError, ModelNotConfigured, NoAnswer, VariableError among them) and MagicFailed.
         """
+        if self._questions.chosen.name == OFFLINE and read_question(question) is None:
+            servers = None if self._named_by != "default" else call_reactor(find_local_servers)
+            raise NoAnswer(f"{NEEDS_MODEL}\n{how_to_get_one(servers, _lines)}")
         check_for_model(self._slot.session.spec, ())
         self._say_recipient()
         for data in self._options.data:
@@ -74,7 +79,7 @@ class Asking:
         return self._show(question)
 
     def _say_recipient(self) -> None:
-        """Show who receives the data, before they do. The analyst sends nothing: the line above names it."""
+        """Show who receives the data, before they do. A fixed analysis sends nothing, and its answer says so."""
         chosen = self._questions.chosen
         if chosen.name == OFFLINE:
             return
@@ -130,6 +135,11 @@ class Asking:
         if answer.unsaved is not None:
             raise answer.unsaved
         return sources_of(view.blocks)
+
+
+def _lines(url: str, model: str) -> str:
+    """Write the lines that ask a model of another server."""
+    return f"  %env {BASE_URL}={url}\n  %ask --model {model} …"
 
 
 __all__ = ["Asking", "interpolate"]

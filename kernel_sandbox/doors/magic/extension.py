@@ -71,7 +71,7 @@ class KernelSandboxMagics(Magics):
         config=True
     )
     transfer_limit = Unicode("256m", help="The most that -i and -o carry of one variable.").tag(config=True)
-    model = Unicode("", help="%ask's model; empty is o3-mini with a key, else offline.").tag(config=True)
+    model = Unicode("", help="%ask's model; empty is o3-mini with a key, else two fixed analyses.").tag(config=True)
 
     shell: Any
 

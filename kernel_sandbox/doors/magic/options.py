@@ -165,12 +165,13 @@ replaced by that variable's text. Further questions of the same session remember
 ASK_EXAMPLES = """\
 examples:
   %ask --data df Which city sold most?
-  %ask --data sales.csv --safety rules describe
+  %ask --data sales.csv --safety rules describe this table
   %%ask --data df --approve            the cell's text is the question
   %ask --cells plot sold by city       put the cells that it ran below, in place of its outputs
 
-With OPENAI_API_KEY or OPENAI_BASE_URL a model of that server answers (--model), else "offline", a built-in analyst by
-rules. The question, previews of the data and what cells print go to the model's server.
+With OPENAI_API_KEY or OPENAI_BASE_URL a model of that server answers (--model). Without, two fixed analyses answer
+"describe this table" and "what goes with COLUMN", as with --model offline, and no other question. The question,
+previews of the data and what cells print go to the model's server.
 """
 
 

@@ -40,7 +40,7 @@ def run_and_save(directory: Path, jupyter: Path, *command: str) -> str:
     if reason := missing("docker"):
         pytest.skip(reason)
     (directory / "s.py").write_text("print(1)")
-    arguments = [COMMAND, *command, "--save", "out.ipynb", "--image", "python"]
+    arguments = [COMMAND, command[0], "--image", "python", *command[1:], "--save", "out.ipynb"]
     environment = os.environ | {"JUPYTER_PATH": str(jupyter)}
     done = subprocess.run(
         arguments, cwd=directory, env=environment, input="1\n", capture_output=True, text=True, timeout=60, check=False
@@ -49,7 +49,9 @@ def run_and_save(directory: Path, jupyter: Path, *command: str) -> str:
     return done.stdout
 
 
-@pytest.mark.parametrize("command", ["run s.py", "repl", "ask --model offline describe --data s.csv"])
+@pytest.mark.parametrize(
+    "command", ["run s.py", "repl", "ask --image datascience describe --model offline --data s.csv"]
+)
 def test_notebook_is_opened_after_its_kernel_is_installed(tmp_path: Path, jupyter: Path, command: str) -> None:
     (tmp_path / "s.csv").write_text("a,b\n1,2\n")
     shadow(jupyter)

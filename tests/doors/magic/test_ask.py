@@ -1,4 +1,4 @@
-"""%ask: an agent's steps on the page, against a model server on loopback and the offline analyst."""
+"""%ask: an agent's steps on the page, against a model server on loopback and the fixed analyses."""
 
 from __future__ import annotations
 
@@ -336,13 +336,17 @@ def test_safety_rules_refuse_a_cell(host: Host, server: ModelServer) -> None:
     assert "shell (import subprocess)" in last["cell-1"]["text/html"]
 
 
-def test_offline_analyst_answers_without_a_key(host: Host) -> None:
+def test_fixed_analysis_answers_without_a_key(host: Host) -> None:
     host.run("import pandas as pd; df = pd.DataFrame({'city': ['Oslo', 'Rome', 'Oslo'] * 20, 'sold': [3, 5, 4] * 20})")
-    last = displays(host.run("%ask --data df Which city is highest in sold?"))
+    last = displays(host.run("%ask --data df what goes with sold?"))
     answer = next(data["text/markdown"] for name, data in last.items() if name.startswith("text"))
-    assert "Rome" in answer
-    assert answer.startswith("(Offline analyst")
+    assert "1. city: correlation ratio 0.866 (2 groups, 60 rows)" in answer
+    assert answer.startswith("(A fixed analysis, “what goes with COLUMN”: no language model has read the question")
     assert any("data:image/png" in data.get("text/html", "") for data in last.values())
+    refused = host.run("%ask Which city is highest in sold?")
+    assert refused.failure.startswith("\x1b[31mNoAnswer\x1b[0m: This question needs a language model.")
+    assert "  %env OPENAI_BASE_URL=http://127.0.0.1:" in refused.failure
+    assert displays(refused) == {}
     host.run("%sandbox stop")
 
 
