@@ -16,14 +16,13 @@ from typing import Any, Literal
 
 from kernel_sandbox.doors.magic.front import Bundle
 from kernel_sandbox.doors.magic.tables import table_html
-from kernel_sandbox.session.outputs import bundle_text, image_element, picture_of
+from kernel_sandbox.session.outputs import RASTERS, bundle_text, image_element, picture_of
 from kernel_sandbox.show.markdown import harmless_latex, harmless_markdown
 from kernel_sandbox.text.ansi import clean_terminal_text
 from kernel_sandbox.text.characters import visible
 
 Display = Literal["isolated", "text", "trusted"]
 
-_PICTURES = ("image/png", "image/jpeg", "image/gif", "image/webp")
 _NO_WORDS = re.compile(r"<[\w.+/-]+ object>")
 """A text that says nothing about what it stands for."""
 MAX_HTML = 2 * 1024 * 1024
@@ -54,7 +53,7 @@ def safe_bundle(data: Mapping[str, Any], metadata: Mapping[str, Any], display: D
         return dict(data), dict(metadata)
     made: dict[str, Any] = {}
     kept: dict[str, Any] = {}
-    for kind in _PICTURES:
+    for kind in RASTERS:
         if isinstance(data.get(kind), str) and picture_of({kind: data[kind]}) is not None:
             made[kind] = data[kind]
             kept |= _picture_metadata(kind, metadata)

@@ -13,6 +13,7 @@ from kernel_sandbox.agents.reading import clip, read_output, read_traceback
 from kernel_sandbox.doors.mcp.answers import Answer, Part, PicturePart, TextPart, quoted
 from kernel_sandbox.doors.mcp.contract import Ran
 from kernel_sandbox.session.outputs import (
+    RASTERS,
     DisplayData,
     ErrorOutput,
     ExecuteResult,
@@ -33,7 +34,6 @@ MAX_PICTURE = 2 * 1024 * 1024
 MAX_PICTURES_TOGETHER = 5 * 1024 * 1024
 MAX_PIXELS = 40_000_000
 """Of one picture: what a client needs in memory to show it is four bytes for each."""
-SHOWN_KINDS = ("image/png", "image/jpeg", "image/gif", "image/webp")
 MAX_TABLES, MAX_ROWS, MAX_COLUMNS = 4, 50, 50
 MAX_TABLE_TEXT = 20_000
 """Characters of all values of all tables."""
@@ -133,7 +133,7 @@ def choose_pictures(outputs: Sequence[Output]) -> tuple[dict[int, str], dict[int
 
 
 def _why_not(picture: Picture, count: int, size: int) -> str:
-    if picture.kind not in SHOWN_KINDS:
+    if picture.kind not in RASTERS:
         return "of its kind only a description is shown"
     if len(picture.data) > MAX_PICTURE or not 0 < picture.width * picture.height <= MAX_PIXELS:
         return "it is too large"

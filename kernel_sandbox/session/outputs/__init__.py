@@ -5,7 +5,7 @@ coerced, and nothing here raises because of it. The session calls it; `transcrip
 
     values      the Output union and the events of a running cell
     content     hostile message content in, clean bounded values out
-    pictures    what a bundle's picture is and how large
+    pictures    the kinds of pictures, what a bundle's is and how large
     tables      DataFrames from table-schema JSON, never from pickles
     fate        what became of a cell, in words
     display     what of a cell a notebook on the host may show
@@ -20,7 +20,14 @@ from kernel_sandbox.session.outputs.content import bundle_text, clean_json
 from kernel_sandbox.session.outputs.display import image_element
 from kernel_sandbox.session.outputs.execution import CellError, CellTimeout, Execution, Status
 from kernel_sandbox.session.outputs.fate import Ran, advice_on, fate, fresh_kernel, what_ran
-from kernel_sandbox.session.outputs.pictures import PICTURE_SUFFIXES, Picture, has_picture, picture_of
+from kernel_sandbox.session.outputs.pictures import (
+    PICTURE_SUFFIXES,
+    RASTERS,
+    Picture,
+    data_url,
+    has_picture,
+    picture_of,
+)
 from kernel_sandbox.session.outputs.values import (
     ClearOutput,
     DisplayData,
@@ -34,6 +41,7 @@ from kernel_sandbox.session.outputs.values import (
 
 __all__ = [
     "PICTURE_SUFFIXES",
+    "RASTERS",
     "CellError",
     "CellOutputs",
     "CellTimeout",
@@ -53,6 +61,7 @@ __all__ = [
     "advice_on",
     "bundle_text",
     "clean_json",
+    "data_url",
     "fate",
     "fresh_kernel",
     "has_picture",
