@@ -12,7 +12,8 @@ from typing import Any, cast, get_args
 
 from kernel_sandbox.errors import Kept
 from kernel_sandbox.session.outputs import RASTERS, Ran, data_url, fate, picture_of
-from kernel_sandbox.session.outputs.tables import TABLE_TYPE, table_to_dataframe, total_rows
+from kernel_sandbox.session.outputs.dataframes import table_to_dataframe
+from kernel_sandbox.session.outputs.tables import TABLE_TYPE, total_rows
 from kernel_sandbox.text.ansi import plain_text, remove_ansi
 from kernel_sandbox.text.characters import escaped, visible, visible_source
 from kernel_sandbox.text.clipping import clip_text

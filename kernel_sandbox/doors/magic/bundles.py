@@ -17,6 +17,8 @@ from typing import Any, Literal
 from kernel_sandbox.doors.magic.front import Bundle
 from kernel_sandbox.doors.magic.tables import table_html
 from kernel_sandbox.session.outputs import RASTERS, bundle_text, image_element, picture_of
+from kernel_sandbox.session.outputs.pictures import SVG
+from kernel_sandbox.session.outputs.tables import TABLE_TYPE
 from kernel_sandbox.show.markdown import harmless_latex, harmless_markdown
 from kernel_sandbox.text.ansi import clean_terminal_text
 from kernel_sandbox.text.characters import visible
@@ -86,12 +88,12 @@ def _visible_json(value: Any) -> Any:
 
 
 def _html(data: Mapping[str, Any], metadata: Mapping[str, Any]) -> str | None:
-    svg, html = data.get("image/svg+xml"), data.get("text/html")
+    svg, html = data.get(SVG), data.get("text/html")
     table = table_html(data, metadata)
     if table is not None:
         return table
     if isinstance(svg, str):
-        return image_element("image/svg+xml", svg.encode("utf-8", "replace"), "SVG of the sandbox")
+        return image_element(SVG, svg.encode("utf-8", "replace"), "SVG of the sandbox")
     if isinstance(html, str) and len(html) <= MAX_HTML:
         return frame(html)
     return None
@@ -120,7 +122,7 @@ def _plain(data: Mapping[str, Any], made: Mapping[str, Any]) -> str:
 
 
 def _shown_otherwise(kind: str, made: Mapping[str, Any]) -> bool:
-    return "text/html" in made and kind in ("image/svg+xml", "application/vnd.dataresource+json")
+    return "text/html" in made and kind in (SVG, TABLE_TYPE)
 
 
 def _picture_metadata(kind: str, metadata: Mapping[str, Any]) -> dict[str, Any]:

@@ -24,7 +24,7 @@ from kernel_sandbox.session.outputs import (
     fresh_kernel,
 )
 from kernel_sandbox.session.outputs import picture_of as find_picture
-from kernel_sandbox.session.outputs.tables import TABLE_TYPE, total_rows
+from kernel_sandbox.session.outputs.tables import TABLE_TYPE, read_table, total_rows
 from kernel_sandbox.text.characters import visible
 from kernel_sandbox.text.clipping import shorten
 
@@ -168,22 +168,19 @@ def tables_data(outputs: Sequence[Output]) -> list[dict[str, Any]]:
 
 def _table_data(output: DisplayData | ExecuteResult, room: int) -> tuple[list[dict[str, Any]], int]:
     """Read one table; nothing where it is none. `room` is for how many characters there is room; also what is left."""
-    resource = output.data.get(TABLE_TYPE)
-    schema = resource.get("schema") if isinstance(resource, Mapping) else None
-    fields = schema.get("fields") if isinstance(schema, Mapping) else None
-    data = resource.get("data") if isinstance(resource, Mapping) else None
-    if not isinstance(fields, list) or not isinstance(data, list):
+    table = read_table(output.data.get(TABLE_TYPE))
+    if table is None:
         return [], room
-    names = [str(field["name"]) for field in fields if isinstance(field, Mapping) and "name" in field]
+    names = table.names
     shown = names[:MAX_COLUMNS]
     rows: list[list[Any]] = []
-    for row in data[:MAX_ROWS]:
-        values = [_value(row.get(name)) for name in shown] if isinstance(row, Mapping) else []
+    for row in table.rows[:MAX_ROWS]:
+        values = [_value(row[name]) for name in shown]
         room -= sum(len(str(value)) + 2 for value in values)
         if room <= 0:
             break
         rows.append(values)
-    total = total_rows(output.metadata, len(data))
+    total = total_rows(output.metadata, len(table.rows))
     told = {
         "columns": [visible(name)[:MAX_VALUE] for name in shown],
         "rows": rows,

@@ -6,7 +6,8 @@ coerced, and nothing here raises because of it. The session calls it; `transcrip
     values      the Output union and the events of a running cell
     content     hostile message content in, clean bounded values out
     pictures    the kinds of pictures, what a bundle's is and how large
-    tables      DataFrames from table-schema JSON, never from pickles
+    tables      the one reader of the tables that cells display
+    dataframes  DataFrames of those, never from pickles
     fate        what became of a cell, in words
     display     what of a cell a notebook on the host may show
     execution   Execution, the result of one cell
