@@ -11,7 +11,7 @@ from datetime import datetime
 from typing import Any, cast, get_args
 
 from kernel_sandbox.errors import Kept
-from kernel_sandbox.session.outputs import RASTERS, Ran, data_url, fate, picture_of
+from kernel_sandbox.session.outputs import RASTERS, Ran, bundle_text, data_url, fate, picture_of
 from kernel_sandbox.session.outputs.dataframes import table_to_dataframe
 from kernel_sandbox.session.outputs.tables import TABLE_TYPE, total_rows
 from kernel_sandbox.text.ansi import plain_text, remove_ansi
@@ -64,8 +64,8 @@ def _view_output(output: Mapping[str, Any]) -> dict[str, Any] | None:
     picture = picture_of({kind: _text(data[kind]) for kind in RASTERS if kind in data})
     if picture is not None and len(picture.data) <= MAX_PICTURE:
         return {"picture": data_url(picture.kind, picture.data), "about": str(picture)}
-    text = data.get("text/plain") or data.get("text/markdown") or f"[{', '.join(map(str, data))}]"
-    return {"text": _shown(_text(text))}
+    words = {kind: _text(value) if kind.startswith("text/") else value for kind, value in data.items()}
+    return {"text": _shown(bundle_text(words))}
 
 
 def _source(cell: Mapping[str, Any]) -> str:

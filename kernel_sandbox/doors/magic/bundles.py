@@ -16,7 +16,7 @@ from typing import Any, Literal
 
 from kernel_sandbox.doors.magic.front import Bundle
 from kernel_sandbox.doors.magic.tables import table_html
-from kernel_sandbox.session.outputs import RASTERS, bundle_text, image_element, picture_of
+from kernel_sandbox.session.outputs import RASTERS, bundle_text, image_element, is_unspoken, picture_of
 from kernel_sandbox.session.outputs.pictures import SVG
 from kernel_sandbox.session.outputs.tables import TABLE_TYPE
 from kernel_sandbox.show.markdown import harmless_latex, harmless_markdown
@@ -25,8 +25,6 @@ from kernel_sandbox.text.characters import visible
 
 Display = Literal["isolated", "text", "trusted"]
 
-_NO_WORDS = re.compile(r"<[\w.+/-]+ object>")
-"""A text that says nothing about what it stands for."""
 MAX_HTML = 2 * 1024 * 1024
 """Characters of one text/html in a frame; a longer one is shown as its text."""
 LOWEST, HIGHEST = 60, 480
@@ -118,7 +116,7 @@ def _plain(data: Mapping[str, Any], made: Mapping[str, Any]) -> str:
     if made or not hidden:
         return text
     note = f"[{', '.join(hidden[:3])} of the sandbox is not shown here]"
-    return note if _NO_WORDS.fullmatch(text) or not text else f"{text}\n{note}"
+    return note if is_unspoken(text) or not text else f"{text}\n{note}"
 
 
 def _shown_otherwise(kind: str, made: Mapping[str, Any]) -> bool:

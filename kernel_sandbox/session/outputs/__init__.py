@@ -17,7 +17,7 @@ coerced, and nothing here raises because of it. The session calls it; `transcrip
 from __future__ import annotations
 
 from kernel_sandbox.session.outputs.collector import CellOutputs, SessionOutputs
-from kernel_sandbox.session.outputs.content import bundle_text, clean_json
+from kernel_sandbox.session.outputs.content import bundle_text, clean_json, is_unspoken
 from kernel_sandbox.session.outputs.display import image_element
 from kernel_sandbox.session.outputs.execution import CellError, CellTimeout, Execution, Status
 from kernel_sandbox.session.outputs.fate import Ran, advice_on, fate, fresh_kernel, what_ran
@@ -67,6 +67,7 @@ __all__ = [
     "fresh_kernel",
     "has_picture",
     "image_element",
+    "is_unspoken",
     "picture_of",
     "what_ran",
 ]
