@@ -31,7 +31,7 @@ DOORS = {
     "jupyter_client": {"doors/jupyter/provisioner.py", "session/kernel.py", "session/channels.py"},
     "nbformat": {"session/transcript/reading.py"},
     # Those of variables run in the sandbox, too: they need nothing of ours there.
-    "pandas": {"session/outputs/tables.py"},
+    "pandas": {"session/outputs/dataframes.py"},
     "IPython": {"doors/magic/extension.py"},
     "nbconvert": {"show/page.py"},
     "nh3": {"show/tags.py"},

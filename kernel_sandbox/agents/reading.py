@@ -19,6 +19,7 @@ from kernel_sandbox.session.outputs import (
     Output,
     StreamOutput,
     bundle_text,
+    is_unspoken,
     picture_of,
 )
 from kernel_sandbox.text.ansi import plain_text, remove_ansi
@@ -26,7 +27,6 @@ from kernel_sandbox.text.characters import escaped, visible
 from kernel_sandbox.text.clipping import clip_lines
 
 _FENCE = re.compile(r"[ \t]{0,3}(`{3,}|~{3,})[ \t]*([\w.+#-]*)[ \t]*")
-_OBJECT = re.compile(r"<IPython\.core\.display\.\w+ object>")
 _USER_FRAME = re.compile(r"\s*(?:Cell\b|File (?:/mnt/|/tmp/|/home/sandbox/|~|\.|<))")
 _FRAME = re.compile(r"\s*File \S+")
 _HEADER = re.compile(r"-{20,}|\S+ +Traceback \(most recent call last\)")
@@ -80,12 +80,10 @@ def read_output(output: Output, picture: str = UNSEEN) -> str:
 def read_bundle(data: Mapping[str, Any], picture: str = UNSEEN) -> str:
     """Write a MIME bundle as text: a picture as one line that describes it, a table as pandas prints it."""
     text = bundle_text(data)
-    if _OBJECT.fullmatch(text):  # the object's name says nothing; what it holds is beside it
-        text = str(data.get("text/markdown", data.get("text/latex", text)))
     kind = next((kind for kind in data if kind.startswith("image/")), None)
     if kind is None:
         return visible(remove_ansi(text))
-    name = "" if _OBJECT.fullmatch(text) else visible(text).removeprefix("<").removesuffix(">")
+    name = "" if is_unspoken(text) else visible(text).removeprefix("<").removesuffix(">")
     found = picture_of(data)
     what = f"{kind} that cannot be read." if found is None else f"{found}{picture}"
     return f"[{name or 'picture'}: {what}]"

@@ -8,7 +8,6 @@ needed: that knows no SVG and no styles, lets pictures load from anywhere, and i
 
 from __future__ import annotations
 
-import base64
 import html
 import re
 import resource
@@ -22,7 +21,7 @@ from nbconvert.exporters.html import HTMLExporter
 from nbconvert.exporters.templateexporter import TemplateExporter
 from nbconvert.filters.highlight import Highlight2HTML
 
-from kernel_sandbox.session.outputs import picture_of
+from kernel_sandbox.session.outputs import data_url, picture_of
 from kernel_sandbox.session.transcript.reading import parse_notebook
 from kernel_sandbox.show.tags import clean_fragment, clean_page, shows_something
 from kernel_sandbox.text.characters import visible, visible_source
@@ -135,8 +134,7 @@ def _one_kind(data: Mapping[str, str], metadata: Mapping[str, Any]) -> dict[str,
     picture = picture_of(data)
     if picture:
         sides = "".join(f' {side}="{pixels}"' for side, pixels in metadata.get(picture.kind, {}).items())
-        encoded = base64.b64encode(picture.data).decode()
-        return {"text/html": f'<img alt="figure" src="data:{picture.kind};base64,{encoded}"{sides}>'}
+        return {"text/html": f'<img alt="figure" src="{data_url(picture.kind, picture.data)}"{sides}>'}
     kind = "text/latex" if "text/latex" in data else "text/plain"
     return {kind: data[kind]}
 

@@ -10,10 +10,11 @@ Foreign content (svg, math) is out, with all that is in it: parsers disagree on 
 
 from __future__ import annotations
 
-import base64
 import re
 
 import nh3
+
+from kernel_sandbox.session.outputs.pictures import PICTURE_SUFFIXES, SVG, data_url
 
 _TAGS = set(
     "a abbr b bdi bdo blockquote br caption center cite code col colgroup dd del details dfn div dl dt em figcaption "  # noqa: SIM905
@@ -39,7 +40,7 @@ _OUR_ATTRIBUTES = {**_ATTRIBUTES, "div": {"id", "data-mime-type", "data-type"}}
 # A link goes to the web, to a mail program or within the page: no file of the reader's, nothing that is run.
 _LINK = re.compile(r"(?:https?://|mailto:)[^\x00-\x20]+|#[^\x00-\x20]*", re.IGNORECASE)
 # A picture is within the page: one from elsewhere would tell its server who reads, and what.
-_PICTURE = re.compile(r"data:image/(?:png|jpeg|gif|webp|svg\+xml);base64,[A-Za-z0-9+/]+={0,2}")
+_PICTURE = re.compile(rf"data:(?:{'|'.join(map(re.escape, PICTURE_SUFFIXES))});base64,[A-Za-z0-9+/]+={{0,2}}")
 _STYLES = {"color", "background-color", "text-align", "vertical-align", "font-weight", "font-style", "text-decoration"}
 _STYLE_VALUE = re.compile(r"#[0-9a-f]{3,8}|[a-z-]{1,24}|[0-9]{3}|(?:rgb|hsl)a?\([0-9.,% ]{1,40}\)", re.IGNORECASE)
 # pandas' tables, and the names that Pygments gives to tokens.
@@ -50,7 +51,7 @@ _LEFT_OUT = (
     '<text x="8" y="16" font-family="sans-serif" font-size="12" fill="#666">A picture from elsewhere, left out</text>'
     "</svg>"
 )
-PLACEHOLDER = f"data:image/svg+xml;base64,{base64.b64encode(_LEFT_OUT.encode()).decode()}"
+PLACEHOLDER = data_url(SVG, _LEFT_OUT.encode())
 
 
 def clean_fragment(html: str) -> str:

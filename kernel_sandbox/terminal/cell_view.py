@@ -7,9 +7,9 @@ plain text only. The events are hostile: all of their text goes through `Screen.
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 from types import TracebackType
-from typing import Any, Self
+from typing import Self
 
 from rich.console import Console, ConsoleOptions, RenderResult
 from rich.padding import Padding
@@ -127,7 +127,8 @@ class CellView:
         else:
             if has_picture(data):
                 self._screen.lines(["[a picture that cannot be read]"], "yellow")
-            self._screen.lines(_text_of(data).split("\n") if _text_of(data) else ())
+            text = bundle_text(data)
+            self._screen.lines(text.split("\n") if text else ())
 
     def _show_picture(self, picture: Picture, saved: Saved | None) -> None:
         indent = INDENT if self._screen.live else ""
@@ -143,12 +144,7 @@ class CellView:
         """Draw the bottom: the lines that have not ended, the last update, and the spinner."""
         width = options.max_width - len(INDENT) - 1
         unfinished = [buffer.pending for buffer in self._buffers.values() if buffer.pending]
-        unfinished += [one_line(_text_of(update.data), width) for update, _ in list(self._updates.values())[-1:]]
+        unfinished += [one_line(bundle_text(update.data), width) for update, _ in list(self._updates.values())[-1:]]
         for line in unfinished:
             yield Text(INDENT) + next(fold(Text(plain(line[:1000]).expandtabs(8)), width))
         yield from self._status.render(console, self._title, width)
-
-
-def _text_of(data: Mapping[str, Any]) -> str:
-    """The text of a bundle; Markdown rather than the `<IPython.core.display.Markdown object>` beside it."""
-    return str(data["text/markdown"]) if "text/markdown" in data else bundle_text(data)

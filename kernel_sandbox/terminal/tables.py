@@ -1,7 +1,4 @@
-"""DataFrames as tables of text, from the table-schema JSON that pandas displays. Reading is pure.
-
-Every value is hostile: what is not shaped as a table gives None, and its text is shown instead.
-"""
+"""Tables that a cell displayed, drawn as text. `session.outputs.tables` reads them; every value in them is hostile."""
 
 from __future__ import annotations
 
@@ -14,7 +11,7 @@ from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
-from kernel_sandbox.session.outputs.tables import TABLE_TYPE, total_rows
+from kernel_sandbox.session.outputs.tables import INFINITE, TABLE_TYPE, TableData, read_table, total_rows
 from kernel_sandbox.terminal.console import INDENT
 from kernel_sandbox.terminal.safe import plain
 
@@ -36,33 +33,18 @@ class Column:
     is_index: bool
 
 
-def read_table(resource: Any) -> list[Column] | None:
+def read_columns(resource: Any) -> list[Column] | None:
     """Read a table resource as columns of text; None where it is none, or too large to be shown whole."""
-    schema = resource.get("schema") if isinstance(resource, Mapping) else None
-    fields = schema.get("fields") if isinstance(schema, Mapping) else None
-    rows = resource.get("data") if isinstance(resource, Mapping) else None
-    if not isinstance(fields, list) or not isinstance(rows, list) or not isinstance(schema, Mapping):
+    table = read_table(resource)
+    if table is None or len(table.fields) > MAX_COLUMNS or not 0 < len(table.rows) <= MAX_ROWS:
         return None
-    if not 0 < len(fields) <= MAX_COLUMNS or not 0 < len(rows) <= MAX_ROWS:
-        return None
-    if not all(isinstance(field, Mapping) and isinstance(field.get("name"), str | int | float) for field in fields):
-        return None
-    names = [str(field["name"]) for field in fields]
-    if not all(isinstance(row, Mapping) and set(names) <= row.keys() for row in rows):
-        return None
-    key = schema.get("primaryKey")
-    index = {str(name) for name in key} if isinstance(key, list) else set()
-    values = [[_read(row[name], field) for row in rows] for name, field in zip(names, fields, strict=True)]
-    columns = [_column(name, values[place], name in index) for place, name in enumerate(names)]
+    columns = [_column(table, place) for place in range(len(table.fields))]
     return columns if all(len(value) <= MAX_WIDTH for column in columns for value in column.values) else None
 
 
-def _read(value: Any, field: Mapping[str, Any]) -> Any:
-    """Read Table Schema's words for the infinities."""
-    return float(value) if field.get("type") == "number" and value in ("INF", "-INF") else value
-
-
-def _column(name: str, values: Sequence[Any], is_index: bool) -> Column:
+def _column(table: TableData, place: int) -> Column:
+    is_float = table.fields[place].get("type") == "number"
+    values = [INFINITE.get(v, v) if is_float and isinstance(v, str) else v for v in table.column(place)]
     present = [value for value in values if value is not None]
     # An integer may be larger than any float.
     is_number = bool(present) and all(
@@ -72,8 +54,8 @@ def _column(name: str, values: Sequence[Any], is_index: bool) -> Column:
         texts = _decimals(values)
     else:
         texts = [_text(value) for value in values]
-    made_up = is_index and (name == "index" or name.startswith("level_"))  # pandas' names for what has none
-    return Column("" if made_up else _text(name), tuple(texts), is_number, is_index)
+    title = table.title(place)
+    return Column("" if title is None else _text(title), tuple(texts), is_number, place in table.index)
 
 
 def _text(value: Any) -> str:
@@ -95,7 +77,7 @@ def _decimals(values: Sequence[Any]) -> list[str]:
 
 def fitting_table(data: Mapping[str, Any], metadata: Mapping[str, Any], console: Console) -> Table | None:
     """Make a table of a bundle's table resource, if all of its rows came and the console is wide enough for it."""
-    columns = read_table(data.get(TABLE_TYPE))
+    columns = read_columns(data.get(TABLE_TYPE))
     if columns is None or total_rows(metadata, len(columns[0].values)) > len(columns[0].values):
         return None
     table = Table(box=SIMPLE_HEAD, show_edge=False, pad_edge=False, header_style="bold", border_style="dim")

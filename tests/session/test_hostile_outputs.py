@@ -12,7 +12,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from kernel_sandbox.session.outputs import CellError, CellOutputs, Execution, SessionOutputs, Status, clean_json
-from kernel_sandbox.session.outputs.tables import table_to_dataframe
+from kernel_sandbox.session.outputs.dataframes import table_to_dataframe
 from kernel_sandbox.session.transcript import Transcript
 from kernel_sandbox.spec.values import Limits
 

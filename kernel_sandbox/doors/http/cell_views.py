@@ -6,14 +6,14 @@ or JavaScript is not among them: of such an output its plain text is shown.
 
 from __future__ import annotations
 
-import base64
 from collections.abc import Mapping
 from datetime import datetime
 from typing import Any, cast, get_args
 
 from kernel_sandbox.errors import Kept
-from kernel_sandbox.session.outputs import Ran, fate, picture_of
-from kernel_sandbox.session.outputs.tables import TABLE_TYPE, table_to_dataframe, total_rows
+from kernel_sandbox.session.outputs import RASTERS, Ran, bundle_text, data_url, fate, picture_of
+from kernel_sandbox.session.outputs.dataframes import table_to_dataframe
+from kernel_sandbox.session.outputs.tables import TABLE_TYPE, total_rows
 from kernel_sandbox.text.ansi import plain_text, remove_ansi
 from kernel_sandbox.text.characters import escaped, visible, visible_source
 from kernel_sandbox.text.clipping import clip_text
@@ -26,7 +26,6 @@ MAX_PICTURE = 3_000_000
 """Bytes of one picture."""
 MAX_ROWS, MAX_COLUMNS, MAX_VALUE = 20, 20, 200
 """Of a table, and bytes of one value."""
-_PICTURES = ("image/png", "image/jpeg", "image/gif", "image/webp")
 
 
 def view_cell(cell: Mapping[str, Any]) -> dict[str, Any]:
@@ -62,12 +61,11 @@ def _view_output(output: Mapping[str, Any]) -> dict[str, Any] | None:
     data = output["data"]
     if table := _table(data, output["metadata"]):
         return {"table": table}
-    picture = picture_of({kind: _text(data[kind]) for kind in _PICTURES if kind in data})
+    picture = picture_of({kind: _text(data[kind]) for kind in RASTERS if kind in data})
     if picture is not None and len(picture.data) <= MAX_PICTURE:
-        address = f"data:{picture.kind};base64,{base64.b64encode(picture.data).decode()}"
-        return {"picture": address, "about": str(picture)}
-    text = data.get("text/plain") or data.get("text/markdown") or f"[{', '.join(map(str, data))}]"
-    return {"text": _shown(_text(text))}
+        return {"picture": data_url(picture.kind, picture.data), "about": str(picture)}
+    words = {kind: _text(value) if kind.startswith("text/") else value for kind, value in data.items()}
+    return {"text": _shown(bundle_text(words))}
 
 
 def _source(cell: Mapping[str, Any]) -> str:

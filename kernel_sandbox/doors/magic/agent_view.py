@@ -171,7 +171,7 @@ def _text_of(output: Output) -> str:
     elif isinstance(output, ErrorOutput):
         text = "\n".join(output.traceback) or f"{output.ename}: {output.evalue}"
     else:
-        text = str(output.data.get("text/markdown", bundle_text(output.data)))
+        text = bundle_text(output.data)
     return keep_end(plain_text(text), SHOWN).rstrip()
 
 

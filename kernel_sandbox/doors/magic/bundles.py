@@ -16,16 +16,15 @@ from typing import Any, Literal
 
 from kernel_sandbox.doors.magic.front import Bundle
 from kernel_sandbox.doors.magic.tables import table_html
-from kernel_sandbox.session.outputs import bundle_text, image_element, picture_of
+from kernel_sandbox.session.outputs import RASTERS, bundle_text, image_element, is_unspoken, picture_of
+from kernel_sandbox.session.outputs.pictures import SVG
+from kernel_sandbox.session.outputs.tables import TABLE_TYPE
 from kernel_sandbox.show.markdown import harmless_latex, harmless_markdown
 from kernel_sandbox.text.ansi import clean_terminal_text
 from kernel_sandbox.text.characters import visible
 
 Display = Literal["isolated", "text", "trusted"]
 
-_PICTURES = ("image/png", "image/jpeg", "image/gif", "image/webp")
-_NO_WORDS = re.compile(r"<[\w.+/-]+ object>")
-"""A text that says nothing about what it stands for."""
 MAX_HTML = 2 * 1024 * 1024
 """Characters of one text/html in a frame; a longer one is shown as its text."""
 LOWEST, HIGHEST = 60, 480
@@ -54,7 +53,7 @@ def safe_bundle(data: Mapping[str, Any], metadata: Mapping[str, Any], display: D
         return dict(data), dict(metadata)
     made: dict[str, Any] = {}
     kept: dict[str, Any] = {}
-    for kind in _PICTURES:
+    for kind in RASTERS:
         if isinstance(data.get(kind), str) and picture_of({kind: data[kind]}) is not None:
             made[kind] = data[kind]
             kept |= _picture_metadata(kind, metadata)
@@ -87,12 +86,12 @@ def _visible_json(value: Any) -> Any:
 
 
 def _html(data: Mapping[str, Any], metadata: Mapping[str, Any]) -> str | None:
-    svg, html = data.get("image/svg+xml"), data.get("text/html")
+    svg, html = data.get(SVG), data.get("text/html")
     table = table_html(data, metadata)
     if table is not None:
         return table
     if isinstance(svg, str):
-        return image_element("image/svg+xml", svg.encode("utf-8", "replace"), "SVG of the sandbox")
+        return image_element(SVG, svg.encode("utf-8", "replace"), "SVG of the sandbox")
     if isinstance(html, str) and len(html) <= MAX_HTML:
         return frame(html)
     return None
@@ -117,11 +116,11 @@ def _plain(data: Mapping[str, Any], made: Mapping[str, Any]) -> str:
     if made or not hidden:
         return text
     note = f"[{', '.join(hidden[:3])} of the sandbox is not shown here]"
-    return note if _NO_WORDS.fullmatch(text) or not text else f"{text}\n{note}"
+    return note if is_unspoken(text) or not text else f"{text}\n{note}"
 
 
 def _shown_otherwise(kind: str, made: Mapping[str, Any]) -> bool:
-    return "text/html" in made and kind in ("image/svg+xml", "application/vnd.dataresource+json")
+    return "text/html" in made and kind in (SVG, TABLE_TYPE)
 
 
 def _picture_metadata(kind: str, metadata: Mapping[str, Any]) -> dict[str, Any]:

@@ -9,7 +9,8 @@ from collections.abc import Mapping
 from html import escape
 from typing import Any
 
-from kernel_sandbox.session.outputs.tables import TABLE_TYPE, table_to_dataframe, total_rows
+from kernel_sandbox.session.outputs.dataframes import table_to_dataframe
+from kernel_sandbox.session.outputs.tables import TABLE_TYPE, total_rows
 from kernel_sandbox.text.characters import visible
 
 MAX_ROWS = 60

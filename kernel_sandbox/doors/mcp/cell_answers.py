@@ -13,6 +13,7 @@ from kernel_sandbox.agents.reading import clip, read_output, read_traceback
 from kernel_sandbox.doors.mcp.answers import Answer, Part, PicturePart, TextPart, quoted
 from kernel_sandbox.doors.mcp.contract import Ran
 from kernel_sandbox.session.outputs import (
+    RASTERS,
     DisplayData,
     ErrorOutput,
     ExecuteResult,
@@ -23,7 +24,7 @@ from kernel_sandbox.session.outputs import (
     fresh_kernel,
 )
 from kernel_sandbox.session.outputs import picture_of as find_picture
-from kernel_sandbox.session.outputs.tables import TABLE_TYPE, total_rows
+from kernel_sandbox.session.outputs.tables import TABLE_TYPE, read_table, total_rows
 from kernel_sandbox.text.characters import visible
 from kernel_sandbox.text.clipping import shorten
 
@@ -33,7 +34,6 @@ MAX_PICTURE = 2 * 1024 * 1024
 MAX_PICTURES_TOGETHER = 5 * 1024 * 1024
 MAX_PIXELS = 40_000_000
 """Of one picture: what a client needs in memory to show it is four bytes for each."""
-SHOWN_KINDS = ("image/png", "image/jpeg", "image/gif", "image/webp")
 MAX_TABLES, MAX_ROWS, MAX_COLUMNS = 4, 50, 50
 MAX_TABLE_TEXT = 20_000
 """Characters of all values of all tables."""
@@ -133,7 +133,7 @@ def choose_pictures(outputs: Sequence[Output]) -> tuple[dict[int, str], dict[int
 
 
 def _why_not(picture: Picture, count: int, size: int) -> str:
-    if picture.kind not in SHOWN_KINDS:
+    if picture.kind not in RASTERS:
         return "of its kind only a description is shown"
     if len(picture.data) > MAX_PICTURE or not 0 < picture.width * picture.height <= MAX_PIXELS:
         return "it is too large"
@@ -168,22 +168,19 @@ def tables_data(outputs: Sequence[Output]) -> list[dict[str, Any]]:
 
 def _table_data(output: DisplayData | ExecuteResult, room: int) -> tuple[list[dict[str, Any]], int]:
     """Read one table; nothing where it is none. `room` is for how many characters there is room; also what is left."""
-    resource = output.data.get(TABLE_TYPE)
-    schema = resource.get("schema") if isinstance(resource, Mapping) else None
-    fields = schema.get("fields") if isinstance(schema, Mapping) else None
-    data = resource.get("data") if isinstance(resource, Mapping) else None
-    if not isinstance(fields, list) or not isinstance(data, list):
+    table = read_table(output.data.get(TABLE_TYPE))
+    if table is None:
         return [], room
-    names = [str(field["name"]) for field in fields if isinstance(field, Mapping) and "name" in field]
+    names = table.names
     shown = names[:MAX_COLUMNS]
     rows: list[list[Any]] = []
-    for row in data[:MAX_ROWS]:
-        values = [_value(row.get(name)) for name in shown] if isinstance(row, Mapping) else []
+    for row in table.rows[:MAX_ROWS]:
+        values = [_value(row[name]) for name in shown]
         room -= sum(len(str(value)) + 2 for value in values)
         if room <= 0:
             break
         rows.append(values)
-    total = total_rows(output.metadata, len(data))
+    total = total_rows(output.metadata, len(table.rows))
     told = {
         "columns": [visible(name)[:MAX_VALUE] for name in shown],
         "rows": rows,

@@ -2,18 +2,17 @@
 
 from __future__ import annotations
 
-import base64
 import json
 from collections.abc import Sequence
 
 from kernel_sandbox.agents.listings import shown_name
 from kernel_sandbox.agents.reading import ReadingLimits, clip
 from kernel_sandbox.doors.mcp.answers import Answer, FilePart, Part, PicturePart, TextPart, quoted
-from kernel_sandbox.doors.mcp.cell_answers import MAX_PICTURE, MAX_PIXELS, SHOWN_KINDS
+from kernel_sandbox.doors.mcp.cell_answers import MAX_PICTURE, MAX_PIXELS
 from kernel_sandbox.doors.mcp.contract import CallRefused
 from kernel_sandbox.doors.mcp.definitions import MAX_READ
 from kernel_sandbox.sandbox.files import FileInfo
-from kernel_sandbox.session.outputs import picture_of
+from kernel_sandbox.session.outputs.pictures import read_picture
 from kernel_sandbox.spec.values import DATA_DIRECTORY
 from kernel_sandbox.text.amounts import format_size
 from kernel_sandbox.text.characters import visible
@@ -66,12 +65,10 @@ def _picture(content: bytes) -> PicturePart | None:
     """Find out by its bytes whether a file is a picture that can be shown."""
     if len(content) > MAX_PICTURE:
         return None
-    encoded = base64.b64encode(content).decode()
-    for kind in SHOWN_KINDS:
-        picture = picture_of({kind: encoded})
-        if picture is not None and 0 < picture.width * picture.height <= MAX_PIXELS:
-            return PicturePart(kind, content)
-    return None
+    picture = read_picture(content)
+    if picture is None or not 0 < picture.width * picture.height <= MAX_PIXELS:
+        return None
+    return PicturePart(picture.kind, content)
 
 
 def _text(content: bytes) -> str | None:

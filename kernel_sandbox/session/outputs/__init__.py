@@ -5,8 +5,9 @@ coerced, and nothing here raises because of it. The session calls it; `transcrip
 
     values      the Output union and the events of a running cell
     content     hostile message content in, clean bounded values out
-    pictures    what a bundle's picture is and how large
-    tables      DataFrames from table-schema JSON, never from pickles
+    pictures    the kinds of pictures, what a bundle's is and how large
+    tables      the one reader of the tables that cells display
+    dataframes  DataFrames of those, never from pickles
     fate        what became of a cell, in words
     display     what of a cell a notebook on the host may show
     execution   Execution, the result of one cell
@@ -16,11 +17,18 @@ coerced, and nothing here raises because of it. The session calls it; `transcrip
 from __future__ import annotations
 
 from kernel_sandbox.session.outputs.collector import CellOutputs, SessionOutputs
-from kernel_sandbox.session.outputs.content import bundle_text, clean_json
+from kernel_sandbox.session.outputs.content import bundle_text, clean_json, is_unspoken
 from kernel_sandbox.session.outputs.display import image_element
 from kernel_sandbox.session.outputs.execution import CellError, CellTimeout, Execution, Status
 from kernel_sandbox.session.outputs.fate import Ran, advice_on, fate, fresh_kernel, what_ran
-from kernel_sandbox.session.outputs.pictures import PICTURE_SUFFIXES, Picture, has_picture, picture_of
+from kernel_sandbox.session.outputs.pictures import (
+    PICTURE_SUFFIXES,
+    RASTERS,
+    Picture,
+    data_url,
+    has_picture,
+    picture_of,
+)
 from kernel_sandbox.session.outputs.values import (
     ClearOutput,
     DisplayData,
@@ -34,6 +42,7 @@ from kernel_sandbox.session.outputs.values import (
 
 __all__ = [
     "PICTURE_SUFFIXES",
+    "RASTERS",
     "CellError",
     "CellOutputs",
     "CellTimeout",
@@ -53,10 +62,12 @@ __all__ = [
     "advice_on",
     "bundle_text",
     "clean_json",
+    "data_url",
     "fate",
     "fresh_kernel",
     "has_picture",
     "image_element",
+    "is_unspoken",
     "picture_of",
     "what_ran",
 ]

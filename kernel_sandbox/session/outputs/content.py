@@ -34,6 +34,7 @@ MAX_TRACEBACK_PARTS = 2000
 
 # RFC 6838 section 4.2: a type and a subtype of up to 127 characters each.
 _MIME_TYPE = re.compile(r"[A-Za-z0-9][A-Za-z0-9!#$&^_.+-]{0,126}/[A-Za-z0-9][A-Za-z0-9!#$&^_.+-]{0,126}")
+_OBJECT = re.compile(r"<[\w.+/-]+ object>")
 _METADATA_NAME = re.compile(r"[A-Za-z_][A-Za-z0-9_-]{0,63}")
 # Marks of trust, and the one from which nbconvert's templates take the address of a picture.
 _NEVER_KEPT = frozenset(["trusted", "signature", "filenames"])
@@ -172,11 +173,19 @@ def clean_bundle(data: Any, metadata: Any, limit: int) -> Bundle:
     return Bundle(clean, about, kinds, size + cleaner.size, whole=True)
 
 
+def is_unspoken(text: str) -> bool:
+    """Return whether a text only names the object that stands for something to be seen."""
+    return _OBJECT.fullmatch(text) is not None
+
+
 def bundle_text(data: Mapping[str, Any]) -> str:
-    """Return the words of a MIME bundle: its text, its source where that is text, else the names of its types."""
-    for kind in ("text/plain", "text/markdown", "text/latex"):
-        if isinstance(data.get(kind), str):
-            return str(data[kind])
+    """Return the words of a MIME bundle: its text, its source where that is text, else the names of its types.
+
+    A text that only names an object of IPython's says nothing where the source is beside it.
+    """
+    texts = [data[kind] for kind in ("text/plain", "text/markdown", "text/latex") if isinstance(data.get(kind), str)]
+    if texts:
+        return str(texts[1] if len(texts) > 1 and is_unspoken(texts[0]) else texts[0])
     return f"<{', '.join(list(data)[:3])}>" if data else ""
 
 

@@ -7,11 +7,10 @@ out in favour of their text. What is shown stays small, for it is saved with the
 
 from __future__ import annotations
 
-import base64
 from collections.abc import Sequence
 from html import escape
 
-from kernel_sandbox.session.outputs.pictures import Picture
+from kernel_sandbox.session.outputs.pictures import Picture, data_url
 from kernel_sandbox.text.ansi import clean_terminal_text, plain_text
 from kernel_sandbox.text.clipping import clip_text
 from kernel_sandbox.text.lines import last_states
@@ -31,8 +30,7 @@ def image_element(kind: str, data: bytes, alt: str) -> str:
 
     https://svgwg.org/svg2-draft/conform.html#secure-static-mode
     """
-    encoded = base64.b64encode(data).decode()
-    return f'<img alt="{alt}" style="max-width:100%" src="data:{kind};base64,{encoded}">'
+    return f'<img alt="{alt}" style="max-width:100%" src="{data_url(kind, data)}">'
 
 
 def shown_bundle(text: str, blocks: Sequence[str | Picture]) -> dict[str, str]:

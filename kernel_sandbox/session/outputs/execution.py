@@ -5,8 +5,6 @@ The session makes one for every cell; a failing cell is data, and `raise_for_err
 
 from __future__ import annotations
 
-import base64
-import binascii
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from datetime import datetime
@@ -14,10 +12,11 @@ from typing import TYPE_CHECKING, Any, Literal, Self
 
 from kernel_sandbox.errors import Kept, SandboxError, TruncatedTable
 from kernel_sandbox.session.outputs.content import bundle_text
+from kernel_sandbox.session.outputs.dataframes import table_to_dataframe
 from kernel_sandbox.session.outputs.display import shown_bundle
 from kernel_sandbox.session.outputs.fate import Ran, fate
-from kernel_sandbox.session.outputs.pictures import Picture, picture_of
-from kernel_sandbox.session.outputs.tables import TABLE_TYPE, table_to_dataframe, total_rows
+from kernel_sandbox.session.outputs.pictures import PICTURE_SUFFIXES, Picture, picture_bytes, picture_of
+from kernel_sandbox.session.outputs.tables import TABLE_TYPE, total_rows
 from kernel_sandbox.session.outputs.values import DisplayData, ErrorOutput, ExecuteResult, Output, StreamOutput
 from kernel_sandbox.text.ansi import remove_ansi
 from kernel_sandbox.text.characters import visible
@@ -30,8 +29,6 @@ if TYPE_CHECKING:
 Status = Literal["ok", "error", "aborted", "timeout", "dead"]
 """How a cell ended; `Execution.status` says what each means."""
 
-# png first: PIL offers a png and a jpeg of the same picture, and the png has lost nothing.
-_IMAGE_TYPES = ("image/png", "image/jpeg", "image/gif", "image/webp", "image/svg+xml")
 _ADVICE = {"timeout": " Give it a longer timeout, or less to do.", "dead": " Call restart() to go on."}
 FRAME_LINES, FRAME_CHARACTERS = 12, 1500
 """How much of a traceback's end an exception carries."""
@@ -224,14 +221,6 @@ def _dataframe(output: DisplayData | ExecuteResult) -> pandas.DataFrame | None:
 
 
 def _image(data: Mapping[str, Any]) -> tuple[str, bytes] | None:
-    for kind in _IMAGE_TYPES:
-        value = data.get(kind)
-        if not isinstance(value, str) or not value:
-            continue
-        if kind == "image/svg+xml":
-            return kind, value.encode("utf-8", "replace")
-        try:
-            return kind, base64.b64decode("".join(value.split()), validate=True)
-        except (binascii.Error, ValueError):
-            continue
-    return None
+    values = ((kind, data.get(kind)) for kind in PICTURE_SUFFIXES)
+    decoded = ((kind, picture_bytes(kind, value)) for kind, value in values if value and isinstance(value, str))
+    return next(((kind, found) for kind, found in decoded if found is not None), None)

@@ -1,4 +1,4 @@
-"""Pictures in MIME bundles: what they hold and how large they are. Pure.
+"""Pictures in MIME bundles: of which kinds, what they hold and how large they are. Pure.
 
 Nothing is believed: a picture is one by its first bytes, never by what its MIME type says.
 """
@@ -23,6 +23,9 @@ PICTURE_SUFFIXES = {
     "image/webp": "webp",
     "image/svg+xml": "svg",
 }
+SVG = "image/svg+xml"
+RASTERS = tuple(kind for kind in PICTURE_SUFFIXES if kind != SVG)
+"""Kinds in which nothing can run: what clients and models take, and a page shows as they are."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -41,11 +44,16 @@ class Picture:
         return f"{self.kind}, {self.width}×{self.height} pixels, {format_size(len(self.data))}"
 
 
+def data_url(kind: str, data: bytes) -> str:
+    """Write a picture as an address that holds it (RFC 2397)."""
+    return f"data:{kind};base64,{base64.b64encode(data).decode()}"
+
+
 def picture_of(bundle: Mapping[str, Any]) -> Picture | None:
     """Find the picture of a MIME bundle; None where there is none, or where it is not what it says."""
     for kind in PICTURE_SUFFIXES:
         value = bundle.get(kind)
-        if isinstance(value, str) and (data := _bytes(kind, value)) is not None and (size := _SIZES[kind](data)):
+        if isinstance(value, str) and (data := picture_bytes(kind, value)) is not None and (size := _SIZES[kind](data)):
             return Picture(kind, data, *size)
     return None
 
@@ -55,8 +63,15 @@ def has_picture(bundle: Mapping[str, Any]) -> bool:
     return any(kind in bundle for kind in PICTURE_SUFFIXES)
 
 
-def _bytes(kind: str, value: str) -> bytes | None:
-    if kind == "image/svg+xml":
+def read_picture(content: bytes) -> Picture | None:
+    """Read a file as a picture of one of RASTERS; None where it is none."""
+    found = ((kind, _SIZES[kind](content)) for kind in RASTERS)
+    return next((Picture(kind, content, *size) for kind, size in found if size), None)
+
+
+def picture_bytes(kind: str, value: str) -> bytes | None:
+    """Decode the value of a picture in a MIME bundle, whatever it holds; None where it is not base64."""
+    if kind == SVG:
         return value.encode("utf-8", "replace")
     try:
         return base64.b64decode("".join(value.split()), validate=True)

@@ -14,7 +14,7 @@ from rich.text import Text
 from kernel_sandbox.doors.cli.prompt import is_complete
 from kernel_sandbox.session.outputs.tables import TABLE_TYPE
 from kernel_sandbox.terminal.console import fold
-from kernel_sandbox.terminal.tables import fitting_table, read_table
+from kernel_sandbox.terminal.tables import fitting_table, read_columns
 
 json_values = st.recursive(
     st.none() | st.booleans() | st.integers() | st.floats(allow_nan=False) | st.text(max_size=5),
@@ -33,7 +33,7 @@ def test_table_columns_are_written_as_pandas_writes_them() -> None:
         {"index": 0, "x": 0.5, "when": "2026-01-02T00:00:00.000"},
         {"index": 1, "x": 12, "when": None},
     ]
-    columns = read_table(table(*rows, key=["index"]))
+    columns = read_columns(table(*rows, key=["index"]))
     assert columns is not None
     assert [(column.name, column.values, column.is_number, column.is_index) for column in columns] == [
         ("", ("0", "1"), True, True),
@@ -54,7 +54,7 @@ def test_table_columns_are_written_as_pandas_writes_them() -> None:
     ],
 )
 def test_table_values_are_short_and_harmless(values: list[Any], shown: tuple[str, ...]) -> None:
-    columns = read_table(table(*({"x": value} for value in values)))
+    columns = read_columns(table(*({"x": value} for value in values)))
     if len(max(shown, key=len)) > 60:
         assert columns is None
     else:
@@ -64,16 +64,16 @@ def test_table_values_are_short_and_harmless(values: list[Any], shown: tuple[str
 
 @given(json_values)
 def test_table_of_anything_is_none_or_sound(value: Any) -> None:
-    columns = read_table({"schema": {"fields": value, "primaryKey": value}, "data": value})
+    columns = read_columns({"schema": {"fields": value, "primaryKey": value}, "data": value})
     assert columns is None or all(isinstance(text, str) for column in columns for text in column.values)
-    assert read_table(value) is None
+    assert read_columns(value) is None
 
 
 def test_table_is_drawn_only_where_it_fits() -> None:
     resource = table({"a long name of a column": "value", "another one": "value"})
     assert fitting_table({TABLE_TYPE: resource}, {}, Console(width=60, file=io.StringIO())) is not None
     assert fitting_table({TABLE_TYPE: resource}, {}, Console(width=30, file=io.StringIO())) is None
-    assert read_table(table(*({"x": n} for n in range(100)))) is None
+    assert read_columns(table(*({"x": n} for n in range(100)))) is None
 
 
 def test_table_is_drawn_only_where_all_of_its_rows_came() -> None:
@@ -87,7 +87,7 @@ def test_infinities_are_drawn_as_numbers() -> None:
         "schema": {"fields": [{"name": "x", "type": "number"}]},
         "data": [{"x": "INF"}, {"x": "-INF"}, {"x": 0.5}],
     }
-    columns = read_table(resource)
+    columns = read_columns(resource)
     assert columns is not None
     assert columns[0].is_number
     assert columns[0].values == ("inf", "-inf", "0.5")

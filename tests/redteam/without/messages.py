@@ -16,7 +16,7 @@ from typing import Any
 from kernel_sandbox import Execution, Limits, Session
 from kernel_sandbox.session import cell
 from kernel_sandbox.session import messages as validate
-from kernel_sandbox.session.outputs import collector, content, tables
+from kernel_sandbox.session.outputs import collector, content, dataframes
 from kernel_sandbox.session.outputs.values import DisplayData, ErrorOutput
 from kernel_sandbox.session.prompts import Prompts
 from tests.redteam.cells import is_well, strike
@@ -166,7 +166,7 @@ def trace_seventy_thousand_lines(ground: Ground) -> bool:
 
 
 def any_zone(ground: Ground) -> None:
-    ground.patch.setattr(tables, "_zone", lambda name: name)
+    ground.patch.setattr(dataframes, "_zone", lambda name: name)
 
 
 def have_the_host_read_a_file(ground: Ground) -> bool:
