@@ -36,7 +36,7 @@ DOORS = {
     "nbconvert": {"show/page.py"},
     "nh3": {"show/tags.py"},
     "openai": {"agents/models.py"},
-    "jsonschema": {"agents/arguments.py"},
+    "fastjsonschema": {"agents/arguments.py"},
     "pydantic": {"agents/typed_tools.py", "doors/http/native_models.py"},
     "jwt": {"service/oidc.py"},
     "sqlalchemy": {"service/schema.py", "service/storage.py"},

@@ -35,12 +35,7 @@ def _object(properties: dict[str, Any], *required: str) -> dict[str, Any]:
 _COMMAND = {
     "environmentId": _ENVIRONMENT,
     "shellCommand": {"type": "string", "description": "A command line."},
-    "execCommandAndArgs": {
-        "type": "array",
-        "maxItems": 10_000,
-        "items": {"type": "string"},
-        "description": "Or its words, for no shell.",
-    },
+    "execCommandAndArgs": {"type": "array", "items": {"type": "string"}, "description": "Or its words, for no shell."},
     "timeoutSeconds": _SECONDS,
 }
 _CODE = {"environmentId": _ENVIRONMENT, "pythonCode": {"type": "string"}, "timeoutSeconds": _SECONDS}
