@@ -34,6 +34,19 @@ from kernel_sandbox.sandbox.gate import Gate
 from kernel_sandbox.sandbox.link import GuestLink, boot_bytes, guest_command, kernel_name
 from kernel_sandbox.sandbox.promises import Promise, judge
 from kernel_sandbox.sandbox.remedies import after_death, notices
+from kernel_sandbox.sandbox.sandbox_state import (
+    Closed,
+    Ended,
+    KernelLife,
+    Lost,
+    NoKernel,
+    PutDown,
+    Running,
+    SandboxState,
+    Stands,
+    ended,
+    stopped,
+)
 from kernel_sandbox.sandbox.transports import ForwardTransport, IpcTransport, Transport
 from kernel_sandbox.sandbox.zmtp import Bounds
 from kernel_sandbox.spec.values import HOME_DIRECTORY, Limits, SandboxSpec, parse_size
@@ -68,24 +81,34 @@ class LiveSandbox:
         self._wanted_engine = engine
         self.session_id = session_id
         self.generation = 0
-        self.death: Future[SandboxError] = Future()
-        """Why the current kernel is no longer alive, as soon as that is known. A new one for every kernel."""
-        self.exit_code: int | None = None
-        self._kernel_stands = False
-        """Whether there may be processes and files of a kernel."""
-        self.lost: SandboxError | None = None
-        """Why the sandbox is no longer there, if it is not."""
+        self._state: SandboxState = Stands()
+        self._kernel: KernelLife = NoKernel()
+        """The current kernel's."""
         self.promises: list[Promise] = []
         """What was found of them from inside, once that is known."""
         self._tasks: list[asyncio.Task[None]] = []
-        self._ending: asyncio.Task[None] | None = None
-        self._closing = False
         forks.tell(self)
 
     def after_fork(self) -> None:
         """Leave the sandbox, and its directory, to the parent."""
-        self._closing, self.exit_code = True, -9
-        self.lost = SandboxLost("The sandbox is that of the process that this one was forked from. Start another here.")
+        forks.keep((self._state, self._kernel))
+        forked = "The sandbox is that of the process that this one was forked from. Start another here."
+        self._state, self._kernel = Closed(SandboxLost(forked)), stopped(self._kernel)
+
+    @property
+    def lost(self) -> SandboxError | None:
+        """Why the sandbox is no longer there, if it is not."""
+        return None if isinstance(self._state, Stands) else self._state.why
+
+    @property
+    def death(self) -> Future[SandboxError]:
+        """Why the current kernel is no longer alive, as soon as that is known. A new one for every kernel."""
+        return self._kernel.death
+
+    @property
+    def exit_code(self) -> int | None:
+        """How the current kernel has ended, if it has."""
+        return self._kernel.exit_code
 
     async def open(self) -> None:
         """Start the sandbox; no kernel yet. Raises EngineError and its kin; then nothing is left."""
@@ -138,11 +161,10 @@ class LiveSandbox:
             self._give_up(SandboxLost(f"{removed}, and no kernel can start without it.", advice=ADVICE))
         if self.lost is not None:
             raise self.lost
-        if self._kernel_stands:
+        if isinstance(self._kernel, Running | Ended):
             await self.stop_kernel()  # it ended by itself, as Jupyter asks kernels to; what it started did not
         self.generation += 1
-        self._kernel_stands = True
-        self.death, self.exit_code = Future(), None
+        self._kernel = Running()
         self.transport.prepare(self.generation)
         connection: dict[str, Any] = {f"{channel}_port": port for port, channel in enumerate(CHANNELS, 1)}
         connection |= {"transport": "ipc", "key": key.decode(), "signature_scheme": signature_scheme}
@@ -214,14 +236,12 @@ class LiveSandbox:
 
     async def stop_kernel(self) -> None:
         """End the current kernel and everything that it started. Files under /mnt/data stay."""
-        if self._closing:
+        if isinstance(self._state, Closed):
             return
-        self._kernel_stands = False
-        if self.lost is None:
+        if isinstance(self._state, Stands):
             await self._obeyed(self._stop(kernel_name(self.generation)), STOPPED_WITHIN)
         await self.gate.aclose()
-        if self.exit_code is None:
-            self.exit_code = -9
+        self._kernel = stopped(self._kernel)
 
     async def _stop(self, name: str) -> None:
         if not await self.link.stop_kernel(name):
@@ -229,7 +249,7 @@ class LiveSandbox:
             self._give_up(SandboxLost(f"The sandbox was ended because {changed}.", advice=ADVICE))
 
     async def signal_kernel(self, number: int) -> None:
-        if self.lost is None and self.exit_code is None:
+        if isinstance(self._state, Stands) and isinstance(self._kernel, Running):
             await self._obeyed(self.link.signal_kernel(kernel_name(self.generation), number), SIGNALLED_WITHIN)
 
     async def _obeyed(self, order: Coroutine[Any, Any, None], seconds: float) -> None:
@@ -246,12 +266,12 @@ class LiveSandbox:
 
     async def aclose(self) -> None:
         """End the sandbox and remove all that belonged to it, on the host too."""
-        if self._closing:
+        if isinstance(self._state, Closed):
             return
-        self._closing = True
+        before, self._state = self._state, Closed(SandboxLost("The session was closed."))
         try:
             await self.gate.aclose()
-            await (self._ending or self.sandbox.aclose())
+            await (before.ending if isinstance(before, PutDown) else self.sandbox.aclose())
         finally:
             tasks = [*self._tasks, self._checked]
             for task in tasks:
@@ -259,7 +279,7 @@ class LiveSandbox:
             await asyncio.gather(*tasks, return_exceptions=True)
             self.transport.close()
             self.directory.remove()
-            self._end(SandboxLost("The session was closed."), 0)
+            self._end(self._state.why, 0)
 
     async def _serve(self) -> None:
         """Serve the link; its end is the sandbox's end."""
@@ -270,9 +290,11 @@ class LiveSandbox:
             violation = str(exc)
         if violation:
             self.violated(f"something that is not the guest protocol ({violation})")
-        elif not self._closing and self.lost is None:
-            self.lost = SandboxLost(f"The sandbox is gone: {await self.sandbox.epitaph()}.", advice=ADVICE)
-            self._end(self.lost, 1)
+        elif self.lost is None:
+            gone = SandboxLost(f"The sandbox is gone: {await self.sandbox.epitaph()}.", advice=ADVICE)
+            if self.lost is None:  # still
+                self._state = Lost(gone)
+                self._end(gone, 1)
             await self.gate.aclose()
 
     def violated(self, what: str) -> None:
@@ -280,10 +302,9 @@ class LiveSandbox:
         self._give_up(ProtocolViolation(f"The sandbox was ended because it sent {what}.", advice=ADVICE))
 
     def _give_up(self, reason: SandboxError) -> None:
-        if not self._closing and self.lost is None:
-            self.lost = reason
+        if isinstance(self._state, Stands):
+            self._state = PutDown(reason, asyncio.get_running_loop().create_task(self._put_down()))
             self._end(reason, 1)
-            self._ending = asyncio.get_running_loop().create_task(self._put_down())
 
     async def end_for_violation(self, what: str) -> None:
         """End the sandbox as `violated` does, for callers of another event loop."""
@@ -307,8 +328,7 @@ class LiveSandbox:
                     self._end(death, told.exit_code)
 
     def _end(self, reason: SandboxError, exit_code: int) -> None:
-        if self.exit_code is None:
-            self.exit_code = exit_code
+        self._kernel = ended(self._kernel, exit_code)
         if not self.death.done():
             self.death.set_result(reason)
 
