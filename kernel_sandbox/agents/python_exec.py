@@ -201,8 +201,7 @@ class PythonExecTool(ToolInterface):
             if isinstance(exc, asyncio.CancelledError):
                 self._stopped = stream.execution
             raise
-        assert stream.execution is not None
-        return stream.execution, stream
+        return stream.result(), stream
 
     def _note_on_stopped(self) -> str:
         """Return what became of the cell that the user stopped: its own result said only that it was stopped."""

@@ -169,8 +169,7 @@ class SessionService:
             with suppressing_unsaved():
                 async for _ in streaming.cell:
                     pass
-            execution = streaming.cell.execution
-            assert execution is not None
+            execution = streaming.cell.result()
             waited = max(time.perf_counter() - asked - execution.duration, 0.0)
             news = streaming.news() if watched is None or watched.is_heard else None
             return Ran(execution, streaming.session_id, streaming.is_new, waited, news)

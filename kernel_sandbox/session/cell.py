@@ -305,6 +305,12 @@ class CellStream:
         """What came of the cell; None until it has ended."""
         return self._cell.execution
 
+    def result(self) -> Execution:
+        """Return what came of the cell. Raises SandboxError where it has not ended."""
+        if self._cell.execution is None:
+            raise SandboxError("The cell has not ended yet: iterate its stream to the end first.")
+        return self._cell.execution
+
     def __aiter__(self) -> AsyncIterator[Event]:
         return self
 

@@ -179,8 +179,7 @@ class AsyncSession(NotCopied):
         except asyncio.CancelledError:
             await stream.aclose()
             raise
-        assert stream.execution is not None
-        return stream.execution
+        return stream.result()
 
     def stream(self, source: str, *, timeout: Timeout = "default", metadata: Mapping[str, Any] = NOTHING) -> CellStream:
         """Run one cell and iterate over its outputs as they come. Cells run in the order of these calls."""

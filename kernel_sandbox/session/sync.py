@@ -111,6 +111,10 @@ class SyncCellStream:
         """What came of the cell; None until it has ended."""
         return self._stream.execution
 
+    def result(self) -> Execution:
+        """Return what came of the cell. Raises SandboxError where it has not ended."""
+        return self._stream.result()
+
     def __iter__(self) -> Iterator[Event]:
         return self
 

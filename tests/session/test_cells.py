@@ -19,6 +19,7 @@ from kernel_sandbox import (
     Execution,
     KernelDied,
     Limits,
+    SandboxError,
     SandboxLost,
     Session,
     SessionClosed,
@@ -86,6 +87,16 @@ async def test_waiting_cell_that_is_closed_has_an_execution_that_says_no(engine:
         assert (stream.execution.status, stream.execution.ran, stream.execution.kept) == ("aborted", "no", "all")
         await running
         assert (await session.execute("ran")).text == "[]"
+
+
+async def test_result_of_a_cell_is_there_when_it_has_ended(engine: str) -> None:
+    async with open_session(engine) as session:
+        stream = session.stream("6 * 7")
+        with pytest.raises(SandboxError, match="not ended yet"):
+            stream.result()
+        async for _ in stream:
+            pass
+        assert (stream.result().text, stream.result()) == ("42", stream.execution)
 
 
 async def test_running_cell_that_is_cancelled_is_interrupted(engine: str) -> None:

@@ -153,8 +153,7 @@ class Replay:
         with CellView(self.screen, self.pictures, f"{number}  {first_line}", interrupts) as view:
             for event in stream:
                 view.take(event)
-        execution = stream.execution
-        assert execution is not None
+        execution = stream.result()
         if (because := self.known.news(stream)) is not None:
             self.screen.say((fresh_kernel(because), "yellow"))
         self._say_end(execution, number, first_line, expected=may_fail(cell))

@@ -128,9 +128,8 @@ class _Connection:
             async for event in with_silences(streaming.cell):
                 if event is not None:  # the protocol has its own pings
                     await self._send({"type": "output", "id": asked.id, "output": event})
-            assert streaming.cell.execution is not None
             execution = execution_json(
-                streaming.cell.execution, streaming.news(), new_session=streaming.is_new, with_outputs=False
+                streaming.cell.result(), streaming.news(), new_session=streaming.is_new, with_outputs=False
             )
         await self._send({"type": "done", "id": asked.id, "execution": execution})
 

@@ -102,6 +102,6 @@ def run_cell(front: Front, slot: Slot, source: str, timeout: Timeout, display: D
             "KeyboardInterrupt",
             "Not waited for any longer: the sandbox's cell may still run. `%sandbox restart` ends it.",
         ) from None
-    execution: Execution = stream.execution
+    execution: Execution = stream.result()
     show.finish(execution)
     return execution

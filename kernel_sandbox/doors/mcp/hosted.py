@@ -131,8 +131,7 @@ class HostedWorkspace:
             if streaming is None:
                 raise CallRefused(f"{what_ran('no')} No session was free within the time of a call.") from exc
             late = "It took longer than a request may, its wait for others included, and was given up."
-        execution = streaming.cell.execution
-        assert execution is not None
+        execution = streaming.cell.result()
         news = streaming.news()
         is_first = streaming.is_new and news is None  # the news say that it is new, and more
         began = "The session began with this call: nothing from before is in it." if is_first else ""

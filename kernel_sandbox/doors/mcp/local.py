@@ -78,8 +78,7 @@ class LocalSession:
         except BaseException:
             await stream.aclose()
             raise
-        execution = stream.execution
-        assert execution is not None
+        execution = stream.result()
         news = self._known.news(stream)
         if execution.status == "dead":
             note = f"{note} {await self._revive(session)}".strip()
