@@ -31,7 +31,6 @@ from kernel_sandbox.agents.events import (
 from kernel_sandbox.agents.file_access import PREVIEW_METADATA, preview_cell
 from kernel_sandbox.agents.messages import ToolCall
 from kernel_sandbox.agents.models import BASE_URL
-from kernel_sandbox.agents.reading import read_execution
 from kernel_sandbox.agents.recipient import DEFAULT_MODEL, OFFLINE, has_access, make_model, recipient
 from kernel_sandbox.agents.safety import SafetyCheck, Verdict, model_check, rules_check
 from kernel_sandbox.doors.magic.agent_view import CellBlock, sources_of
@@ -48,6 +47,7 @@ from kernel_sandbox.host.reactor import call_reactor, portal
 from kernel_sandbox.session.outputs import fresh_kernel
 from kernel_sandbox.session.sync import Session
 from kernel_sandbox.show.markdown import harmless_markdown
+from kernel_sandbox.show.model_text import read_execution
 from kernel_sandbox.spec.values import DATA_DIRECTORY
 from kernel_sandbox.terminal import questions
 from kernel_sandbox.text.characters import visible
