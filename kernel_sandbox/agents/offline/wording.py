@@ -6,6 +6,7 @@ import math
 from collections.abc import Iterable
 
 from kernel_sandbox.agents.offline.facts import Table
+from kernel_sandbox.text import clipping
 from kernel_sandbox.text.characters import visible
 
 FIRST_LINE = (
@@ -74,8 +75,7 @@ def strength(value: float) -> str:
 
 def one_line(text: str, limit: int = 120) -> str:
     """Write foreign text so that it stays on its line."""
-    line = " ".join(visible(text).split())
-    return line if len(line) <= limit else f"{line[: limit - 1]}…"
+    return clipping.one_line(visible(text), limit)
 
 
 def column_list(table: Table) -> str:
