@@ -22,12 +22,12 @@ from kernel_sandbox.agents.default_session import AnySession, with_session
 from kernel_sandbox.agents.events import OnEvent
 from kernel_sandbox.agents.loop import MAX_TURNS
 from kernel_sandbox.agents.models import LanguageModelInterface, OpenAILanguageModel
-from kernel_sandbox.agents.reading import read_execution
 from kernel_sandbox.agents.tools import ToolInterface
 from kernel_sandbox.errors import HostFileRefused
 from kernel_sandbox.host.links import led_away
 from kernel_sandbox.host.reactor import call_reactor
 from kernel_sandbox.session.session import AsyncSession
+from kernel_sandbox.show.model_text import read_execution
 from kernel_sandbox.spec.values import DATA_DIRECTORY, parse_size
 from kernel_sandbox.text.amounts import format_size
 from kernel_sandbox.text.characters import visible

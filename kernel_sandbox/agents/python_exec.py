@@ -14,11 +14,11 @@ from kernel_sandbox.agents.agent import BaseAgent
 from kernel_sandbox.agents.cell_pictures import CellPictures
 from kernel_sandbox.agents.default_session import AnySession, with_session
 from kernel_sandbox.agents.events import AgentEvent, CellFinished, CellOutput, OnEvent
+from kernel_sandbox.agents.fences import unfence
 from kernel_sandbox.agents.listings import FileChanges, compare_listings, describe_listing, describe_saved
 from kernel_sandbox.agents.loop import MAX_TURNS
 from kernel_sandbox.agents.messages import ToolAnswer, ToolCall
 from kernel_sandbox.agents.models import LanguageModelInterface, OpenAILanguageModel
-from kernel_sandbox.agents.reading import DEFAULT_LIMITS, ReadingLimits, read_execution, unfence
 from kernel_sandbox.agents.tools import ToolInterface
 from kernel_sandbox.agents.vision import takes_pictures
 from kernel_sandbox.artifacts import Artifacts, PictureFolder, Saved
@@ -29,6 +29,7 @@ from kernel_sandbox.session.cell import CellStream
 from kernel_sandbox.session.known_kernel import KnownKernel
 from kernel_sandbox.session.outputs import Execution, fresh_kernel
 from kernel_sandbox.session.session import AsyncSession
+from kernel_sandbox.show.model_text import DEFAULT_LIMITS, ReadingLimits, read_execution
 from kernel_sandbox.spec.values import DATA_DIRECTORY
 
 TOOL = "execute_python_code"

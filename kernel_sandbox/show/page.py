@@ -23,6 +23,7 @@ from nbconvert.filters.highlight import Highlight2HTML
 
 from kernel_sandbox.session.outputs import data_url, picture_of
 from kernel_sandbox.session.transcript.reading import parse_notebook
+from kernel_sandbox.show.policy import POLICY_TAGS
 from kernel_sandbox.show.tags import clean_fragment, clean_page, shows_something
 from kernel_sandbox.text.characters import visible, visible_source
 
@@ -31,14 +32,9 @@ MAX_MEMORY = 4 * 1024**3
 MAX_HTML = 1024 * 1024
 """Characters of one text/html; a longer one is shown as its text."""
 
-POLICY = (
-    "default-src 'none'; img-src data:; style-src 'unsafe-inline'; font-src data:; base-uri 'none'; form-action 'none'"
-)
-"""The second wall (https://www.w3.org/TR/CSP3/): no script, no plug-in, no frame, no request."""
 _HEAD = (
-    f'<meta http-equiv="Content-Security-Policy" content="{POLICY}">\n<meta name="referrer" content="no-referrer">\n'
     # JupyterLab's editor scrolls long lines by a script; without one they would be cut.
-    "<style>img { max-width: 100%; } .jp-InputArea-editor .highlight { overflow-x: auto; }</style>\n"
+    f"{POLICY_TAGS}<style>img {{ max-width: 100%; }} .jp-InputArea-editor .highlight {{ overflow-x: auto; }}</style>\n"
 )
 
 # The head, style sheets and body of nbconvert's page, for a notebook without cells: nothing in it is a notebook's.

@@ -73,7 +73,8 @@ _HONEST = "|".join(
     )
 )
 _STAYS = re.compile(rf"(?=[\u180b-\u180f\u200c\u200d\ufe00-\ufe0f\U000e0067])(?:{_HONEST})")
-_ANY, _ANY_ASCII = re.compile(f"[{_HIDDEN}]"), re.compile(r"[\x00-\x08\x0b-\x1f\x7f]")
+_HIDDEN_ASCII = "".join(f"{chr(first)}-{chr(min(last, 0x7F))}" for first, last in HIDDEN_RANGES if first < 0x80)
+_ANY, _ANY_ASCII = re.compile(f"[{_HIDDEN}]"), re.compile(f"[{_HIDDEN_ASCII}]")
 """Whether there is one at all, which is the quicker question."""
 _IN_SOURCE = re.compile(rf"[{_HIDDEN}{_BLANK}]")
 _NO_LETTERS = re.compile(rf"[^\w\s\x00-\u02ff]{{{MAX_MARKS + 1},}}")

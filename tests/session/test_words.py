@@ -9,11 +9,11 @@ import pytest
 from rich.console import Console
 
 from kernel_sandbox import DisplayData, Execution
-from kernel_sandbox.agents.reading import read_output
 from kernel_sandbox.artifacts import PictureFolder
 from kernel_sandbox.doors.http.azure_results import stdout_of
 from kernel_sandbox.doors.http.cell_views import view_cell
 from kernel_sandbox.doors.magic.agent_view import CellBlock
+from kernel_sandbox.show.model_text import read_output
 from kernel_sandbox.terminal.cell_view import CellView
 from kernel_sandbox.terminal.console import Screen
 from kernel_sandbox.terminal.interrupts import Interrupts

@@ -29,7 +29,7 @@ from kernel_sandbox import Session, Transcript, TranscriptError, export_notebook
 from kernel_sandbox.session.transcript import Cell, join_percent_script, split_percent_script
 from kernel_sandbox.session.transcript.reading import parse_notebook
 from kernel_sandbox.show.exports import FORMATS, ExportFormat
-from kernel_sandbox.show.page import POLICY
+from kernel_sandbox.show.policy import POLICY
 from kernel_sandbox.show.rendering import render
 from kernel_sandbox.show.scrubbed import MAX_CELLS, scrub
 from kernel_sandbox.show.tags import PLACEHOLDER

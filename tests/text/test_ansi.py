@@ -10,10 +10,10 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from kernel_sandbox import Execution
-from kernel_sandbox.agents.reading import read_output
 from kernel_sandbox.doors.http.cell_views import view_cell
 from kernel_sandbox.doors.magic.bundles import safe_bundle
 from kernel_sandbox.session.outputs import ErrorOutput, StreamOutput
+from kernel_sandbox.show.model_text import read_output
 from kernel_sandbox.text.ansi import clean_terminal_text, plain_text, remove_ansi, visible_terminal_text
 
 PICTURE = "\x1b]1337;File=inline=1;size=9000:" + "QUJD" * 3000 + "\x07"

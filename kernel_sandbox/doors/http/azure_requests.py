@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import base64
 import binascii
-import re
+import unicodedata
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -25,7 +25,6 @@ SHELL_TIMEOUT = 180.0
 """Seconds of a shell command that names none."""
 LARGEST_CUT = 64 * 1024 * 1024
 MOST_WORDS = 10_000
-_CONTROL = re.compile(r"[\x00-\x1f\x7f]")
 
 
 @dataclass(frozen=True, slots=True)
@@ -146,7 +145,7 @@ def file_path(name: str) -> str:
     """Read a file's name as clients give it: `x`, `sub/x` or `/mnt/data/x`. Raises FileNameRefused for any other."""
     plain = name.removeprefix(f"{DATA_DIRECTORY}/")
     parts = plain.split("/")
-    if any(part in ("", ".", "..") for part in parts) or _CONTROL.search(plain):
+    if any(part in ("", ".", "..") for part in parts) or any(unicodedata.category(c) == "Cc" for c in plain):
         raise FileNameRefused(f"A file's name is a path below {DATA_DIRECTORY}, without '..' and control characters.")
     return plain
 

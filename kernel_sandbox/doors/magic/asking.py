@@ -14,7 +14,6 @@ from kernel_sandbox.agents.local_servers import find_local_servers, how_to_get_o
 from kernel_sandbox.agents.models import BASE_URL
 from kernel_sandbox.agents.offline import NEEDS_MODEL, read_question
 from kernel_sandbox.agents.questions import Manner, Questions
-from kernel_sandbox.agents.reading import read_execution
 from kernel_sandbox.agents.recipient import OFFLINE, choose_model, recipient
 from kernel_sandbox.doors.magic.agent_view import sources_of
 from kernel_sandbox.doors.magic.carrying import send
@@ -25,6 +24,7 @@ from kernel_sandbox.doors.magic.steps import Steps
 from kernel_sandbox.errors import NoAnswer, SandboxError
 from kernel_sandbox.host.reactor import call_reactor
 from kernel_sandbox.session.sync import Session
+from kernel_sandbox.show.model_text import read_execution
 from kernel_sandbox.spec.values import DATA_DIRECTORY
 from kernel_sandbox.terminal.opening import check_for_model
 from kernel_sandbox.text.characters import visible

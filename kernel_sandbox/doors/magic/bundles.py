@@ -20,6 +20,7 @@ from kernel_sandbox.session.outputs import RASTERS, bundle_text, image_element, 
 from kernel_sandbox.session.outputs.pictures import SVG
 from kernel_sandbox.session.outputs.tables import TABLE_TYPE
 from kernel_sandbox.show.markdown import harmless_latex, harmless_markdown
+from kernel_sandbox.show.policy import POLICY_TAGS
 from kernel_sandbox.text.ansi import clean_terminal_text
 from kernel_sandbox.text.characters import visible
 
@@ -29,13 +30,8 @@ MAX_HTML = 2 * 1024 * 1024
 """Characters of one text/html in a frame; a longer one is shown as its text."""
 LOWEST, HIGHEST = 60, 480
 """Pixels: a frame without scripts can't tell how high it is, so its height is guessed, and the user can drag it."""
-POLICY = (
-    "default-src 'none'; img-src data:; style-src 'unsafe-inline'; font-src data:; form-action 'none'; base-uri 'none'"
-)
-"""Within the frame: no script, no request (https://www.w3.org/TR/CSP3/)."""
 _FRAME_HEAD = (
-    f'<meta http-equiv="Content-Security-Policy" content="{POLICY}">'
-    '<meta name="referrer" content="no-referrer"><meta http-equiv="x-dns-prefetch-control" content="off">'
+    f'{POLICY_TAGS}<meta http-equiv="x-dns-prefetch-control" content="off">'
     "<style>body{margin:4px;font:13px/1.4 system-ui,sans-serif;color:#222;background:#fff}"
     "table{border-collapse:collapse;font-size:12px}td,th{padding:3px 8px;text-align:right}"
     "tr:nth-child(even){background:#f5f5f5}</style>"

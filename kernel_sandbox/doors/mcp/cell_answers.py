@@ -9,7 +9,6 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
-from kernel_sandbox.agents.reading import clip, read_output, read_traceback
 from kernel_sandbox.doors.mcp.answers import Answer, Part, PicturePart, TextPart, quoted
 from kernel_sandbox.doors.mcp.contract import Ran
 from kernel_sandbox.session.outputs import (
@@ -25,6 +24,7 @@ from kernel_sandbox.session.outputs import (
 )
 from kernel_sandbox.session.outputs import picture_of as find_picture
 from kernel_sandbox.session.outputs.tables import TABLE_TYPE, read_table, total_rows
+from kernel_sandbox.show.model_text import clip, read_output, read_traceback
 from kernel_sandbox.text.characters import visible
 from kernel_sandbox.text.clipping import shorten
 

@@ -6,13 +6,13 @@ import json
 from collections.abc import Sequence
 
 from kernel_sandbox.agents.listings import shown_name
-from kernel_sandbox.agents.reading import ReadingLimits, clip
 from kernel_sandbox.doors.mcp.answers import Answer, FilePart, Part, PicturePart, TextPart, quoted
 from kernel_sandbox.doors.mcp.cell_answers import MAX_PICTURE, MAX_PIXELS
 from kernel_sandbox.doors.mcp.contract import CallRefused
 from kernel_sandbox.doors.mcp.definitions import MAX_READ
 from kernel_sandbox.sandbox.files import FileInfo
 from kernel_sandbox.session.outputs.pictures import read_picture
+from kernel_sandbox.show.model_text import ReadingLimits, clip
 from kernel_sandbox.spec.values import DATA_DIRECTORY
 from kernel_sandbox.text.amounts import format_size
 from kernel_sandbox.text.characters import visible

@@ -16,8 +16,8 @@ from typing import Any, TypeVar
 import anyio
 
 from kernel_sandbox.agents.arguments import ArgumentsRefused, parse_arguments
+from kernel_sandbox.agents.fences import unfence
 from kernel_sandbox.agents.listings import shown_name
-from kernel_sandbox.agents.reading import unfence
 from kernel_sandbox.doors.mcp.answers import Answer, TextPart, failure
 from kernel_sandbox.doors.mcp.cell_answers import cell_answer, shell_answer
 from kernel_sandbox.doors.mcp.contract import Backend, CallRefused, Workspace

@@ -16,14 +16,14 @@ from typing import Any
 from rich.console import Console
 
 from kernel_sandbox import Transcript, artifacts
-from kernel_sandbox.agents import PythonExecAgent, ScriptedModel, approval, reading
+from kernel_sandbox.agents import PythonExecAgent, ScriptedModel, approval
 from kernel_sandbox.agents.python_exec import PythonExecTool
 from kernel_sandbox.artifacts import Artifacts, Budget
 from kernel_sandbox.doors.cli.app import cli
 from kernel_sandbox.doors.magic import bundles
 from kernel_sandbox.host.reactor import call_reactor
 from kernel_sandbox.session.transcript import notebook, writing
-from kernel_sandbox.show import page
+from kernel_sandbox.show import model_text, page
 from kernel_sandbox.show.scrubbed import scrub
 from kernel_sandbox.terminal import questions
 from kernel_sandbox.terminal import safe as terminal
@@ -213,7 +213,7 @@ def hide_a_script_in_markdown(ground: Ground) -> bool:
 
 
 def unseen(ground: Ground) -> None:
-    ground.patch.setattr(reading, "plain_text", lambda text, spelling: text)
+    ground.patch.setattr(model_text, "plain_text", lambda text, spelling: text)
 
 
 def tell_a_model_what_no_person_sees(ground: Ground) -> bool:

@@ -1,4 +1,4 @@
-"""What the model reads of a cell. Not what is stored: the transcript keeps every output as it was.
+"""What a model reads of a cell, by an agent or over MCP. Not what is stored: the transcript keeps every output.
 
 Pure. The outputs are the sandbox's: they may be huge, and may try to look like something else. So text is capped per
 line and in total, what has no shape on paper is spelled out, and each cut says how to see the rest.
@@ -26,7 +26,6 @@ from kernel_sandbox.text.ansi import plain_text, remove_ansi
 from kernel_sandbox.text.characters import escaped, visible
 from kernel_sandbox.text.clipping import clip_lines
 
-_FENCE = re.compile(r"[ \t]{0,3}(`{3,}|~{3,})[ \t]*([\w.+#-]*)[ \t]*")
 _USER_FRAME = re.compile(r"\s*(?:Cell\b|File (?:/mnt/|/tmp/|/home/sandbox/|~|\.|<))")
 _FRAME = re.compile(r"\s*File \S+")
 _HEADER = re.compile(r"-{20,}|\S+ +Traceback \(most recent call last\)")
@@ -131,23 +130,3 @@ def _count(number: int, what: str) -> str:
 def clip(text: str, limits: ReadingLimits = DEFAULT_LIMITS, rest: str = SEE_THE_REST) -> str:
     """Cap every line and the whole, keeping head and tail; markers say how much was cut, and how to see the rest."""
     return clip_lines(text, limits.line, limits.total, rest)
-
-
-def unfence(code: str) -> str:
-    """Take Markdown's fences from around code, where it is fenced as a whole; all else is left as it is."""
-    lines = code.split("\n")
-    filled = [number for number, line in enumerate(lines) if line.strip()]
-    opening = _FENCE.fullmatch(lines[filled[0]].rstrip("\r")) if filled else None
-    if opening is None:
-        return code
-    body = lines[filled[0] + 1 :]
-    closings = [number for number, line in enumerate(body) if _closes(line, opening[1])]
-    if closings and not any(line.strip() for line in body[closings[-1] + 1 :]):
-        return "\n".join(body[: closings[-1]])
-    return "\n".join(body[: closings[0]] if closings else body)
-
-
-def _closes(line: str, opening: str) -> bool:
-    """Return whether a line closes a fence (CommonMark 0.31, section 4.5): as long, the same, and bare."""
-    closing = _FENCE.fullmatch(line.rstrip("\r"))
-    return bool(closing and not closing[2] and closing[1][0] == opening[0] and len(closing[1]) >= len(opening))

@@ -1,3 +1,5 @@
+"""What a model reads of a cell."""
+
 from __future__ import annotations
 
 import base64
@@ -6,10 +8,8 @@ from datetime import UTC, datetime
 
 import pytest
 
-from kernel_sandbox.agents.listings import compare_listings, describe_listing
-from kernel_sandbox.agents.reading import ReadingLimits, clip, read_bundle, read_execution, unfence
-from kernel_sandbox.sandbox.files import FileInfo
 from kernel_sandbox.session.outputs import ErrorOutput, ExecuteResult, Execution, Output, StreamOutput
+from kernel_sandbox.show.model_text import ReadingLimits, clip, read_bundle, read_execution
 from kernel_sandbox.text.characters import visible
 
 NOW = datetime(2026, 1, 1, tzinfo=UTC)
@@ -105,47 +105,3 @@ def test_recursion_is_said_once() -> None:
     frame = "Cell In[1], line 1, in f(n)\n----> 1 def f(n): return f(n + 1)"
     read = read_execution(ran(ErrorOutput("RecursionError", "", (*[frame] * 1000, "RecursionError")), status="error"))
     assert read == f"Traceback (most recent call last):\n{frame}\n[… the same 999 more times …]\nRecursionError"
-
-
-@pytest.mark.parametrize(
-    ("written", "code"),
-    [
-        ("```python\nx = 1\n```", "x = 1"),
-        ("\n```\nx = 1\n```\n\n", "x = 1"),
-        ("~~~py\nx = 1\n~~~", "x = 1"),
-        ("```python\nx = 1", "x = 1"),
-        ("```python\nx = 1\n```\nThis sets x.", "x = 1"),
-        ("````\ns = '''\n```\n'''\n````", "s = '''\n```\n'''"),
-        ("```\ns = '''\n```\n'''\n```", "s = '''\n```\n'''"),
-        ('x = "a"', 'x = "a"'),
-        ('"""A docstring."""', '"""A docstring."""'),
-        ("s = '''\n```python\n```\n'''", "s = '''\n```python\n```\n'''"),
-        ("python = 1\npython", "python = 1\npython"),
-        ("  indented = 1", "  indented = 1"),
-        ("", ""),
-    ],
-)
-def test_fences_are_parsed_and_code_is_left_alone(written: str, code: str) -> None:
-    assert unfence(written) == code
-
-
-def info(name: str, size: int = 1024, kind: str = "file") -> FileInfo:
-    return FileInfo(name, kind, size, NOW)  # type: ignore[arg-type]
-
-
-def test_changes_are_named_by_kind() -> None:
-    before = [info("same"), info("grown"), info("gone"), info("folder", kind="directory")]
-    after = [info("same"), info("grown", 2048), info("new\n\x1b.png"), info("other", kind="directory")]
-    assert str(compare_listings(before, after)).split("\n") == [
-        r"[New files under /mnt/data: new\n\x1b.png (1 KB)]",
-        "[Changed files under /mnt/data: grown (2 KB)]",
-        "[Deleted files under /mnt/data: gone (1 KB)]",
-    ]
-    assert not str(compare_listings(before, before))
-
-
-def test_many_files_are_counted() -> None:
-    many = [info(f"f{n:03}") for n in range(300)]
-    assert str(compare_listings([], many)).endswith("and 270 more]")
-    assert describe_listing(many).endswith("… and 100 more")
-    assert describe_listing([]) == "There are no files under /mnt/data."
