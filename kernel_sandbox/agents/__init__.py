@@ -19,6 +19,7 @@ Modules, each above those before it:
     file_access     the agent that brings files                python_exec   the agent that writes cells
     approval        cells that a person is to approve          safety        a look at a cell before it runs
     recipient       which model gets the data                  offline       an analyst without a model
+    questions       one after the other, for every door
 """
 
 from __future__ import annotations

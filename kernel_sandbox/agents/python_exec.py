@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import json
 import logging
 import weakref
 from collections.abc import Awaitable, Callable
@@ -15,7 +16,7 @@ from kernel_sandbox.agents.default_session import AnySession, with_session
 from kernel_sandbox.agents.events import AgentEvent, CellFinished, CellOutput, OnEvent
 from kernel_sandbox.agents.listings import FileChanges, compare_listings, describe_listing, describe_saved
 from kernel_sandbox.agents.loop import MAX_TURNS
-from kernel_sandbox.agents.messages import ToolAnswer
+from kernel_sandbox.agents.messages import ToolAnswer, ToolCall
 from kernel_sandbox.agents.models import LanguageModelInterface, OpenAILanguageModel
 from kernel_sandbox.agents.reading import DEFAULT_LIMITS, ReadingLimits, read_execution, unfence
 from kernel_sandbox.agents.tools import ToolInterface
@@ -30,6 +31,7 @@ from kernel_sandbox.session.outputs import Execution, fresh_kernel
 from kernel_sandbox.session.session import AsyncSession
 from kernel_sandbox.spec.values import DATA_DIRECTORY
 
+TOOL = "execute_python_code"
 MAX_RETRIES = 3
 SANDBOX_GONE = (SandboxLost, ProtocolViolation)
 """Deaths that take the files too."""
@@ -57,6 +59,16 @@ it with the tool execute_python_code, as often as you need.
   association is not a cause.
 - Save figures and tables that the user should keep under {DATA_DIRECTORY}, and name them in your answer.
 - Answer in the user's language, the result first."""
+
+
+def cell_of(call: ToolCall) -> str | None:
+    """Return the cell that a tool call runs; None for any other tool, and for arguments that cannot be read."""
+    try:
+        arguments = json.loads(call.arguments) if call.name == TOOL else None
+    except ValueError:
+        return None
+    source = arguments.get("python_code") if isinstance(arguments, dict) else None
+    return unfence(source) if isinstance(source, str) else None
 
 
 class CellVerdict(Protocol):
@@ -118,7 +130,7 @@ class PythonExecTool(ToolInterface):
             "additionalProperties": False,
         }
         description = DESCRIPTION + (SEEN_FIGURES if self._images else UNSEEN_FIGURES)
-        return {"function": {"name": "execute_python_code", "description": description, "parameters": parameters}}
+        return {"function": {"name": TOOL, "description": description, "parameters": parameters}}
 
     def begin_task(self) -> None:
         """Count failing cells anew."""

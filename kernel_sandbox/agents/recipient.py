@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Mapping
+from dataclasses import dataclass
 
 from kernel_sandbox.agents.models import BASE_URL, LanguageModelInterface, OpenAILanguageModel
 from kernel_sandbox.errors import ModelNotConfigured
@@ -14,6 +15,30 @@ DEFAULT_MODEL = "o3-mini"
 ACCESS = ("OPENAI_API_KEY", BASE_URL)
 _LIKENESS = 0.8
 """Of a name that is refused; "online", which a server may have, is 0.77."""
+
+
+@dataclass(frozen=True, slots=True)
+class ChosenModel:
+    """The model that is asked."""
+
+    name: str
+    named_by: str
+    """What chose it: an option, a setting, or "default"."""
+    model: LanguageModelInterface
+
+
+def choose_model(*named: tuple[str, str | None], base_url: str | None = None) -> ChosenModel:
+    """Make the first model that has a name; each of `named` is what may name one, and the name.
+
+    Raises ModelNotConfigured for a name that is nearly "offline".
+    """
+    by, name = next(((by, name) for by, name in named if name), ("default", unnamed_model(base_url)))
+    return ChosenModel(name, by, make_model(name, base_url=base_url))
+
+
+def unnamed_model(base_url: str | None = None) -> str:
+    """Return the model where nobody names one."""
+    return DEFAULT_MODEL if base_url or has_access() else OFFLINE
 
 
 def has_access() -> bool:

@@ -1,4 +1,4 @@
-"""Ctrl-C while cells run: the first one interrupts the cell, the second one ends the command."""
+"""Ctrl-C and a notebook's stop button while cells run: the first one interrupts the cell, the second one ends more."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ Hints = tuple[str, str, str]
 
 
 class Interrupts:
-    """Takes SIGINT while it is entered. Only in the main thread (signal.signal).
+    """Takes SIGINT while it is entered. Off the main thread (a subshell of ipykernel's) it does nothing.
 
     A handler rather than KeyboardInterrupt caught around the loop: the exception could strike between an event that
     was taken and its showing, and the event would be lost.
@@ -32,29 +32,34 @@ class Interrupts:
         self._again = again
         ends = "ends the run" if again is None else "stops it by force"
         self._hints: Hints = ("Ctrl-C interrupts", f"interrupting; Ctrl-C again {ends}", "stopping by force")
-        self._previous: Any = signal.SIG_DFL
+        self._previous: Any = None
 
     def __enter__(self) -> Self:
-        self._previous = signal.signal(signal.SIGINT, self._handle)
+        if threading.current_thread() is threading.main_thread():
+            self._previous = signal.signal(signal.SIGINT, self._handle)
         return self
 
     def __exit__(
         self, kind: type[BaseException] | None, value: BaseException | None, trace: TracebackType | None
     ) -> None:
-        signal.signal(signal.SIGINT, self._previous)
+        if self._previous is not None:
+            signal.signal(signal.SIGINT, self._previous)
 
     @property
     def hint(self) -> str:
         """What the user can do now, or is waiting for."""
         return self._hints[min(self.count, 2)]
 
-    def change(self, interrupt: Callable[[], None], again: Callable[[], None], hints: Hints) -> None:
+    def change(self, interrupt: Callable[[], None], again: Callable[[], None], hints: Hints = ("", "", "")) -> None:
         """Do something else from now on, for something else runs; the count begins anew."""
         self.count, self._interrupt, self._again, self._hints = 0, interrupt, again, hints
 
     @contextlib.contextmanager
     def passed_on(self) -> Any:
         """Make Ctrl-C raise KeyboardInterrupt while the user is asked something."""
+        if self._previous is None:
+            yield
+            return
         signal.signal(signal.SIGINT, signal.default_int_handler)
         try:
             yield

@@ -211,6 +211,26 @@ def test_ctrl_c_interrupts_the_cell_first(terminal: Any) -> None:
     assert len(results) == 2
 
 
+def test_second_ctrl_c_gives_up_a_question_whose_cell_goes_on(terminal: Any) -> None:
+    stubborn = (
+        "import signal\nsignal.signal(signal.SIGINT, signal.SIG_IGN)\nprint('on ' * 2, flush=True)\nwhile True: pass"
+    )
+    shown, server = terminal(replies=[run(stubborn), run("6 * 7"), Say("It is 42.")])
+    shown.wait_for(r"\? ")
+    shown.type("loop")
+    shown.wait_for("on on")
+    shown.press_ctrl_c()
+    time.sleep(0.3)
+    shown.press_ctrl_c()
+    shown.wait_for("given up")
+    shown.wait_for(r"\? ")
+    shown.type("again")
+    shown.wait_for("It is 42")
+    shown.type("exit")
+    assert "2 turns" in shown.finish()
+    assert len(server.requests) == 3
+
+
 def test_approval_shows_a_short_cell_once_and_ctrl_c_gives_the_question_up(terminal: Any) -> None:
     hidden = "x = 1  # \x1b[30;40mhidden"
     longer = "\n".join(f"y = {n}" for n in range(20))

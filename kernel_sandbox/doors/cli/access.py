@@ -12,9 +12,9 @@ from pathlib import Path
 
 import click
 
-from kernel_sandbox.agents.models import BASE_URL, LanguageModelInterface, OpenAILanguageModel
+from kernel_sandbox.agents.models import BASE_URL, OpenAILanguageModel
 from kernel_sandbox.agents.recipient import ACCESS as NEEDED
-from kernel_sandbox.agents.recipient import OFFLINE, recipient
+from kernel_sandbox.agents.recipient import OFFLINE, ChosenModel, recipient
 from kernel_sandbox.doors.cli.dotenv import ACCESS, read_dotenv
 from kernel_sandbox.terminal import questions
 from kernel_sandbox.terminal.console import Screen
@@ -64,11 +64,11 @@ def _account(found: Mapping[str, str]) -> str:
     return f"by {' and '.join(named)} of that file" if named else "none"
 
 
-def who_receives(name: str, model: LanguageModelInterface, named_by: str, of_dotenv: Set[str]) -> str:
+def who_receives(chosen: ChosenModel, of_dotenv: Set[str]) -> str:
     """Write who receives the data, before they do, and what named each."""
     file = DOTENV.absolute()
     variable = f"{BASE_URL} in {file if BASE_URL in of_dotenv else 'the environment'}"
     places = {"base_url": "--base-url", BASE_URL: variable}
-    told = recipient(one_line(name, 100), model, named_by=named_by, places=places)
+    told = recipient(one_line(chosen.name, 100), chosen.model, named_by=chosen.named_by, places=places)
     accounts = [each for each in ACCESS if each in of_dotenv and each != BASE_URL]
     return f"{told} The account: {' and '.join(accounts)} in {file}." if accounts else told

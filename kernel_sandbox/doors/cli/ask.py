@@ -4,23 +4,21 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from pathlib import Path
+from typing import Literal
 
 import click
 
-from kernel_sandbox.agents import FileAccessTool, LanguageModelInterface, PythonExecAgent
-from kernel_sandbox.agents.approval import ask_user
 from kernel_sandbox.agents.models import BASE_URL
-from kernel_sandbox.agents.recipient import DEFAULT_MODEL, OFFLINE, has_access, make_model
-from kernel_sandbox.agents.safety import SafetyCheck, Verdict, model_check, rules_check
+from kernel_sandbox.agents.questions import Manner, Questions
+from kernel_sandbox.agents.recipient import DEFAULT_MODEL, OFFLINE, choose_model
 from kernel_sandbox.artifacts import Artifacts
 from kernel_sandbox.doors.cli.access import take_dotenv, who_receives
 from kernel_sandbox.doors.cli.app import FAILED
-from kernel_sandbox.doors.cli.asking import Asking, Steps
+from kernel_sandbox.doors.cli.asking import Asking
 from kernel_sandbox.doors.cli.keeping import say_where
 from kernel_sandbox.doors.cli.prompt import Prompt
-from kernel_sandbox.errors import ModelError, ModelNotConfigured
+from kernel_sandbox.errors import ModelError, ModelNotConfigured, TranscriptError
 from kernel_sandbox.host.reactor import call_reactor, portal
-from kernel_sandbox.session.sync import Session
 from kernel_sandbox.show.markdown import harmless_markdown
 from kernel_sandbox.spec.values import SandboxSpec
 from kernel_sandbox.terminal.console import Screen, show_error
@@ -70,7 +68,7 @@ def ask(
     model: str | None,
     base_url: str | None,
     reasoning_effort: str | None,
-    safety: str,
+    safety: Literal["off", "rules", "model"],
     approve: bool,
     yes: bool,
     artifacts: bool,
@@ -111,26 +109,19 @@ def ask(
     check_uploads(data)
     check_for_model(spec, data)
     kept = _artifacts(save, output_dir, files=artifacts)
-    screen, steps = Screen(), Steps()
+    screen = Screen()
     taken = take_dotenv(screen, model=model, base_url=base_url, yes=yes)
     if taken is None:
         return FAILED
-    name = model or (DEFAULT_MODEL if base_url or has_access() else OFFLINE)
-    language_model = make_model(name, base_url=base_url)
-    screen.say(who_receives(name, language_model, "--model" if model else "default", taken))
+    chosen = choose_model(("--model", model), base_url=base_url)
+    screen.say(who_receives(chosen, taken))
     with opened_session(screen, engine, spec, data=(), save=save) as session:
-        agent = PythonExecAgent(
-            model_name=name,
-            language_model_interface=language_model,
-            reasoning_effort=reasoning_effort,
-            session=session,
-            check=_check(safety, language_model, steps if approve else None),
-            artifacts=kept,
-        )
-        portal().call(session.transcript.add_markdown, _title(data, name))
+        portal().call(session.transcript.add_markdown, _title(data, chosen.name))
+        questions = Questions(session, chosen, artifacts=kept)
         for path in data:
-            agent.add_context(_bring_in(screen, session, path))
-        asking = Asking(screen, session, agent, steps)
+            call_reactor(questions.add_file, path)
+            screen.say((f"  ↑ /mnt/data/{path.name}", "dim"))
+        asking = Asking(screen, session, questions, Manner(reasoning_effort, safety, approve))
         answered = asking.ask(question) if question else _converse(screen, asking)
     if save is not None:
         say_where(screen, save, data)
@@ -158,36 +149,6 @@ def _title(data: Sequence[Path], model: str) -> str:
     )
 
 
-def _bring_in(screen: Screen, session: Session, path: Path) -> str:
-    """Copy a file that the user named into the sandbox; return what the sandbox says of it. Raises SandboxError."""
-    tool = FileAccessTool(session, directories=[path.absolute().parent])
-    preview = call_reactor(tool.arun, {"filename": path.name})
-    screen.say((f"  ↑ /mnt/data/{path.name}", "dim"))
-    return preview
-
-
-def _check(safety: str, language_model: LanguageModelInterface, asking: Steps | None) -> SafetyCheck | None:
-    """Put the checks together that the user wants: first the machine's, then their own."""
-    checks: list[SafetyCheck] = []
-    if safety == "rules":
-        checks.append(rules_check)
-    if safety == "model":
-        checks.append(model_check(language_model))
-    if asking is not None:
-        checks.append(ask_user(asking.queue.put))
-    if not checks:
-        return None
-
-    async def check_all(source: str) -> Verdict:
-        for check in checks:
-            verdict = await check(source)
-            if not verdict.safe:
-                return verdict
-        return Verdict(True)
-
-    return check_all
-
-
 def _converse(screen: Screen, asking: Asking) -> bool:
     """Answer one question after the other until "exit" or the end of the input."""
     prompt = Prompt()
@@ -201,11 +162,11 @@ def _converse(screen: Screen, asking: Asking) -> bool:
 
 
 def _try(asking: Asking, question: str) -> bool:
-    """Ask one question of several: that a server failed is no reason to lose the session."""
+    """Ask one question of several: that a server or a disk failed is no reason to lose the session."""
     try:
         return asking.ask(question)
     except ModelNotConfigured:
         raise
-    except ModelError as exc:
+    except (ModelError, TranscriptError) as exc:
         show_error(exc.happened)
         return False

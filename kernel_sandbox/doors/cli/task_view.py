@@ -3,9 +3,7 @@
 from __future__ import annotations
 
 import contextlib
-import json
 from collections.abc import Callable, Iterator
-from typing import Any
 
 from kernel_sandbox.agents.approval import QUESTION, Approval
 from kernel_sandbox.agents.events import (
@@ -19,6 +17,7 @@ from kernel_sandbox.agents.events import (
 )
 from kernel_sandbox.agents.listings import NAMED, unsaved_lines
 from kernel_sandbox.agents.messages import ToolCall
+from kernel_sandbox.agents.python_exec import cell_of
 from kernel_sandbox.artifacts import PictureFolder
 from kernel_sandbox.doors.cli.model_view import ModelView, show_prose
 from kernel_sandbox.doors.cli.run import show_code
@@ -39,11 +38,8 @@ RUNNING: Hints = (
 )
 
 
-Step = AgentEvent | Approval
-
-
 class TaskView:
-    """Shows the steps of one question. Use it in `with`, in the main thread: it takes Ctrl-C."""
+    """Shows the steps of one question: a `View`. Use it in `with`, in the main thread: it takes Ctrl-C."""
 
     def __init__(
         self,
@@ -83,11 +79,12 @@ class TaskView:
         finally:
             self._interrupts.__exit__(None, None, None)
 
-    def show(self, step: Step) -> None:
+    def tick(self) -> None:
+        """Nothing to do: the bottom of the screen draws itself."""
+
+    def show(self, step: AgentEvent) -> None:
         """Show one step."""
-        if isinstance(step, Approval):
-            self._ask_approval(step)
-        elif isinstance(step, TextDelta):
+        if isinstance(step, TextDelta):
             self._model.take(step.text)
         elif isinstance(step, ModelAnswered):
             self._end_turn(step)
@@ -99,7 +96,7 @@ class TaskView:
         elif isinstance(step, CellFinished):
             self._finish_cell(step)
         elif isinstance(step, ToolResult):
-            self._close_cell()
+            self._end_call(step)
             self._think()
 
     def _think(self) -> None:
@@ -115,7 +112,7 @@ class TaskView:
 
     def _start_call(self, call: ToolCall) -> None:
         self._model.end()
-        source = _source_of(call)
+        source = cell_of(call)
         if source is None:
             self._screen.say(("→ ", "cyan"), one_line(f"{call.name} {call.arguments}", self._screen.width - 4))
             return
@@ -141,6 +138,13 @@ class TaskView:
         for line in unsaved_lines(step.saved):
             self._screen.say(("  ✗ ", "red"), line)
 
+    def _end_call(self, step: ToolResult) -> None:
+        """End a tool call; a cell that did not run says why."""
+        refused = self._cell is not None
+        self._close_cell()
+        if refused:
+            self._screen.say(("✗", "bold red"), (f" cell {self._number}  {one_line(step.content, 500)}", "red"))
+
     def _say_end(self, execution: Execution) -> None:
         mark, style = ("✓", "green") if execution.status == "ok" else ("✗", "red")
         word = "" if execution.status == "ok" else f"  {execution.status}"
@@ -152,34 +156,16 @@ class TaskView:
         if cell is not None:
             cell.__exit__(None, None, None)
 
-    def _ask_approval(self, approval: Approval) -> None:
-        """Show the whole cell and wait for the user's word. Ctrl-C gives the question up."""
+    def approve(self, approval: Approval) -> str:
+        """Show the whole cell and return the user's word."""
         with self._cell.paused() if self._cell is not None else contextlib.nullcontext():
-            if approval.refusal:
-                self._screen.say(("✗ ", "red"), f"Not run: {approval.refusal}")
-                approval.decide("")
-                return
             if approval.source != self._shown:
                 self._screen.lines(approval.shown.split("\n"))
             try:
                 with self._interrupts.passed_on():
-                    answer = questions.put(input, QUESTION)
+                    return questions.put(input, QUESTION)
             except EOFError:
-                answer = ""
+                return ""
             except KeyboardInterrupt:
                 self._screen.say()
-                self._give_up()
-                return
-        approval.decide(answer)
-
-
-def _source_of(call: ToolCall) -> str | None:
-    """The cell of a tool call that runs one; None for any other, and for arguments that cannot be read."""
-    if call.name != "execute_python_code":
-        return None
-    try:
-        arguments: Any = json.loads(call.arguments)
-    except ValueError:
-        return None
-    source = arguments.get("python_code") if isinstance(arguments, dict) else None
-    return source if isinstance(source, str) else None
+                raise

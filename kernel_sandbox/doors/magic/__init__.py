@@ -8,9 +8,8 @@ the user's authority: all that comes from a sandbox passes `bundles` or `show/ma
     options       the command lines of the magics and their help        completion   what may come next on them
     sessions      the sessions by their names                           commands     %sandbox COMMAND
     running       a cell: its events to the front end, its end          failures     a line, or the sandbox's traceback
-    interrupts    the notebook's stop button                            front        where things are shown
-    carrying      variables in and out of a session
+    front         where things are shown                                carrying     variables in and out of a session
     bundles       which kinds are shown, and as what                    tables       DataFrames as HTML of our own
-    asking        %ask: an agent on a session, step by step             steps        the steps on the page
+    asking        %ask: options, variables, the answer                  steps        what the agent does, on the page
     agent_view    a cell of the agent as HTML and as text
 """

@@ -7,7 +7,6 @@ from typing import Any
 from kernel_sandbox.doors.magic.bundles import Display, safe_bundle
 from kernel_sandbox.doors.magic.failures import failed_cell, failure
 from kernel_sandbox.doors.magic.front import Bundle, Front
-from kernel_sandbox.doors.magic.interrupts import StopButton
 from kernel_sandbox.doors.magic.sessions import Slot
 from kernel_sandbox.session.outputs import (
     ClearOutput,
@@ -19,6 +18,7 @@ from kernel_sandbox.session.outputs import (
     fresh_kernel,
 )
 from kernel_sandbox.session.session import Timeout
+from kernel_sandbox.terminal.interrupts import Interrupts
 from kernel_sandbox.text.ansi import StreamCleaner, clean_terminal_text
 
 
@@ -91,7 +91,7 @@ def run_cell(front: Front, slot: Slot, source: str, timeout: Timeout, display: D
             front.write(f"{fresh_kernel(because)}\n", "stderr")
 
     try:
-        with StopButton(stop):
+        with Interrupts(stop):
             stream = session.stream(source, timeout=timeout)
             for event in stream:
                 tell_news()

@@ -52,8 +52,8 @@ class Slot:
     """What the user has been told of."""
     new: bool = True
     """True until somebody has told the user about it."""
-    agents: dict[str, Any] = field(default_factory=dict)
-    """%ask's agents by their model: each remembers its conversation."""
+    questions: dict[str, Any] = field(default_factory=dict)
+    """%ask's by their model: each agent remembers its conversation."""
 
 
 class Sessions:

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+import shutil
+import time
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -98,6 +100,14 @@ def test_figures_are_below_the_folded_cell(host: Host, server: ModelServer) -> N
     assert html.index("</details>") < html.index('src="data:image/png;base64,')
 
 
+def test_fenced_cell_is_shown_and_handed_on_as_it_runs(host: Host, server: ModelServer) -> None:
+    server.replies += [cell("```python\nprint(6 * 7)\n```"), Say("It is 42.")]
+    ran = host.run("%ask --cells go")
+    assert "```" not in displays(ran)["cell-1"]["text/html"]
+    (payload,) = ran.reply["payload"]
+    assert payload["text"] == "%%sandbox\nprint(6 * 7)"
+
+
 def test_cells_go_into_a_new_cell(host: Host, server: ModelServer) -> None:
     server.replies += [cell("a = 1"), cell("1/0"), cell("print(a)"), Say("1")]
     (payload,) = host.run("%ask --cells go").reply["payload"]
@@ -158,6 +168,78 @@ def test_transcript_keeps_question_cells_and_answer(host: Host, server: ModelSer
     ]
 
 
+def kept_cells(host: Host, place: Path) -> list[str]:
+    host.run(f"%sandbox save {place}/kept.ipynb")
+    return ["".join(one["source"]) for one in json.loads((place / "kept.ipynb").read_text())["cells"]]
+
+
+def test_slow_page_does_not_change_what_the_transcript_keeps(host: Host, server: ModelServer, tmp_path: Path) -> None:
+    server.replies += [cell("1 + 1", "Adding."), cell("2 + 2", "Again."), Say("Two and four.")]
+    host.run(
+        "def slow(message):\n    import time; time.sleep(0.3)\n    return message\n"
+        "get_ipython().display_pub.register_hook(slow)"
+    )
+    host.run("%%ask\nadd\n\ntwice")
+    host.run("get_ipython().display_pub.unregister_hook(slow)")
+    kept = kept_cells(host, tmp_path)
+    assert kept == ["## add twice", "Adding.", "1 + 1", "Again.", "2 + 2", "Two and four."]
+
+
+def test_transcript_keeps_why_there_is_no_answer(host: Host, server: ModelServer, tmp_path: Path) -> None:
+    server.replies += [Fail(400), cell("x = 1"), Hang()]
+    host.run("%ask one")
+    pressed: list[str] = []
+
+    def press(kind: str, content: dict[str, Any]) -> None:
+        if not pressed and "110 tokens" in str(content) and "thinking" in str(content):
+            pressed.append(kind)
+            host.interrupt()
+
+    host.run("%ask two", on_message=press)
+    kept = kept_cells(host, tmp_path)
+    assert kept[1].startswith("*No answer came: The server refused the request")
+    assert kept[2:] == ["## two", "x = 1", "*The question was given up.*"]
+
+
+def test_answer_that_cannot_be_kept_is_shown(host: Host, server: ModelServer, tmp_path: Path) -> None:
+    (tmp_path / "gone").mkdir()
+    host.run(f"%sandbox save {tmp_path}/gone/out.ipynb")
+    shutil.rmtree(tmp_path / "gone")
+    server.replies += [Say("It is 42.")]
+    ran = host.run("%ask How much?")
+    assert displays(ran)["text-1"]["text/markdown"] == "It is 42."
+    assert "out.ipynb' cannot be written" in ran.failure
+
+
+def test_model_without_an_end_has_no_answer(host: Host, server: ModelServer) -> None:
+    server.replies += [Call([("list_files", {})])] * 30
+    last = displays(host.run("%ask go"))
+    assert "Stopped without a final answer" in last["answer"]["text/markdown"]
+    assert last["status"]["text/plain"].startswith("✗ ")
+    assert len(server.requests) == 25
+
+
+def test_second_press_gives_up_a_question_whose_cell_goes_on(host: Host, server: ModelServer) -> None:
+    server.replies += [
+        cell("import signal\nsignal.signal(signal.SIGINT, signal.SIG_IGN)\nprint('on', flush=True)\nwhile True: pass"),
+        cell("6 * 7"),
+        Say("It is 42."),
+    ]
+    pressed: list[float] = []
+
+    def press(kind: str, content: dict[str, Any]) -> None:
+        begun = pressed or ">on</pre>" in str(content)
+        if begun and len(pressed) < 2 and (not pressed or time.monotonic() - pressed[0] > 0.3):
+            pressed.append(time.monotonic())
+            host.interrupt()
+
+    assert "The question was given up" in host.run("%ask loop", on_message=press).failure
+    assert len(pressed) == 2
+    last = displays(host.run("%ask again"))
+    assert ">42</pre>" in last["cell-1"]["text/html"]
+    assert "✓ o3-mini · 1 cell" in last["status"]["text/plain"]
+
+
 def test_interrupt_stops_the_cell_and_the_agent_goes_on(host: Host, server: ModelServer) -> None:
     server.replies += [cell("print('on', flush=True)\nwhile True:\n    pass"), Say("It was stopped.")]
     pressed: list[str] = []
@@ -214,6 +296,17 @@ def test_approval_is_asked_for_each_cell(host: Host, server: ModelServer, word: 
     ran = host.run("%ask --approve go", on_message=answer)
     assert ("did it</pre>" in displays(ran)["cell-1"]["text/html"].replace("print(&#x27;did it", "")) is ran_it
     assert ("declined" in displays(ran)["cell-1"]["text/html"]) is not ran_it
+
+
+def test_interrupt_while_a_cell_is_to_be_approved_gives_the_question_up(host: Host, server: ModelServer) -> None:
+    server.replies += [cell("print('did it')"), Say("again")]
+
+    def press(kind: str, content: dict[str, Any]) -> None:
+        if kind == "input_request":
+            host.interrupt()
+
+    assert "The question was given up" in host.run("%ask --approve go", on_message=press).failure
+    assert displays(host.run("%ask again"))["text-1"]["text/markdown"] == "again"
 
 
 def test_cell_to_be_approved_hides_nothing_on_the_page(host: Host, server: ModelServer) -> None:

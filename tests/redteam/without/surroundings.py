@@ -26,7 +26,6 @@ from kernel_sandbox import (
 )
 from kernel_sandbox.agents import recipient
 from kernel_sandbox.doors.cli import access, keeping, run
-from kernel_sandbox.doors.cli import ask as asking
 from kernel_sandbox.doors.cli.app import cli
 from kernel_sandbox.host import directories, links, programs
 from kernel_sandbox.sandbox.engines import docker
@@ -67,7 +66,7 @@ def close_models(ground: Ground) -> None:
         ground.undo.callback(getattr(model, "close", int))
         return model
 
-    ground.patch.setattr(asking, "make_model", make_model)
+    ground.patch.setattr(recipient, "make_model", make_model)
 
 
 def get_the_data_by_a_file(ground: Ground) -> bool:
