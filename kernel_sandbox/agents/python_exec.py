@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import json
 import logging
 import weakref
@@ -22,7 +23,15 @@ from kernel_sandbox.agents.reading import DEFAULT_LIMITS, ReadingLimits, read_ex
 from kernel_sandbox.agents.tools import ToolInterface
 from kernel_sandbox.agents.vision import takes_pictures
 from kernel_sandbox.artifacts import Artifacts, PictureFolder, Saved
-from kernel_sandbox.errors import FileError, ProtocolViolation, SandboxError, SandboxLost, SessionClosed, what_is_kept
+from kernel_sandbox.errors import (
+    FileError,
+    ProtocolViolation,
+    SandboxError,
+    SandboxLost,
+    SessionClosed,
+    TranscriptError,
+    what_is_kept,
+)
 from kernel_sandbox.host.reactor import call_reactor
 from kernel_sandbox.sandbox.files import FileInfo
 from kernel_sandbox.session.cell import CellStream
@@ -36,6 +45,7 @@ MAX_RETRIES = 3
 SANDBOX_GONE = (SandboxLost, ProtocolViolation)
 """Deaths that take the files too."""
 
+log = logging.getLogger(__name__)
 _reviving: weakref.WeakKeyDictionary[AsyncSession, asyncio.Lock] = weakref.WeakKeyDictionary()
 """Held while an agent of a session starts its kernel again: the others wait for that, and start none."""
 
@@ -195,9 +205,12 @@ class PythonExecTool(ToolInterface):
                 saved = await pictures.take(output)
                 if self._on_event is not None:
                     self._on_event(CellOutput(output, saved))
+        except TranscriptError as exc:  # the cell has run all the same
+            log.warning("The notebook could not be saved after a cell: %s", exc)
         except BaseException as exc:
             # Whoever ends this wants the cell to end too, and the next one must find the kernel at rest.
-            await stream.aclose()
+            with contextlib.suppress(TranscriptError):
+                await stream.aclose()
             if isinstance(exc, asyncio.CancelledError):
                 self._stopped = stream.execution
             raise

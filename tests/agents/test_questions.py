@@ -97,6 +97,20 @@ def test_answer_that_cannot_be_saved_is_an_answer(engine: str, tmp_path: Path) -
         place.mkdir()
 
 
+def test_cell_whose_notebook_cannot_be_saved_has_run(engine: str, tmp_path: Path) -> None:
+    """The model is not told where the notebook is, nor that the cell failed."""
+    place = tmp_path / "gone"
+    place.mkdir()
+    with Session(engine=engine, image="python", transcript=place / "out.ipynb") as session:
+        shutil.rmtree(place)
+        view = Seen()
+        answer = Questions(session, chosen(cell("6 * 7"), "It is 42.")).ask("How much?", view)
+        assert view.results == ["42"]
+        assert answer is not None
+        assert answer.unsaved is not None
+        place.mkdir()
+
+
 def test_failure_of_the_model_is_kept_and_the_next_question_is_asked(session: Session) -> None:
     questions = Questions(session, chosen(ModelError("Out of\n<b>order</b>."), "Fine."))
     with pytest.raises(ModelError):
