@@ -74,7 +74,7 @@ def test_column_that_is_not_there_ends_with_status_1_and_a_kept_notebook(tmp_pat
 def test_console_goes_on_after_a_question_that_needs_a_model(tmp_path: Path) -> None:
     done = ask(tmp_path, answers="Which city sold most?\nwhat goes with weather\ndescribe this table\nexit\n")
     assert done.returncode == 1
-    assert 'Without a language model, ask "describe this table" and "what goes with COLUMN"; exit ends.' in done.stdout
+    assert 'two questions are answered: "describe this table" and "what goes with COLUMN"; exit ends.' in done.stdout
     assert done.stderr.count("error: ") == 2
     assert "Source: sales.csv, 40 rows, 3 columns." in done.stdout
 

@@ -173,7 +173,11 @@ def _answer(asking: Asking, question: str) -> bool:
 def _converse(screen: Screen, asking: Asking, name: str, model: str | None) -> bool:
     """Answer one question after the other until "exit" or the end of the input. `model` is what the user named."""
     prompt = Prompt()
-    only = f"Without a language model, ask {ANALYSES}" if name == OFFLINE else "Ask about your files"
+    only = (
+        f"Without a language model, two questions are answered: {ANALYSES}"
+        if name == OFFLINE
+        else "Ask about your files"
+    )
     screen.say((f"{only}; exit ends.", "dim"))
     with prompt.with_history():
         answered = True

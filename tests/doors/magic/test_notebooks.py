@@ -61,7 +61,7 @@ def texts(notebook: Any) -> list[str]:
     found = []
     for output in (output for cell in code(notebook) for output in cell.outputs):
         text = output.get("text") or output.get("data", {}).get("text/plain") or output.get("evalue", "")
-        found.append(re.sub(r"\d+\.\d s\b", "… s", text))
+        found.append(re.sub(r"\d+(?:\.\d)? m?s\b", "… s", text))
     return found
 
 
