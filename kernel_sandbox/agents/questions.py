@@ -28,6 +28,7 @@ from kernel_sandbox.host import links
 from kernel_sandbox.host.reactor import portal
 from kernel_sandbox.session.sync import Session
 from kernel_sandbox.show.markdown import harmless_markdown
+from kernel_sandbox.text.clipping import one_line
 
 TICK = 0.25
 """Seconds between two ticks of a view."""
@@ -154,14 +155,14 @@ class Questions:
         Raises ModelError, and SandboxError where it cannot go on.
         """
         self._on_step, self._manner = on_step, manner
-        self._keep(f"## {harmless_markdown(_clipped(question, LONGEST_HEADING))}")
+        self._keep(f"## {harmless_markdown(one_line(question, LONGEST_HEADING))}")
         try:
             text = await self._agent.atask(question, reasoning_effort=manner.reasoning_effort)
         except asyncio.CancelledError:
             self._keep("*The question was given up.*")
             raise
         except SandboxError as exc:
-            self._keep(f"*No answer came: {harmless_markdown(_clipped(exc.happened, LONGEST_REASON))}*")
+            self._keep(f"*No answer came: {harmless_markdown(one_line(exc.happened, LONGEST_REASON))}*")
             raise
         assert self._agent.last_task is not None
         return Answer(text, self._agent.last_task, self._keep(harmless_markdown(text)))
@@ -204,12 +205,6 @@ def _next(steps: queue.SimpleQueue[Step | None], view: View) -> Step | None:
             return steps.get(timeout=TICK)
         except queue.Empty:
             view.tick()
-
-
-def _clipped(text: str, limit: int) -> str:
-    """Write a text on one line of Markdown, of at most `limit` characters."""
-    line = " ".join(text.split())
-    return line if len(line) <= limit else f"{line[: limit - 1]}…"
 
 
 def _unseen(step: Step) -> None:
