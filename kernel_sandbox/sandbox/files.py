@@ -29,6 +29,8 @@ from kernel_sandbox.text.amounts import format_size
 CHUNK = 1024 * 1024
 READ_LIMIT = 256 * 1024 * 1024
 """What `read` takes into memory; `download` has no such limit."""
+LIST_LIMIT = 10_000
+"""Entries that `list` takes; the guest, which is not believed, has the same limit."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -174,8 +176,8 @@ class AsyncSandboxFiles(NotCopied):
             async with link.operation("list", name=directory) as channel:
                 await link.answer(channel)
                 async for entry in _lines(channel):
-                    if entry.get("truncated") or len(found) >= 10_000:
-                        raise FileError("There are more than 10,000 files: list one directory at a time.")
+                    if entry.get("truncated") or len(found) >= LIST_LIMIT:
+                        raise FileError(f"There are more than {LIST_LIMIT:,} files: list one directory at a time.")
                     found += _file_info(entry)
         return found
 

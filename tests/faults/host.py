@@ -7,7 +7,6 @@ the session's id first. PATH is the notebook; two cells are complete when a poin
 from __future__ import annotations
 
 import functools
-import importlib
 import inspect
 import json
 import os
@@ -18,6 +17,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from kernel_sandbox import Session
+from tests.places import owner_of
 
 Asked = Callable[..., bool]
 
@@ -78,11 +78,7 @@ def die(*_: Any) -> None:
 
 def arm(point: Point) -> None:
     """Make the process die at a point."""
-    module, _, path = point.place.partition(":")
-    owner: Any = importlib.import_module(module)
-    *classes, name = path.split(".")
-    for part in classes:
-        owner = getattr(owner, part)
+    owner, name = owner_of(point.place)
     function = getattr(owner, name)
 
     @functools.wraps(function)
