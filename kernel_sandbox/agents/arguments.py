@@ -11,8 +11,10 @@ import json
 from collections.abc import Mapping
 from typing import Any
 
+from kernel_sandbox.text.clipping import shorten
+
 LONGEST = 200
-"""Characters of what a model is told is wrong: names that it made up are part of it."""
+"""Characters of a name that a model made up, and of what it is told is wrong, which may hold such names."""
 
 
 class ArgumentsRefused(ValueError):
@@ -28,8 +30,7 @@ def parse_arguments(text: str, schema: Mapping[str, Any]) -> dict[str, Any]:
     if not isinstance(arguments, dict):
         raise ArgumentsRefused(f"The arguments are not a JSON object. {_expected(schema)}")
     if told := _problem(arguments, {"type": "object", **schema}, ""):
-        cut = told if len(told) <= LONGEST else f"{told[: LONGEST // 2]}…{told[-LONGEST // 2 :]}"
-        raise ArgumentsRefused(f"{cut}. {_expected(schema)}")
+        raise ArgumentsRefused(f"{told}. {_expected(schema)}")
     return arguments
 
 
@@ -43,8 +44,9 @@ def _problem(value: Any, schema: Mapping[str, Any], where: str) -> str | None:
         inner = f"{where}{name.removeprefix('data')}".removeprefix(".")
         if exc.rule == "anyOf":  # whose text only says that it is none of them: the first is what is usually meant
             first = {"$defs": schema.get("$defs", {}), **exc.rule_definition[0]}
-            return _problem(exc.value, first, inner) or exc.message
-        return f"{inner or 'the arguments'}{exc.message.removeprefix(name)}"
+            return _problem(exc.value, first, inner) or f"{inner} is nothing that it may be"
+        told = shorten(exc.message.removeprefix(name), LONGEST)
+        return f"{shorten(inner, LONGEST) or 'the arguments'}{told}"
     return None
 
 
