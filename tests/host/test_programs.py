@@ -111,6 +111,20 @@ def test_directories_of_the_user_are_absolute(relative: str, tmp_path: Path, mon
         environments.find("python")
 
 
+def test_directories_of_root_are_the_machines(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """What sandboxes start from, which run as another user, and what a service keeps; the rest is in root's home."""
+    for variable in ("XDG_CACHE_HOME", "XDG_STATE_HOME", "KERNEL_SANDBOX_PREFIX"):
+        monkeypatch.delenv(variable, raising=False)
+    monkeypatch.setenv("HOME", str(tmp_path))
+    cache, state = tmp_path / ".cache/kernel-sandbox", tmp_path / ".local/state/kernel-sandbox"
+    assert (cache_directory(), directories.state()) == (cache / "wheels", state)
+    is_root = os.geteuid() == 0
+    assert environments.prefix() == (Path("/var/cache/kernel-sandbox") if is_root else cache)
+    assert Path(default_database()).parent == (Path("/var/lib/kernel-sandbox") if is_root else state)
+    monkeypatch.setenv("XDG_STATE_HOME", "/state")
+    assert default_database() == "/state/kernel-sandbox/server.db"
+
+
 def test_doctor_names_relative_entries(planted: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("TMPDIR", "t")
     monkeypatch.setenv("LD_LIBRARY_PATH", "/lib")
