@@ -9,6 +9,7 @@ import functools
 import inspect
 import json
 import re
+import typing
 from collections.abc import Callable
 from typing import Any
 
@@ -101,6 +102,7 @@ def _reader(function: Callable[..., Any]) -> tuple[Any, dict[str, Any]]:
         if not named or parameter.annotation is parameter.empty:
             raise TypeError(f"{function.__name__}: parameter {name!r} needs a name of its own and a type annotation.")
     read: Any = functools.wraps(function)(lambda **arguments: arguments)
+    read.__annotations__ = typing.get_type_hints(function, include_extras=True)
     try:
         reader: TypeAdapter[Any] = TypeAdapter(read)
         return reader, reader.json_schema(schema_generator=Untitled)

@@ -83,6 +83,12 @@ def test_tool_refuses_what_json_cannot_carry() -> None:
             tool(save)
 
 
+def test_tool_may_be_typed_by_names_that_only_its_own_globals_have() -> None:
+    names: dict[str, Any] = {"__name__": "nowhere", "Size": Literal["s", "m"]}
+    exec("from __future__ import annotations\ndef pick(size: Size) -> str: return size", names)
+    assert schema_of(tool(names["pick"]))["properties"] == {"size": {"type": "string", "enum": ["s", "m"]}}
+
+
 def test_tool_may_have_a_default_that_json_cannot_carry() -> None:
     nothing = object()
 
