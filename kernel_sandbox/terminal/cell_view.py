@@ -25,9 +25,9 @@ from kernel_sandbox.session.outputs import (
     ExecuteResult,
     Picture,
     StreamOutput,
-    bundle_text,
     has_picture,
     picture_of,
+    text_to_show,
 )
 from kernel_sandbox.terminal.console import INDENT, Decoder, Screen, fold
 from kernel_sandbox.terminal.interrupts import Interrupts
@@ -127,7 +127,7 @@ class CellView:
         else:
             if has_picture(data):
                 self._screen.lines(["[a picture that cannot be read]"], "yellow")
-            text = bundle_text(data)
+            text = text_to_show(data)
             self._screen.lines(text.split("\n") if text else ())
 
     def _show_picture(self, picture: Picture, saved: Saved | None) -> None:
@@ -144,7 +144,7 @@ class CellView:
         """Draw the bottom: the lines that have not ended, the last update, and the spinner."""
         width = options.max_width - len(INDENT) - 1
         unfinished = [buffer.pending for buffer in self._buffers.values() if buffer.pending]
-        unfinished += [one_line(bundle_text(update.data), width) for update, _ in list(self._updates.values())[-1:]]
+        unfinished += [one_line(text_to_show(update.data), width) for update, _ in list(self._updates.values())[-1:]]
         for line in unfinished:
             yield Text(INDENT) + next(fold(Text(plain(line[:1000]).expandtabs(8)), width))
         yield from self._status.render(console, self._title, width)

@@ -20,6 +20,7 @@ from kernel_sandbox.session.outputs import (
     SessionOutputs,
     StreamOutput,
     bundle_text,
+    text_to_show,
 )
 from kernel_sandbox.spec.values import Limits
 
@@ -407,3 +408,9 @@ def test_traceback_keeps_its_head_and_tail() -> None:
     assert error.traceback[-1] == frames[-1]
     assert sum(map(len, error.traceback)) < 257 * 1024
     assert any("parts of the traceback cut here" in part for part in error.traceback)
+
+
+def test_text_for_people_is_none_where_the_markdown_is_empty() -> None:
+    """A cell can hand something to a model that a person need not read, and folds it in HTML."""
+    assert text_to_show({"text/plain": "for a model", "text/html": "<details>…</details>", "text/markdown": ""}) == ""
+    assert text_to_show({"text/plain": "text", "text/markdown": "*text*"}) == "text"

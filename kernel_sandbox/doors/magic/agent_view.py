@@ -23,9 +23,9 @@ from kernel_sandbox.session.outputs import (
     Output,
     Picture,
     StreamOutput,
-    bundle_text,
     image_element,
     picture_of,
+    text_to_show,
 )
 from kernel_sandbox.text.amounts import format_seconds
 from kernel_sandbox.text.ansi import plain_text
@@ -171,7 +171,7 @@ def _text_of(output: Output) -> str:
     elif isinstance(output, ErrorOutput):
         text = "\n".join(output.traceback) or f"{output.ename}: {output.evalue}"
     else:
-        text = bundle_text(output.data)
+        text = text_to_show(output.data)
     return keep_end(plain_text(text), SHOWN).rstrip()
 
 

@@ -17,7 +17,7 @@ coerced, and nothing here raises because of it. The session calls it; `transcrip
 from __future__ import annotations
 
 from kernel_sandbox.session.outputs.collector import CellOutputs, SessionOutputs
-from kernel_sandbox.session.outputs.content import bundle_text, clean_json, is_unspoken
+from kernel_sandbox.session.outputs.content import bundle_text, clean_json, is_unspoken, text_to_show
 from kernel_sandbox.session.outputs.display import image_element
 from kernel_sandbox.session.outputs.execution import CellError, CellTimeout, Execution, Status
 from kernel_sandbox.session.outputs.fate import Ran, advice_on, fate, fresh_kernel, what_ran
@@ -69,5 +69,6 @@ __all__ = [
     "image_element",
     "is_unspoken",
     "picture_of",
+    "text_to_show",
     "what_ran",
 ]

@@ -189,6 +189,11 @@ def bundle_text(data: Mapping[str, Any]) -> str:
     return f"<{', '.join(list(data)[:3])}>" if data else ""
 
 
+def text_to_show(data: Mapping[str, Any]) -> str:
+    """Return the words of a MIME bundle for a person: none where its Markdown is there and empty."""
+    return "" if data.get("text/markdown") == "" else bundle_text(data)
+
+
 def _clean_metadata(metadata: Any, kinds: tuple[str, ...]) -> dict[str, Any]:
     """Keep what renderers read and nothing can run of, of the whole and of each kind: numbers, switches, words."""
     if not isinstance(metadata, Mapping):

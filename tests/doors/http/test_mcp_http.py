@@ -418,7 +418,9 @@ def test_pool_endpoint_runs_code_and_commands_in_an_environment(pool: Callable[.
 
 def test_pool_endpoint_tells_what_became_of_a_kernel(pool: Callable[..., dict[str, Any]]) -> None:
     launched = content(pool, "launchShell")
-    died = content(pool, "runPythonCodeInRemoteEnvironment", **launched, pythonCode="import os; os._exit(3)")
+    died = content(
+        pool, "runPythonCodeInRemoteEnvironment", **launched, pythonCode="import os, time; time.sleep(0.2); os._exit(3)"
+    )
     assert "The cell ran in part; variables are lost" in died["stderr"]
     fresh, again = (
         content(pool, "runShellCommandInRemoteEnvironment", **launched, shellCommand="echo b >&2") for _ in range(2)
