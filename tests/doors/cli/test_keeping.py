@@ -197,7 +197,8 @@ def test_sandboxed_kernel_is_offered_on_a_terminal(tmp_path: Path, jupyter: Path
     program = shutil.which("bwrap")
     if program is None:
         pytest.skip("bubblewrap is not installed")
-    source = "from kernel_sandbox.doors.cli import keeping; from kernel_sandbox.terminal import console; keeping.offer_kernel(console.Screen())"
+    imports = "from kernel_sandbox.doors.cli import keeping; from kernel_sandbox.terminal import console"
+    source = f"{imports}; keeping.offer_kernel(console.Screen())"
     hidden = [program, "--dev-bind", "/", "/", "--bind", str(jupyter), str(Path(sys.prefix, "share", "jupyter"))]
     environment = os.environ | {"HOME": str(tmp_path), "TERM": "dumb", "JUPYTER_PATH": ""}
     ours, theirs = pty.openpty()
