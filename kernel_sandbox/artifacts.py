@@ -18,9 +18,10 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from kernel_sandbox.errors import FileError, FileNameRefused, SandboxError, SandboxFileNotFound
-from kernel_sandbox.files import AsyncSandboxFiles, FileInfo
-from kernel_sandbox.outputs import PICTURE_SUFFIXES, Picture
-from kernel_sandbox.policy import format_size, parse_size
+from kernel_sandbox.sandbox.files import AsyncSandboxFiles, FileInfo
+from kernel_sandbox.session.outputs import PICTURE_SUFFIXES, Picture
+from kernel_sandbox.spec.values import parse_size
+from kernel_sandbox.text.amounts import format_size
 
 SUFFIXES = frozenset(
     "csv tsv txt log md json jsonl ndjson geojson yaml yml toml parquet feather arrow xlsx npy npz "  # noqa: SIM905

@@ -15,7 +15,7 @@
     │   ├── VariableNotFound (LookupError)  the kernel has none of this name
     │   └── VariableTooLarge          it has more bytes than the call allows
     ├── TruncatedTable                of a displayed table only the first rows came with the cell
-    ├── CellError                     a cell failed (`Execution.raise_for_error`)
+    ├── CellError                     a cell failed (`Execution.raise_for_error`): session/outputs
     │   └── CellTimeout               a cell ran past its time
     ├── FileError                     a file operation of `session.files` failed
     │   ├── FileNameRefused           a name outside /mnt/data, with `..`, or not a regular file
@@ -23,7 +23,8 @@
     │   └── SandboxFull               /mnt/data has no room left
     ├── HostFileRefused               an agent asked for a file of the host that it may not read
     ├── ModelError                    a language model failed, or its answer cannot be used
-    │   └── ModelNotConfigured        no key, or requests to models are switched off
+    │   ├── ModelNotConfigured        no key, or requests to models are switched off
+    │   └── NoAnswer                  there is no model, and the fixed analyses do not answer the question
     ├── TranscriptError               a notebook that cannot be read or written
     ├── PoolFull                      a pool has no room for another session; `retry_after` says when to ask again
     ├── PoolClosed                    a pool that was closed, or never opened
@@ -38,13 +39,9 @@ words of the door that shows it.
 from __future__ import annotations
 
 import signal
-from typing import TYPE_CHECKING, ClassVar, Literal
+from typing import ClassVar, Literal
 
 from kernel_sandbox.text.characters import visible
-
-if TYPE_CHECKING:
-    from kernel_sandbox.outputs import Execution
-
 
 Kept = Literal["all", "files", "nothing"]
 """What is still there of a session: variables and files, the files under /mnt/data, or neither."""
@@ -153,18 +150,6 @@ class TruncatedTable(SandboxError):
         """How many came."""
 
 
-class CellError(SandboxError):
-    """A cell failed; `execution` holds what it showed before."""
-
-    def __init__(self, message: str, *, execution: Execution) -> None:
-        super().__init__(message)
-        self.execution = execution
-
-
-class CellTimeout(CellError):
-    """A cell ran past its time and was stopped."""
-
-
 class FileError(SandboxError):
     """A file operation in the sandbox failed."""
 
@@ -196,6 +181,10 @@ class ModelError(SandboxError):
 
 class ModelNotConfigured(ModelError):
     """No request can be made: there is no key, or requests to models are switched off."""
+
+
+class NoAnswer(ModelError):
+    """There is no model to ask, and the fixed analyses do not answer the question, or not on this table."""
 
 
 class TranscriptError(SandboxError):

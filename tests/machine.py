@@ -14,7 +14,7 @@ from pathlib import Path
 
 import pytest
 
-from .shadowing import shadow
+from tests.shadowing import shadow
 
 COMMAND = str(Path(sys.executable).with_name("kernel-sandbox"))
 Result = subprocess.CompletedProcess[str]

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import ast
 import functools
+import inspect
 import itertools
 import re
 from pathlib import Path
@@ -16,72 +17,45 @@ PACKAGE = Path(kernel_sandbox.__file__).parent
 MODULES = sorted(path for path in PACKAGE.rglob("*.py") if "_images" not in path.parts)
 FIRST_PARTY = "kernel_sandbox"
 
-LAYERS = [
-    ["text"],
-    [
-        "errors",
-        "spelling",
-        "programs",
-        "directories",
-        "policy",
-        "forms",
-        "remedies",
-        "outputs",
-        "transcript",
-        "mux",
-        "accounts",
-        "zmtp",
-        "validate",
-        "self_check",
-        "markdown",
-        "links",
-        "questions",
-    ],
-    ["run_directory", "reactor", "progress", "forks", "affinity"],
-    ["wheels", "images", "environment_etc", "environment_files", "build_sandbox", "environments"],
-    ["engines", "docker_images", "image_builder", "debian_root", "kernelspec", "system_packages"],
-    ["engine_images", "survey"],
-    ["guest_link", "wire", "gate"],
-    ["transports", "files"],
-    ["live"],
-    ["standing", "channels"],
-    ["provisioner", "launcher", "cell", "prompts"],
-    ["recorder", "other_clients", "variables"],
-    ["session_kernel"],
-    ["cell_runner"],
-    ["session"],
-    ["sync", "known_kernel", "artifacts", "exports", "pool"],
-    ["agents"],
-    ["doctor", "doctor_host", "setup_steps"],
-    ["server", "mcp"],  # each is a door to the other: the service mounts the tools, whose HTTP side uses it
-    ["cli", "magic"],
+ROOMS = [
+    *("text", "errors", "spec", "inside", "host", "sandbox", "session", "setup", "show", "artifacts", "pool"),
+    *("service", "agents", "terminal", "doors"),
 ]
-LEVEL = {room: level for level, rooms in enumerate(LAYERS) for room in rooms}
+"""Lowest first: a module imports only from rooms before its own."""
+SHARED = ("inside.mux", "inside.accounts", "inside.variables")
+"""What runs at both ends, and the host may import."""
 
 DOORS = {
-    "docker": {"engines/docker_client.py"},
-    "jupyter_client": {"provisioner.py", "session_kernel.py", "channels.py"},
-    "nbformat": {"transcript/reading.py"},
+    "docker": {"sandbox/engines/docker_client.py"},
+    "platformdirs": {"host/directories.py"},
+    "jupyter_client": {"doors/jupyter/provisioner.py", "session/kernel.py", "session/channels.py"},
+    "nbformat": {"session/transcript/reading.py"},
     # Those of variables run in the sandbox, too: they need nothing of ours there.
-    "pandas": {"outputs/tables.py", "variables/packing.py", "variables/plain.py", "variables/unpacking.py"},
-    "numpy": {"variables/packing.py", "variables/plain.py", "variables/unpacking.py"},
-    "IPython": {"magic/extension.py"},
-    "nbconvert": {"exports/page.py"},
-    "nh3": {"exports/tags.py"},
+    "pandas": {"session/outputs/dataframes.py"},
+    "IPython": {"doors/magic/extension.py"},
+    "nbconvert": {"show/page.py"},
+    "nh3": {"show/tags.py"},
     "openai": {"agents/models.py"},
-    "jwt": {"server/oidc.py"},
-    "sqlalchemy": {"server/schema.py", "server/storage.py"},
-    "prometheus_client": {"server/metrics.py"},
-    "opentelemetry": {"server/traces.py"},
-    "mcp": {"mcp/mcp_server.py"},
-    "mcp_types": {"mcp/mcp_server.py"},
-    "uvicorn": {"server/serving.py"},
+    "fastjsonschema": {"agents/arguments.py"},
+    "pydantic": {"agents/typed_tools.py", "doors/http/native_models.py"},
+    "jwt": {"service/oidc.py"},
+    "sqlalchemy": {"service/schema.py", "service/storage.py"},
+    "prometheus_client": {"service/metrics.py"},
+    "opentelemetry": {"service/traces.py"},
+    "mcp": {"doors/mcp/mcp_server.py"},
+    "mcp_types": {"doors/mcp/mcp_server.py"},
+    "uvicorn": {"doors/http/serving.py"},
 }
 
-ROOM_DOORS = {"fastapi": {"server"}, "starlette": {"server", "mcp"}}
+ROOM_DOORS = {
+    "fastapi": {"doors/http"},
+    "starlette": {"doors/http", "doors/mcp"},
+    "click": {"doors/cli", "doors/http", "doors/mcp", "terminal"},
+    "rich": {"doors/cli", "doors/http", "terminal"},
+}
 """Frameworks, whose words a whole room speaks: routes, layers and answers."""
 
-INSIDE = ("guest/", "agents/preview.py", "agents/offline/cells/", "variables/inside.py", "server/inside/")
+INSIDE = ("inside/", "agents/offline/cells/")
 """What runs in the sandbox: read as text, and imported by nobody on the host."""
 
 
@@ -94,48 +68,121 @@ def room(path: Path) -> str:
     return parts[0].removesuffix(".py")
 
 
+def dotted(path: Path) -> str:
+    """A module's name below the package; a folder's for its __init__."""
+    parts = path.relative_to(PACKAGE).with_suffix("").parts
+    return ".".join(parts[:-1] if parts[-1] == "__init__" else parts)
+
+
+NAMES = {dotted(path): path for path in MODULES}
+
+
+def resolved(path: Path, node: ast.Import | ast.ImportFrom) -> list[str]:
+    """The modules and names that an import statement is of, from the top: relative ones and submodules included."""
+    if isinstance(node, ast.Import):
+        return [alias.name for alias in node.names]
+    module = node.module or ""
+    if node.level:
+        here = f"{FIRST_PARTY}.{dotted(path)}".split(".") + ["__init__"] * (path.name == "__init__.py")
+        module = ".".join([*here[: -node.level], *filter(None, [module])])
+    return [f"{module}.{alias.name}" for alias in node.names]
+
+
 @functools.cache
-def imports(path: Path) -> set[str]:
-    """The dotted names that a module imports at run time (not those for type checking only)."""
+def imports(path: Path, *, at_run_time: bool = False) -> frozenset[str]:
+    """The dotted names that a module imports, where only a type checker does too, or `at_run_time`."""
     tree = ast.parse(path.read_text())
     for node in ast.walk(tree):
-        if isinstance(node, ast.If) and "TYPE_CHECKING" in ast.unparse(node.test):
+        if at_run_time and isinstance(node, ast.If) and "TYPE_CHECKING" in ast.unparse(node.test):
             node.body = []
-    names: set[str] = set()
-    for node in ast.walk(tree):
-        if isinstance(node, ast.Import):
-            names |= {alias.name for alias in node.names}
-        elif isinstance(node, ast.ImportFrom) and node.module and node.level == 0:
-            names |= {node.module} | {f"{node.module}.{alias.name}" for alias in node.names}
-    return names
+    nodes = (node for node in ast.walk(tree) if isinstance(node, ast.Import | ast.ImportFrom))
+    return frozenset(itertools.chain.from_iterable(resolved(path, node) for node in nodes))
+
+
+@functools.cache
+def uses(path: Path) -> frozenset[str]:
+    """The modules of this package that a module imports."""
+    found = set()
+    for name in imports(path):
+        parts = name.split(".")
+        if parts[0] == FIRST_PARTY:
+            found.add(
+                next(".".join(parts[1:end]) for end in range(len(parts), 0, -1) if ".".join(parts[1:end]) in NAMES)
+            )
+    return frozenset(found - {dotted(path)})
 
 
 @pytest.mark.parametrize("path", MODULES, ids=lambda path: str(path.relative_to(PACKAGE)))
 def test_arrows_go_down_only(path: Path) -> None:
-    here = room(path)
-    if here in ("__init__", "guest"):
+    here = dotted(path)
+    if not here:
         return
-    assert here in LEVEL, f"{here} is a new room: give it a layer"
-    for name in imports(path):
-        parts = name.split(".")
-        if parts[0] == FIRST_PARTY and len(parts) > 1 and parts[1] in LEVEL and parts[1] != here:
-            assert LEVEL[parts[1]] <= LEVEL[here], f"{here} imports {parts[1]}, which lies above it"
+    assert room(path) in ROOMS, f"{room(path)} is a new room: give it a place"
+    for used in uses(path):
+        below = used.partition(".")[0]
+        assert below, f"{here} imports the package's public names, which stand above all"
+        assert ROOMS.index(below) <= ROOMS.index(room(path)), f"{here} imports {used}, above it"
+        if below == room(path) == "doors":
+            assert used.split(".")[1] == here.split(".")[1], f"{here} imports another door: {used}"
 
 
-def test_guest_is_imported_by_nobody_and_needs_only_the_standard_library() -> None:
+def test_no_module_needs_itself() -> None:
+    """No circle of imports, within a folder or across."""
+    left = {name: set(uses(path)) - {""} for name, path in NAMES.items()}
+    while free := {name for name, below in left.items() if not below & left.keys()}:
+        left = {name: below for name, below in left.items() if name not in free}
+    assert left == {}
+
+
+@pytest.mark.parametrize(
+    "folder",
+    sorted({path.parent for path in MODULES if path.parent.name != "cells"} - {PACKAGE}),
+    ids=lambda path: path.name,
+)
+def test_map_of_a_folder_names_what_lives_there(folder: Path) -> None:
+    """Its __init__'s docstring: one sentence, then each module by its name."""
+    told = ast.get_docstring(ast.parse((folder / "__init__.py").read_text())) or ""
+    here = {path.stem for path in folder.glob("*.py")} | {path.parent.name for path in folder.glob("*/*.py")}
+    assert here - {"__init__"} <= set(re.findall(r"\w+", told))
+
+
+def test_engines_know_nothing_of_what_stands_beside_them() -> None:
+    for name, path in NAMES.items():
+        if name.startswith("sandbox.engines"):
+            assert all(used.startswith("sandbox.engines") for used in uses(path) if used.startswith("sandbox")), name
+
+
+def test_resolver_finds_each_way_to_import() -> None:
+    gate = PACKAGE / "sandbox/gate.py"
+    statements = {
+        "from .zmtp import Bounds": "sandbox.zmtp",
+        "from . import zmtp": "sandbox.zmtp",
+        "from ..host import forks": "host.forks",
+        "from kernel_sandbox import errors": "errors",
+        "from kernel_sandbox.host import forks": "host.forks",
+        "import kernel_sandbox.host.forks": "host.forks",
+        "if TYPE_CHECKING:\n    from kernel_sandbox.session.cell import Cell": "session.cell",
+    }
+    for source, meant in statements.items():
+        (node,) = (node for node in ast.walk(ast.parse(source)) if isinstance(node, ast.Import | ast.ImportFrom))
+        assert any(name.startswith(f"{FIRST_PARTY}.{meant}") for name in resolved(gate, node)), source
+    (beside,) = ast.parse("from . import gate").body
+    assert isinstance(beside, ast.ImportFrom)
+    assert resolved(PACKAGE / "sandbox/__init__.py", beside) == [f"{FIRST_PARTY}.sandbox.gate"]
+
+
+def test_code_for_the_sandbox_needs_only_the_standard_library_and_the_kernels() -> None:
+    of_the_kernel = ("kernel.py", "streams.py", "tables.py", "application.py")
     for path in MODULES:
-        inside = room(path) == "guest"
-        assert inside or not any(name.startswith("kernel_sandbox.guest.") for name in imports(path)), path
-        if inside and path.name not in ("kernel.py", "streams.py", "tables.py", "application.py"):
+        if room(path) == "inside" and path.name not in of_the_kernel and path.parent.name == "inside":
             others = {name.split(".")[0] for name in imports(path)} - set(__import__("sys").stdlib_module_names)
-            assert others <= {FIRST_PARTY}, path
+            assert others <= ({FIRST_PARTY, "pandas"} if path.name == "preview.py" else {FIRST_PARTY}), path
 
 
-def test_code_for_the_sandbox_is_imported_by_nobody() -> None:
-    names = {str(path.relative_to(PACKAGE).with_suffix("")).replace("/", ".") for path in MODULES if runs_inside(path)}
+def test_host_imports_of_the_code_for_the_sandbox_what_runs_at_both_ends() -> None:
     for path in MODULES:
         if not runs_inside(path):
-            assert not {name.removeprefix(f"{FIRST_PARTY}.") for name in imports(path)} & names, path
+            assert all(used.startswith(SHARED) for used in uses(path) if used.startswith("inside")), path
 
 
 READS = {"input", "click.confirm", "click.prompt", "getpass.getpass"}
@@ -143,8 +190,8 @@ READS = {"input", "click.confirm", "click.prompt", "getpass.getpass"}
 
 @pytest.mark.parametrize("path", MODULES, ids=lambda path: str(path.relative_to(PACKAGE)))
 def test_questions_take_nothing_that_was_typed_before(path: Path) -> None:
-    """Whoever reads from the terminal asks by `questions.put`; `cli/prompt.py` takes cells, and the answers to them."""
-    if runs_inside(path) or path.relative_to(PACKAGE) == Path("cli/prompt.py"):
+    """Whoever reads from the terminal asks by `questions.put`; the prompt takes cells, and the answers to them."""
+    if runs_inside(path) or path.relative_to(PACKAGE) == Path("doors/cli/prompt.py"):
         return
     calls = (node for node in ast.walk(ast.parse(path.read_text())) if isinstance(node, ast.Call))
     assert not [ast.unparse(call) for call in calls if ast.unparse(call.func) in READS]
@@ -162,7 +209,7 @@ def test_program_that_is_started_gets_an_environment_of_programs(path: Path) -> 
     for call in calls:
         if ast.unparse(call.func) in STARTS:
             assert "env" in {keyword.arg for keyword in call.keywords}, call.lineno
-        assert ast.unparse(call.func) != "shutil.which" or room(path) == "programs", call.lineno
+        assert ast.unparse(call.func) != "shutil.which" or path.name == "programs.py", call.lineno
         assert not ast.unparse(call.func).startswith(("os.system", "os.popen", "os.exec", "os.spawn")), call.lineno
 
 
@@ -171,18 +218,19 @@ def test_dependency_has_one_door(dependency: str) -> None:
     users = {
         str(path.relative_to(PACKAGE))
         for path in MODULES
-        if not runs_inside(path) and any(name.split(".")[0] == dependency for name in imports(path))
+        if not runs_inside(path) and any(name.split(".")[0] == dependency for name in imports(path, at_run_time=True))
     }
     assert users == DOORS[dependency]
 
 
 @pytest.mark.parametrize("framework", ROOM_DOORS)
 def test_framework_stays_in_its_rooms(framework: str) -> None:
-    users = {room(path) for path in MODULES if any(name.split(".")[0] == framework for name in imports(path))}
+    found = {path for path in MODULES if any(name.split(".")[0] == framework for name in imports(path))}
+    users = {re.sub(r"(?<!doors)/.*", "", str(path.relative_to(PACKAGE))) for path in found}
     assert users == ROOM_DOORS[framework]
 
 
-IN_A_SANDBOX = {"guest_link.py", "engines/bubblewrap_profile.py"}
+IN_A_SANDBOX = {"sandbox/link.py", "sandbox/engines/bubblewrap_profile.py"}
 """What starts an interpreter of an image, as PID 1 in its root directory (Python 3.9 knows no -P)."""
 
 
@@ -243,5 +291,5 @@ def test_module_and_functions_stay_small(path: Path) -> None:
 def test_public_names_are_exported_and_documented() -> None:
     for name in kernel_sandbox.__all__:
         value = getattr(kernel_sandbox, name)
-        assert value.__doc__ or name == "Output", name
+        assert value.__doc__ or (not inspect.isclass(value) and not inspect.isfunction(value)), name
     assert sorted(kernel_sandbox.__all__) == kernel_sandbox.__all__

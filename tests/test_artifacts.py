@@ -10,7 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from kernel_sandbox.artifacts import Artifacts, PictureFolder, host_name
-from kernel_sandbox.outputs import Picture
+from kernel_sandbox.session.outputs import Picture
 
 GIF = Picture("image/gif", b"GIF89a-3x2", 3, 2)
 SVG = Picture("image/svg+xml", b"<svg onload='alert(1)'/>", 0, 0)

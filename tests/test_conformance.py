@@ -17,10 +17,9 @@ from jupyter_client.blocking.client import BlockingKernelClient
 from jupyter_client.manager import start_new_kernel
 from nbclient import NotebookClient
 
-from kernel_sandbox.kernelspec import install, prefix_directory
-from kernel_sandbox.policy import SandboxSpec
-
-from .conftest import missing
+from kernel_sandbox.setup.kernelspec import install, prefix_directory
+from kernel_sandbox.spec.values import SandboxSpec
+from tests.conftest import missing
 
 pytestmark = pytest.mark.filterwarnings("ignore::ResourceWarning", "ignore::pytest.PytestUnraisableExceptionWarning")
 

@@ -11,8 +11,7 @@ import nbformat
 import pytest
 
 from kernel_sandbox import Session, Transcript, TruncatedTable
-
-from .conftest import missing
+from tests.conftest import missing
 
 DENVER = Path(__file__).parents[2] / "shared" / "data" / "denver_traffic_accidents.csv"
 

@@ -14,9 +14,8 @@ import papermill
 import pytest
 from nbclient import NotebookClient
 
-from kernel_sandbox.kernelspec import install, prefix_directory
-
-from .conftest import missing
+from kernel_sandbox.setup.kernelspec import install, prefix_directory
+from tests.conftest import missing
 
 NOTEBOOKS = Path(__file__).parent.parent / "notebooks"
 FIRST = NOTEBOOKS / "01_first_session.ipynb"

@@ -23,14 +23,14 @@ from jupyter_client.blocking.client import BlockingKernelClient
 from jupyter_client.session import Session as Signer
 
 from kernel_sandbox import Limits, Session
-from kernel_sandbox.cell import BACKLOG
-from kernel_sandbox.engines import NAMES
-from kernel_sandbox.mux import DATA, HEADER, MAX_FRAME, WINDOW, Mux, MuxError
-from kernel_sandbox.outputs import SessionOutputs
-from kernel_sandbox.recorder import Recorder
-from kernel_sandbox.transcript import Transcript
-from kernel_sandbox.validate import DELIMITER, TYPES, InvalidMessage, read_message
-from kernel_sandbox.zmtp import Bounds, FrameReader
+from kernel_sandbox.inside.mux import DATA, HEADER, MAX_FRAME, WINDOW, Mux, MuxError
+from kernel_sandbox.sandbox.engines import NAMES
+from kernel_sandbox.sandbox.zmtp import Bounds, FrameReader
+from kernel_sandbox.session.cell import BACKLOG
+from kernel_sandbox.session.messages import DELIMITER, TYPES, InvalidMessage, read_message
+from kernel_sandbox.session.outputs import SessionOutputs
+from kernel_sandbox.session.recorder import Recorder
+from kernel_sandbox.session.transcript import Transcript
 from tests.conftest import missing
 
 Frames = list[bytes]

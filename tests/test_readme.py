@@ -10,12 +10,14 @@ import signal
 import subprocess
 import sys
 import time
+from collections.abc import Iterator
 from pathlib import Path
 
 import nbformat
 import pytest
 
-from .conftest import missing
+from tests.agents.model_server import Say, model_server
+from tests.conftest import missing
 
 ROOT = Path(__file__).parents[1]
 README = (ROOT / "README.md").read_text()
@@ -32,6 +34,7 @@ INSTEAD = {
     "curl -sf --retry 60 --retry-connrefused --retry-delay 1 localhost:8765/healthz",
 }
 """What is run in place of what would change this environment, or never end."""
+NEEDS_MODEL = 'kernel-sandbox ask "Which city'
 TYPED = {"kernel-sandbox repl": "6 * 7\n", "kernel-sandbox ask --data": "exit\n"}
 BLOCKS = re.findall(r"```python\n(.*?)```\n\n```text\n(.*?)```", README, re.DOTALL)
 
@@ -73,8 +76,15 @@ def checkout(tmp_path: Path) -> Path:
     return tmp_path
 
 
+@pytest.fixture
+def model() -> Iterator[str]:
+    """The address of a model that the commands ask which need one."""
+    with model_server(Say("Oslo, with 7.")) as server:
+        yield server.url
+
+
 @pytest.mark.parametrize("block", CONSOLE, ids=[commands(block)[0][:40] for block in CONSOLE])
-def test_readme_commands_work(block: str, checkout: Path) -> None:
+def test_readme_commands_work(block: str, checkout: Path, model: str) -> None:
     if reason := missing("docker"):
         pytest.skip(reason)
     names = ("OPENAI_API_KEY", "OPENAI_BASE_URL", "VIRTUAL_ENV", "KERNEL_SANDBOX_ENGINE")
@@ -86,9 +96,10 @@ def test_readme_commands_work(block: str, checkout: Path) -> None:
             environment["DOCKER_HOST"] = "unix:///nonexistent"
         changed = functools.reduce(lambda text, pair: text.replace(*pair), INSTEAD.items(), command)
         typed = next((text for start, text in TYPED.items() if command.startswith(start)), "")
+        asked = {"OPENAI_BASE_URL": model} if command.startswith(NEEDS_MODEL) else {}
         arguments = ["bash", "-c", changed]
         done = subprocess.run(
-            arguments, cwd=checkout, env=environment, input=typed, capture_output=True, text=True, check=False
+            arguments, cwd=checkout, env=environment | asked, input=typed, capture_output=True, text=True, check=False
         )
         assert done.returncode == 0, f"{changed}\n{done.stdout[-2000:]}\n{done.stderr[-2000:]}"
     if (served := checkout / "served.pid").exists():

@@ -8,8 +8,7 @@ from collections.abc import Iterator
 import pytest
 
 from kernel_sandbox import Execution, Session
-
-from .conftest import missing
+from tests.conftest import missing
 
 ENGINES = ["docker", "bubblewrap"]
 

@@ -11,12 +11,15 @@ Modules, each above those before it:
     vision          which models see pictures, and which       messages      ChatMessages, ToolCall, ToolAnswer
     arguments       a tool call's JSON, checked                completions   Completion, Usage
     models          LanguageModelInterface and OpenAI's        scripted      ScriptedModel, for tests
-    reading         what a model reads of a cell               listings      what a cell did to the files
+    fences          code out of Markdown's fences              listings      what a cell did to the files
     events          what a live display is shown               cell_pictures the pictures of a cell, saved and told
     loop            model, tools, model, ... answer            tools         ToolInterface, ToolManager
     typed_tools     @tool                                      agent         BaseAgent
-    default_session the session that agents share              preview       runs inside the sandbox
+    default_session the session that agents share
     file_access     the agent that brings files                python_exec   the agent that writes cells
+    approval        cells that a person is to approve          safety        a look at a cell before it runs
+    recipient       which model gets the data                  offline       two analyses that need no model
+    questions       one after the other, for every door        local_servers model servers of this machine
 """
 
 from __future__ import annotations
@@ -39,10 +42,10 @@ from kernel_sandbox.agents.loop import TaskSummary
 from kernel_sandbox.agents.messages import ChatMessages, ToolAnswer, ToolCall
 from kernel_sandbox.agents.models import LanguageModelInterface, OpenAILanguageModel
 from kernel_sandbox.agents.python_exec import ListFilesTool, PythonExecAgent, PythonExecTool
-from kernel_sandbox.agents.reading import ReadingLimits
 from kernel_sandbox.agents.scripted import ModelRequest, ScriptedModel
 from kernel_sandbox.agents.tools import ToolInterface, ToolManager
 from kernel_sandbox.agents.typed_tools import TypedTool, tool
+from kernel_sandbox.show.model_text import ReadingLimits
 
 __all__ = [
     "AgentEvent",

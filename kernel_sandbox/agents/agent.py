@@ -15,7 +15,7 @@ from kernel_sandbox.agents.loop import MAX_TURNS, LoopOptions, TaskLoop, TaskSum
 from kernel_sandbox.agents.messages import ChatMessages
 from kernel_sandbox.agents.models import LanguageModelInterface
 from kernel_sandbox.agents.tools import ToolManager
-from kernel_sandbox.reactor import call_reactor
+from kernel_sandbox.host.reactor import call_reactor
 
 
 class BaseAgent(ABC):

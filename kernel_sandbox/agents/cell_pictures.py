@@ -8,10 +8,10 @@ from typing import Any
 
 import anyio.to_thread
 
-from kernel_sandbox.agents.reading import UNSEEN
 from kernel_sandbox.agents.vision import MAX_PICTURES, is_showable
 from kernel_sandbox.artifacts import PictureFolder, Saved
-from kernel_sandbox.outputs import ClearOutput, Event, Output, Picture, picture_of
+from kernel_sandbox.session.outputs import ClearOutput, Event, Output, Picture, picture_of
+from kernel_sandbox.show.model_text import UNSEEN
 
 
 @dataclass(frozen=True, slots=True)

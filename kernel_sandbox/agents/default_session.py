@@ -8,9 +8,9 @@ import os
 from collections.abc import Awaitable, Callable
 from typing import TypeVar
 
-from kernel_sandbox.reactor import call_reactor, on_reactor
-from kernel_sandbox.session import AsyncSession
-from kernel_sandbox.sync import Session
+from kernel_sandbox.host.reactor import call_reactor, on_reactor
+from kernel_sandbox.session.session import AsyncSession
+from kernel_sandbox.session.sync import Session
 
 T = TypeVar("T")
 AnySession = Session | AsyncSession

@@ -9,7 +9,7 @@ from kernel_sandbox.agents.completions import Completion, Usage
 from kernel_sandbox.agents.listings import FileChanges
 from kernel_sandbox.agents.messages import ToolCall
 from kernel_sandbox.artifacts import Saved
-from kernel_sandbox.outputs import Event, Execution
+from kernel_sandbox.session.outputs import Event, Execution
 
 
 @dataclass(frozen=True, slots=True)

@@ -22,13 +22,14 @@ from kernel_sandbox.agents.default_session import AnySession, with_session
 from kernel_sandbox.agents.events import OnEvent
 from kernel_sandbox.agents.loop import MAX_TURNS
 from kernel_sandbox.agents.models import LanguageModelInterface, OpenAILanguageModel
-from kernel_sandbox.agents.reading import read_execution
 from kernel_sandbox.agents.tools import ToolInterface
 from kernel_sandbox.errors import HostFileRefused
-from kernel_sandbox.links import led_away
-from kernel_sandbox.policy import DATA_DIRECTORY, format_size, parse_size
-from kernel_sandbox.reactor import call_reactor
-from kernel_sandbox.session import AsyncSession
+from kernel_sandbox.host.links import led_away
+from kernel_sandbox.host.reactor import call_reactor
+from kernel_sandbox.session.session import AsyncSession
+from kernel_sandbox.show.model_text import read_execution
+from kernel_sandbox.spec.values import DATA_DIRECTORY, parse_size
+from kernel_sandbox.text.amounts import format_size
 from kernel_sandbox.text.characters import visible
 
 SUFFIXES = (".csv", ".tsv", ".parquet", ".xlsx", ".xlsm", ".json", ".jsonl", ".ndjson", ".txt", ".md", ".log")
@@ -115,7 +116,7 @@ def preview_cell(name: str, rows: int = ROWS) -> str:
     JSON within JSON: the outer text is ASCII, so it is the same text as a Python literal; the file's name is never
     part of the source.
     """
-    source = Path(__file__).with_name("preview.py").read_text(encoding="utf-8")
+    source = (Path(__file__).parents[1] / "inside" / "preview.py").read_text(encoding="utf-8")
     literal = json.dumps(json.dumps({"name": name, "rows": rows}))
     return f"{source}\n\n_FilePreview({literal}).show()\n"
 

@@ -6,8 +6,9 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
 from kernel_sandbox.artifacts import Saved
-from kernel_sandbox.files import FileInfo
-from kernel_sandbox.policy import DATA_DIRECTORY, format_size
+from kernel_sandbox.sandbox.files import FileInfo
+from kernel_sandbox.spec.values import DATA_DIRECTORY
+from kernel_sandbox.text.amounts import format_size
 from kernel_sandbox.text.characters import visible
 
 NAMED = 30

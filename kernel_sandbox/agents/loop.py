@@ -16,7 +16,7 @@ from kernel_sandbox.agents.events import ModelAnswered, OnEvent, TextDelta, Tool
 from kernel_sandbox.agents.messages import ChatMessages, ToolAnswer, ToolCall
 from kernel_sandbox.agents.models import LanguageModelInterface
 from kernel_sandbox.errors import ModelError
-from kernel_sandbox.outputs import Picture
+from kernel_sandbox.session.outputs import Picture
 
 MAX_TURNS = 25
 """Requests to the model in one task; a question about a file takes 3 to 8."""

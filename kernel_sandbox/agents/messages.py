@@ -9,9 +9,10 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Self
 
-from kernel_sandbox.agents.vision import MAX_ENCODED, MAX_PICTURES, data_url, is_showable
-from kernel_sandbox.outputs import Picture, clean_json, clean_text
-from kernel_sandbox.policy import format_size
+from kernel_sandbox.agents.vision import MAX_ENCODED, MAX_PICTURES, is_showable
+from kernel_sandbox.session.outputs import Picture, clean_json, data_url
+from kernel_sandbox.text.amounts import format_size
+from kernel_sandbox.text.utf8 import clean_text
 
 Message = dict[str, Any]
 
@@ -91,7 +92,10 @@ class ChatMessages:
         self._leave_out_pictures(MAX_PICTURES - len(shown), "It was shown here before.")
         parts: list[Message] = [_text_part(PICTURES)]
         for caption, picture in shown:
-            parts += [_text_part(caption), {"type": "image_url", "image_url": {"url": data_url(picture)}}]
+            parts += [
+                _text_part(caption),
+                {"type": "image_url", "image_url": {"url": data_url(picture.kind, picture.data)}},
+            ]
         if missing := len(pictures) - len(shown):
             parts.append(_text_part(f"[Not shown: {missing} more. {BOUNDS}]"))
         self._messages.append({"role": "user", "content": parts})

@@ -22,7 +22,8 @@ import anyio.to_thread
 from kernel_sandbox.agents.completions import Completion, CompletionBuilder, as_completion
 from kernel_sandbox.agents.messages import Message
 from kernel_sandbox.errors import ModelError, ModelNotConfigured
-from kernel_sandbox.reactor import call_reactor, on_reactor
+from kernel_sandbox.host.reactor import call_reactor, on_reactor
+from kernel_sandbox.text.clipping import shorten
 
 ALLOW_MODEL_REQUESTS = True
 """False makes every request to a real model raise ModelNotConfigured: set it so in tests."""
@@ -290,5 +291,4 @@ def _translated(exc: Exception) -> ModelError:
 
 
 def _said(exc: Exception) -> str:
-    text = str(exc).strip() or type(exc).__name__
-    return text if len(text) <= 500 else f"{text[:499]}…"
+    return shorten(str(exc).strip() or type(exc).__name__, 500)

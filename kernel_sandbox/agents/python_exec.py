@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
+import json
 import logging
 import weakref
 from collections.abc import Awaitable, Callable
@@ -13,27 +15,38 @@ from kernel_sandbox.agents.agent import BaseAgent
 from kernel_sandbox.agents.cell_pictures import CellPictures
 from kernel_sandbox.agents.default_session import AnySession, with_session
 from kernel_sandbox.agents.events import AgentEvent, CellFinished, CellOutput, OnEvent
+from kernel_sandbox.agents.fences import unfence
 from kernel_sandbox.agents.listings import FileChanges, compare_listings, describe_listing, describe_saved
 from kernel_sandbox.agents.loop import MAX_TURNS
-from kernel_sandbox.agents.messages import ToolAnswer
+from kernel_sandbox.agents.messages import ToolAnswer, ToolCall
 from kernel_sandbox.agents.models import LanguageModelInterface, OpenAILanguageModel
-from kernel_sandbox.agents.reading import DEFAULT_LIMITS, ReadingLimits, read_execution, unfence
 from kernel_sandbox.agents.tools import ToolInterface
 from kernel_sandbox.agents.vision import takes_pictures
 from kernel_sandbox.artifacts import Artifacts, PictureFolder, Saved
-from kernel_sandbox.cell import CellStream
-from kernel_sandbox.errors import FileError, ProtocolViolation, SandboxError, SandboxLost, SessionClosed, what_is_kept
-from kernel_sandbox.files import FileInfo
-from kernel_sandbox.known_kernel import KnownKernel
-from kernel_sandbox.outputs import Execution, fresh_kernel
-from kernel_sandbox.policy import DATA_DIRECTORY
-from kernel_sandbox.reactor import call_reactor
-from kernel_sandbox.session import AsyncSession
+from kernel_sandbox.errors import (
+    FileError,
+    ProtocolViolation,
+    SandboxError,
+    SandboxLost,
+    SessionClosed,
+    TranscriptError,
+    what_is_kept,
+)
+from kernel_sandbox.host.reactor import call_reactor
+from kernel_sandbox.sandbox.files import FileInfo
+from kernel_sandbox.session.cell import CellStream
+from kernel_sandbox.session.known_kernel import KnownKernel
+from kernel_sandbox.session.outputs import Execution, fresh_kernel
+from kernel_sandbox.session.session import AsyncSession
+from kernel_sandbox.show.model_text import DEFAULT_LIMITS, ReadingLimits, read_execution
+from kernel_sandbox.spec.values import DATA_DIRECTORY
 
+TOOL = "execute_python_code"
 MAX_RETRIES = 3
 SANDBOX_GONE = (SandboxLost, ProtocolViolation)
 """Deaths that take the files too."""
 
+log = logging.getLogger(__name__)
 _reviving: weakref.WeakKeyDictionary[AsyncSession, asyncio.Lock] = weakref.WeakKeyDictionary()
 """Held while an agent of a session starts its kernel again: the others wait for that, and start none."""
 
@@ -57,6 +70,16 @@ it with the tool execute_python_code, as often as you need.
   association is not a cause.
 - Save figures and tables that the user should keep under {DATA_DIRECTORY}, and name them in your answer.
 - Answer in the user's language, the result first."""
+
+
+def cell_of(call: ToolCall) -> str | None:
+    """Return the cell that a tool call runs; None for any other tool, and for arguments that cannot be read."""
+    try:
+        arguments = json.loads(call.arguments) if call.name == TOOL else None
+    except ValueError:
+        return None
+    source = arguments.get("python_code") if isinstance(arguments, dict) else None
+    return unfence(source) if isinstance(source, str) else None
 
 
 class CellVerdict(Protocol):
@@ -118,7 +141,7 @@ class PythonExecTool(ToolInterface):
             "additionalProperties": False,
         }
         description = DESCRIPTION + (SEEN_FIGURES if self._images else UNSEEN_FIGURES)
-        return {"function": {"name": "execute_python_code", "description": description, "parameters": parameters}}
+        return {"function": {"name": TOOL, "description": description, "parameters": parameters}}
 
     def begin_task(self) -> None:
         """Count failing cells anew."""
@@ -183,14 +206,16 @@ class PythonExecTool(ToolInterface):
                 saved = await pictures.take(output)
                 if self._on_event is not None:
                     self._on_event(CellOutput(output, saved))
+        except TranscriptError as exc:  # the cell has run all the same
+            log.warning("The notebook could not be saved after a cell: %s", exc)
         except BaseException as exc:
             # Whoever ends this wants the cell to end too, and the next one must find the kernel at rest.
-            await stream.aclose()
+            with contextlib.suppress(TranscriptError):
+                await stream.aclose()
             if isinstance(exc, asyncio.CancelledError):
                 self._stopped = stream.execution
             raise
-        assert stream.execution is not None
-        return stream.execution, stream
+        return stream.result(), stream
 
     def _note_on_stopped(self) -> str:
         """Return what became of the cell that the user stopped: its own result said only that it was stopped."""

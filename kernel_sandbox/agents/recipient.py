@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import os
 from collections.abc import Mapping
+from dataclasses import dataclass
 
 from kernel_sandbox.agents.models import BASE_URL, LanguageModelInterface, OpenAILanguageModel
 from kernel_sandbox.errors import ModelNotConfigured
-from kernel_sandbox.spelling import nearest
+from kernel_sandbox.text.spelling import nearest
 
 OFFLINE = "offline"
 DEFAULT_MODEL = "o3-mini"
@@ -16,13 +17,37 @@ _LIKENESS = 0.8
 """Of a name that is refused; "online", which a server may have, is 0.77."""
 
 
+@dataclass(frozen=True, slots=True)
+class ChosenModel:
+    """The model that is asked."""
+
+    name: str
+    named_by: str
+    """What chose it: an option, a setting, or "default"."""
+    model: LanguageModelInterface
+
+
+def choose_model(*named: tuple[str, str | None], base_url: str | None = None) -> ChosenModel:
+    """Make the first model that has a name; each of `named` is what may name one, and the name.
+
+    Raises ModelNotConfigured for a name that is nearly "offline".
+    """
+    by, name = next(((by, name) for by, name in named if name), ("default", unnamed_model(base_url)))
+    return ChosenModel(name, by, make_model(name, base_url=base_url))
+
+
+def unnamed_model(base_url: str | None = None) -> str:
+    """Return the model where nobody names one."""
+    return DEFAULT_MODEL if base_url or has_access() else OFFLINE
+
+
 def has_access() -> bool:
     """Return whether the environment names a key or a server to ask."""
     return any(os.environ.get(name) for name in ACCESS)
 
 
 def make_model(name: str, *, base_url: str | None = None) -> LanguageModelInterface:
-    """Make the model of that name: the built-in analyst for "offline", else one of an OpenAI-compatible server.
+    """Make the model of that name: the two fixed analyses for "offline", else one of an OpenAI-compatible server.
 
     Raises ModelNotConfigured for a name that is nearly "offline".
     """
@@ -41,7 +66,7 @@ def recipient(name: str, model: LanguageModelInterface, *, named_by: str, places
     `named_by` is what chose the model; `places` says for "base_url" and OPENAI_BASE_URL where they were given.
     """
     if not isinstance(model, OpenAILanguageModel):
-        return "The built-in rule-based analyst answers: nothing leaves this machine."
+        return "No language model: a fixed analysis answers, and nothing leaves this machine."
     where = model.destination
     given = places.get(where.named_by, where.named_by)
     return (

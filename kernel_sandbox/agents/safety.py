@@ -13,7 +13,8 @@ from collections.abc import Awaitable, Callable, Iterator
 from dataclasses import dataclass
 
 from kernel_sandbox.agents.models import LanguageModelInterface
-from kernel_sandbox.policy import DATA_DIRECTORY, INPUT_DIRECTORY
+from kernel_sandbox.spec.values import DATA_DIRECTORY, INPUT_DIRECTORY
+from kernel_sandbox.text.clipping import shorten
 
 SafetyCheck = Callable[[str], Awaitable["Verdict"]]
 """Given a cell's source, says whether it may run."""
@@ -157,5 +158,4 @@ _ROOTS = frozenset(
 
 
 def _shorten(node: ast.AST) -> str:
-    text = ast.unparse(node).split("\n")[0]
-    return text if len(text) <= 60 else f"{text[:59]}…"
+    return shorten(ast.unparse(node).split("\n")[0], 60)

@@ -17,10 +17,10 @@ from kernel_sandbox.agents.completions import as_completion
 from kernel_sandbox.agents.loop import LoopOptions, TaskLoop
 from kernel_sandbox.agents.messages import ChatMessages, ToolAnswer, ToolCall
 from kernel_sandbox.agents.models import LanguageModelInterface
-from kernel_sandbox.agents.reading import ReadingLimits, clip
 from kernel_sandbox.errors import SandboxError
-from kernel_sandbox.reactor import call_reactor
-from kernel_sandbox.spelling import did_you_mean
+from kernel_sandbox.host.reactor import call_reactor
+from kernel_sandbox.show.model_text import ReadingLimits, clip
+from kernel_sandbox.text.spelling import did_you_mean
 
 RESULT_LIMITS = ReadingLimits(line=50_000, total=50_000)
 """For every tool's result, in characters; tools that know better cut before."""

@@ -2,16 +2,14 @@
 
 from __future__ import annotations
 
-import base64
 import re
 
-from kernel_sandbox.outputs import Picture
+from kernel_sandbox.session.outputs import RASTERS, Picture
 
 MAX_PICTURES = 4
 """In one message, and in all of a conversation: each is paid for again with every request."""
 MAX_ENCODED = 4 * 1024 * 1024
 """Bytes of one picture in base64."""
-KINDS = ("image/png", "image/jpeg", "image/gif", "image/webp")
 
 # Families that take pictures, by how their names begin, and the members that do not.
 _SEEING = re.compile(r"(?:chatgpt-4o|gpt-4o|gpt-4\.1|gpt-4\.5|gpt-5|o1|o3|o4-mini|claude|gemini)(?![a-z0-9])")
@@ -32,9 +30,4 @@ def takes_pictures(model_name: str) -> bool:
 
 def is_showable(picture: Picture) -> bool:
     """Return whether a model can be shown a picture: of a kind that servers take, and not too large. Never svg."""
-    return picture.kind in KINDS and -(-len(picture.data) // 3) * 4 <= MAX_ENCODED
-
-
-def data_url(picture: Picture) -> str:
-    """Write a picture as an address that holds it (RFC 2397)."""
-    return f"data:{picture.kind};base64,{base64.b64encode(picture.data).decode()}"
+    return picture.kind in RASTERS and -(-len(picture.data) // 3) * 4 <= MAX_ENCODED

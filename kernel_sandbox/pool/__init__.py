@@ -1,10 +1,9 @@
 """A pool of sessions: some are held ready, each is handed out under an identifier, and there is an end to all of them.
 
-    settings   what the pool may have, and how long things may take
-    capacity   whether the machine has what all sessions may take
     metrics    counters and histograms of what it did
     stock      the sessions that wait for somebody, and those who wait for a session
-    pooled     a session that was handed out
+    pooled     a session that was handed out: its users' side and the pool's
+    stages     what such a session is at, and what may follow
     sessions   SessionPool: identifiers, expiry, the end
 
 Everything runs in the one event loop in which the pool was opened.
@@ -16,6 +15,6 @@ from kernel_sandbox.errors import SessionNotFound as SessionNotFound
 from kernel_sandbox.pool.metrics import Histogram as Histogram
 from kernel_sandbox.pool.metrics import PoolMetrics as PoolMetrics
 from kernel_sandbox.pool.pooled import PooledSession as PooledSession
-from kernel_sandbox.pool.pooled import State as State
+from kernel_sandbox.pool.pooled import SessionState as SessionState
 from kernel_sandbox.pool.sessions import SessionPool as SessionPool
-from kernel_sandbox.pool.settings import PoolSettings as PoolSettings
+from kernel_sandbox.spec.pool import PoolSettings as PoolSettings

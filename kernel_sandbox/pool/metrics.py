@@ -64,6 +64,15 @@ class PoolMetrics:
     refused: int = 0
     """Acquires that got PoolFull."""
 
+    def note_acquired(self, seconds: float, *, warm: bool) -> None:
+        """Count an acquire that got a session which nobody had before."""
+        self.acquire_seconds.observe(seconds)
+        if warm:
+            self.warm_hits += 1
+            self.warm_seconds.observe(seconds)
+        else:
+            self.cold_starts += 1
+
     @property
     def sessions(self) -> Mapping[str, int]:
         return self.states()

@@ -1,21 +1,24 @@
-"""A session that was handed out under an identifier: what it does now, since when, and until when."""
+"""A session that was handed out under an identifier: what its users see of it, and what the pool knows of it."""
 
 from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from datetime import UTC, datetime, timedelta
 from typing import Literal
 
-from kernel_sandbox.affinity import NotCopied
-from kernel_sandbox.cell import CellStream
 from kernel_sandbox.errors import SandboxError, SessionClosed
-from kernel_sandbox.outputs import Execution
-from kernel_sandbox.pool.settings import PoolSettings
-from kernel_sandbox.session import AsyncSession, Timeout
+from kernel_sandbox.host.affinity import NotCopied
+from kernel_sandbox.pool.stages import Finishing, Reviving, Stage, Starting, Stopping
+from kernel_sandbox.session.cell import CellStream
+from kernel_sandbox.session.outputs import Execution
+from kernel_sandbox.session.session import AsyncSession, Timeout
+from kernel_sandbox.session.shell_commands import ShellResult
+from kernel_sandbox.spec.pool import PoolSettings
 
-State = Literal["starting", "idle", "busy", "stopping", "dead"]
+SessionState = Literal["starting", "idle", "busy", "stopping", "dead"]
+"""What a session of a pool does now."""
 
 
 class PooledSession(NotCopied):
@@ -24,86 +27,152 @@ class PooledSession(NotCopied):
     Files, interrupts and the rest are `session`'s. Whoever holds it by `acquire` may use it; others may look.
     """
 
-    def __init__(self, identifier: str, settings: PoolSettings, used: Callable[[PooledSession], None]) -> None:
-        self.identifier = identifier
-        self.cells = 0
-        """How many cells were begun."""
-        self.created_at = self.last_used_at = datetime.now(UTC)
-        self.holders = 0
-        """How many hold it now."""
-        self.running = 0
-        """How many cells run or wait for their turn."""
-        self.refusal: SandboxError | None = None
-        """Why it takes no more cells, if it does not."""
-        self.opening: asyncio.Task[None] | None = None
-        """Done when it can be used, while it cannot yet."""
-        self.ended = asyncio.Event()
-        """Set when nothing of it is left."""
-        self.stopping = False
-        self._settings = settings
-        self._noted = used
-        self._session: AsyncSession | None = None
-        self._born = self._used = time.monotonic()
+    def __init__(self, entry: Entry) -> None:
+        self._entry = entry
+
+    @property
+    def identifier(self) -> str:
+        return self._entry.identifier
 
     @property
     def session(self) -> AsyncSession:
         """The session itself. Raises SessionClosed while it is started."""
-        if self._session is None:
-            raise self.refusal or SessionClosed("The session is being started.")
-        return self._session
-
-    @session.setter
-    def session(self, session: AsyncSession) -> None:
-        self._session = session
-        self.created_at, self._born = datetime.now(UTC), time.monotonic()
+        return self._entry.session
 
     @property
     def is_new(self) -> bool:
         """Whether it waits for its first sandbox."""
-        return self._session is None
+        return self._entry.is_new
 
     @property
-    def state(self) -> State:
-        if self.stopping:
-            return "stopping"
-        if self._session is None or self.opening is not None:
-            return "starting"
-        if self._session.death is not None:
-            return "dead"
-        return "busy" if self.running else "idle"
+    def state(self) -> SessionState:
+        """What it does now."""
+        return self._entry.state
 
     @property
     def error(self) -> SandboxError | None:
         """Why it is dead, if it is."""
-        return self._session.death if self.state == "dead" and self._session is not None else None
+        return self.session.death if self.state == "dead" else None
+
+    @property
+    def cells(self) -> int:
+        """How many cells were begun."""
+        return self._entry.cells
+
+    @property
+    def created_at(self) -> datetime:
+        """When it was handed out for the first time."""
+        return self._entry.created_at
+
+    @property
+    def last_used_at(self) -> datetime:
+        return self._entry.last_used_at
+
+    @property
+    def expires_at(self) -> datetime:
+        """When it ends if nobody uses it before. Moves on while it is used."""
+        return datetime.now(UTC) + timedelta(seconds=max(0.0, self._entry.seconds_left))
 
     async def execute(self, source: str, *, timeout: Timeout = "default") -> Execution:
         """Run one cell, after those that were begun before it. See AsyncSession.execute."""
-        self._begin()
+        self._entry.begin()
         try:
             return await self.session.execute(source, timeout=timeout)
         finally:
-            self._end()
+            self._entry.end()
 
     def stream(self, source: str, *, timeout: Timeout = "default") -> CellStream:
         """Run one cell and iterate over its outputs as they come. See AsyncSession.stream."""
-        self._begin()
+        self._entry.begin()
         try:
             stream = self.session.stream(source, timeout=timeout)
         except BaseException:
-            self._end()
+            self._entry.end()
             raise
-        stream.run.add_done_callback(lambda _: self._end())
+        stream.run.add_done_callback(lambda _: self._entry.end())
         return stream
 
-    def _begin(self) -> None:
-        if self.refusal is not None:
-            raise self.refusal
+    async def run_command(
+        self, command: str | Sequence[str], *, timeout: Timeout = "default", posix: bool = False
+    ) -> ShellResult:
+        """Run a shell command, as a cell. See AsyncSession.run_command."""
+        self._entry.begin()
+        try:
+            return await self.session.run_command(command, timeout=timeout, posix=posix)
+        finally:
+            self._entry.end()
+
+
+class Entry:
+    """The pool's side of one PooledSession: what it is at, who uses it, and until when."""
+
+    def __init__(
+        self,
+        identifier: str,
+        settings: PoolSettings,
+        refusal: Callable[[], SandboxError | None],
+        used: Callable[[Entry], None],
+    ) -> None:
+        """`refusal` says why the pool takes no more cells, if it does not; `used` is told of every use."""
+        self.identifier = identifier
+        self.pooled = PooledSession(self)
+        self.stage: Stage
+        """Given by the pool before anybody sees it."""
+        self.holders = 0
+        """How many hold it now."""
+        self.running = 0
+        """How many cells run or wait for their turn."""
+        self.cells = 0
+        self.ended = asyncio.Event()
+        """Set when nothing of it is left."""
+        self.created_at = self.last_used_at = datetime.now(UTC)
+        self._born = self._used = time.monotonic()
+        self._settings, self._refusal, self._noted = settings, refusal, used
+
+    def give(self, session: AsyncSession) -> None:
+        """Have the session that was waited for. Its time begins now."""
+        if isinstance(self.stage, Starting | Stopping):
+            self.stage = self.stage.given(session)
+            self.created_at, self._born = datetime.now(UTC), time.monotonic()
+
+    @property
+    def is_new(self) -> bool:
+        return isinstance(self.stage.before if isinstance(self.stage, Stopping) else self.stage, Starting)
+
+    @property
+    def session(self) -> AsyncSession:
+        stage = self.stage.before if isinstance(self.stage, Stopping) else self.stage
+        if isinstance(stage, Starting):
+            raise self.refusal or SessionClosed("The session is being started.")
+        return stage.session
+
+    @property
+    def state(self) -> SessionState:
+        if isinstance(self.stage, Stopping):
+            return "stopping"
+        if isinstance(self.stage, Starting | Reviving):
+            return "starting"
+        if self.stage.session.death is not None:
+            return "dead"
+        return "busy" if self.running else "idle"
+
+    @property
+    def refusal(self) -> SandboxError | None:
+        """Why it takes no more cells, if it does not."""
+        if isinstance(self.stage, Stopping):
+            return self.stage.why
+        return self._refusal() or (self.stage.why if isinstance(self.stage, Finishing) else None)
+
+    def begin(self) -> None:
+        """Count a cell. Raises why none may begin."""
+        if (refusal := self.refusal) is not None:
+            raise refusal
         self.cells += 1
         self.running += 1
         self.touch()
 
-    def _end(self) -> None:
+    def end(self) -> None:
+        """Count a cell as over."""
         self.running -= 1
         self.touch()
 
@@ -112,29 +181,14 @@ class PooledSession(NotCopied):
         self.last_used_at, self._used = datetime.now(UTC), time.monotonic()
         self._noted(self)
 
-    # When it ends
-
-    @property
-    def in_use(self) -> bool:
-        return bool(self.holders or self.running)
-
     @property
     def idle_for(self) -> float:
         """Seconds since it was last used."""
-        return 0.0 if self.in_use else time.monotonic() - self._used
+        return 0.0 if self.holders or self.running else time.monotonic() - self._used
 
     @property
     def seconds_left(self) -> float:
         """Until it ends if nobody uses it before; below 0 where it is due."""
         left = self._settings.idle_timeout - self.idle_for
-        return left if self.lifetime_left is None else min(left, self.lifetime_left)
-
-    @property
-    def lifetime_left(self) -> float | None:
         longest = self._settings.max_lifetime
-        return None if longest is None else self._born + longest - time.monotonic()
-
-    @property
-    def expires_at(self) -> datetime:
-        """When it ends if nobody uses it before. Moves on while it is used."""
-        return datetime.now(UTC) + timedelta(seconds=max(0.0, self.seconds_left))
+        return left if longest is None else min(left, self._born + longest - time.monotonic())

@@ -13,17 +13,19 @@ from pathlib import Path
 from types import TracebackType
 from typing import Any, Self
 
-from kernel_sandbox import forks
-from kernel_sandbox.affinity import Affinity, NotCopied
 from kernel_sandbox.errors import PoolClosed, PoolFull, SandboxError, SessionClosed, SessionNotFound
-from kernel_sandbox.forms import require, require_policy
-from kernel_sandbox.policy import SandboxSpec
-from kernel_sandbox.pool.capacity import shortages
+from kernel_sandbox.host import forks
+from kernel_sandbox.host.affinity import Affinity, NotCopied
 from kernel_sandbox.pool.metrics import PoolMetrics
-from kernel_sandbox.pool.pooled import PooledSession
-from kernel_sandbox.pool.settings import PoolSettings
+from kernel_sandbox.pool.pooled import Entry, PooledSession
+from kernel_sandbox.pool.stages import Finishing, Ready, Reviving, Starting, Stopping
 from kernel_sandbox.pool.stock import Order, Stock
-from kernel_sandbox.session import AsyncSession
+from kernel_sandbox.session.session import AsyncSession
+from kernel_sandbox.setup.capacity import shortages
+from kernel_sandbox.spec.forms import require, require_policy
+from kernel_sandbox.spec.pool import PoolSettings
+from kernel_sandbox.spec.values import SandboxSpec
+from kernel_sandbox.text.quoting import quoted
 
 logger = logging.getLogger(__name__)
 
@@ -64,8 +66,8 @@ class SessionPool(NotCopied):
         self.on_change: Callable[[], None] | None = None
         self._engine = engine
         self._transcripts = transcripts
-        self._entries: dict[str, PooledSession] = {}
-        self._leaving: set[PooledSession] = set()
+        self._entries: dict[str, Entry] = {}
+        self._leaving: set[Entry] = set()
         """Those whose end is on its way. Their identifiers are free."""
         self._background: set[asyncio.Task[None]] = set()
         self._timer: asyncio.TimerHandle | None = None
@@ -76,6 +78,16 @@ class SessionPool(NotCopied):
         self._is_the_parents = False
         self._affinity = Affinity("pool", "open another one here")
         forks.tell(self)
+
+    def __repr__(self) -> str:
+        kind = type(self).__name__
+        if "_affinity" not in vars(self):  # the last that is set: its constructor has failed
+            return f"<{kind}>"
+        state = "new" if not self._opened else "open" if self._refusal is None else "closed"
+        known = self._engine or next((entry.session.engine for entry in self.sessions if not entry.is_new), "")
+        engine = f"engine {quoted(known)}, " if known else ""
+        handed = f"{len(self.sessions)} of {self.settings.sessions} sessions handed out"
+        return f"<{kind}: {state}, {engine}image {quoted(self.spec.image)}, {handed}>"
 
     def after_fork(self) -> None:
         """Leave the sessions to the parent. What is not open yet can be opened here."""
@@ -108,8 +120,6 @@ class SessionPool(NotCopied):
         self._affinity.check()
         self._refusal = PoolClosed("The pool is closed.")
         self._stock.refuse_all()
-        for entry in self._entries.values():
-            entry.refusal = self._refusal
         self._changed()
         with contextlib.suppress(TimeoutError):
             async with asyncio.timeout(grace):
@@ -124,12 +134,13 @@ class SessionPool(NotCopied):
 
     def find(self, identifier: str) -> PooledSession | None:
         """Give the session of an identifier, if there is one, without counting as a use of it."""
-        return self._entries.get(identifier)
+        entry = self._entries.get(identifier)
+        return entry.pooled if entry is not None else None
 
     @property
     def sessions(self) -> tuple[PooledSession, ...]:
         """All that were handed out, those that are ending included."""
-        return (*self._entries.values(), *self._leaving)
+        return tuple(entry.pooled for entry in (*self._entries.values(), *self._leaving))
 
     @property
     def ready(self) -> int:
@@ -166,11 +177,11 @@ class SessionPool(NotCopied):
         require("identifier", identifier, str, "a text")
         entry = await self._hold(identifier, create)
         try:
-            yield entry
+            yield entry.pooled
         finally:
             self._let_go(entry)
 
-    async def _hold(self, identifier: str, create: bool) -> PooledSession:
+    async def _hold(self, identifier: str, create: bool) -> Entry:
         self._affinity.check()
         began = time.perf_counter()
         entry = self._entries.get(identifier)
@@ -183,8 +194,8 @@ class SessionPool(NotCopied):
             if not create:
                 raise SessionNotFound("There is no session of this identifier.")
             entry = self._add(identifier, began)
-        elif entry.state == "dead":
-            self._revive(entry)
+        elif isinstance(entry.stage, Ready) and entry.state == "dead":
+            self._revive(entry, entry.stage)
         entry.holders += 1
         try:
             await self._opened_by_now(entry)
@@ -194,25 +205,16 @@ class SessionPool(NotCopied):
         entry.touch()
         return entry
 
-    async def _opened_by_now(self, entry: PooledSession) -> None:
-        opening = entry.opening
-        if opening is not None:
+    async def _opened_by_now(self, entry: Entry) -> None:
+        if isinstance(entry.stage, Starting | Reviving):
+            opening = entry.stage.opening
             await asyncio.wait([opening])  # a holder that goes away leaves it to the others
             if not opening.cancelled():
                 opening.result()
         if entry.refusal is not None:
             raise entry.refusal
 
-    def _note_acquired(self, began: float, *, warm: bool) -> None:
-        seconds = time.perf_counter() - began
-        self.metrics.acquire_seconds.observe(seconds)
-        if warm:
-            self.metrics.warm_hits += 1
-            self.metrics.warm_seconds.observe(seconds)
-        else:
-            self.metrics.cold_starts += 1
-
-    async def _outlive(self, entry: PooledSession) -> None:
+    async def _outlive(self, entry: Entry) -> None:
         """Wait until a session that takes no more cells has ended."""
         try:
             async with asyncio.timeout(self.settings.queue_timeout):
@@ -224,20 +226,21 @@ class SessionPool(NotCopied):
                 retry_after=self._retry_after(),
             ) from exc
 
-    def _add(self, identifier: str, began: float) -> PooledSession:
+    def _add(self, identifier: str, began: float) -> Entry:
         path = self._transcripts(identifier) if self._transcripts is not None else None
         got = self._stock.take()
-        entry = PooledSession(identifier, self.settings, self._used)
+        entry = Entry(identifier, self.settings, self._refusal_of_cells, self._used)
         self._entries[identifier] = entry
         if isinstance(got, Order):
-            entry.opening = self._in_background(self._fetch(entry, got, path, began))
+            entry.stage = Starting(self._in_background(self._fetch(entry, got, path, began)))
         else:
-            self._give(entry, got, path)
-            self._note_acquired(began, warm=True)
+            entry.stage = Ready(got)
+            self._prepare(got, path)
+            self.metrics.note_acquired(time.perf_counter() - began, warm=True)
         self._changed()
         return entry
 
-    async def _fetch(self, entry: PooledSession, order: Order, path: Path | None, began: float) -> None:
+    async def _fetch(self, entry: Entry, order: Order, path: Path | None, began: float) -> None:
         try:
             session = await self._stock.wait(order)
         except BaseException:
@@ -245,41 +248,41 @@ class SessionPool(NotCopied):
             entry.ended.set()
             self._changed()
             raise
-        entry.opening = None
-        self._give(entry, session, path)
-        self._note_acquired(began, warm=False)
+        entry.give(session)
+        self._prepare(session, path)
+        self.metrics.note_acquired(time.perf_counter() - began, warm=False)
 
-    def _give(self, entry: PooledSession, session: AsyncSession, path: Path | None) -> None:
+    def _prepare(self, session: AsyncSession, path: Path | None) -> None:
         session.transcript.path = path
         session.transcript.private = True  # it is one of many callers', perhaps in a directory that all may read
         session.on_death = lambda cause: self._died()
-        entry.session = session
         self._schedule()
 
-    def _let_go(self, entry: PooledSession) -> None:
+    def _let_go(self, entry: Entry) -> None:
         entry.holders -= 1
-        if entry.holders == 0 and entry.is_new and entry.opening is not None:
+        if entry.holders == 0 and isinstance(entry.stage, Starting):
             self._take_out(entry)  # nobody waits for it any more
-            entry.opening.cancel()
+            entry.stage.opening.cancel()
         entry.touch()
         self._schedule()
 
-    def _take_out(self, entry: PooledSession) -> None:
+    def _take_out(self, entry: Entry) -> None:
         if self._entries.get(entry.identifier) is entry:
             del self._entries[entry.identifier]
 
-    def _revive(self, entry: PooledSession) -> None:
+    def _revive(self, entry: Entry, dead: Ready) -> None:
         """Start a dead session again: a fresh kernel, in its sandbox where that still stands."""
 
         async def restart() -> None:
             try:
-                await entry.session.restart()
+                await dead.session.restart()
                 self.metrics.restarts += 1
             finally:
-                entry.opening = None
+                if isinstance(entry.stage, Reviving):
+                    entry.stage = entry.stage.revived()
                 self._changed()
 
-        entry.opening = self._in_background(restart())
+        entry.stage = dead.reviving(self._in_background(restart()))
 
     def _died(self) -> None:
         self.metrics.deaths += 1
@@ -300,19 +303,21 @@ class SessionPool(NotCopied):
         await entry.ended.wait()
         return True
 
-    def _end(self, entry: PooledSession) -> None:
+    def _end(self, entry: Entry) -> None:
         """Take a session out, and end it in the background."""
+        if isinstance(entry.stage, Stopping):
+            return
+        why = entry.refusal or SessionClosed("The session was stopped. Acquire it again for a fresh one.")
         self._take_out(entry)
-        entry.stopping = True
-        entry.refusal = entry.refusal or SessionClosed("The session was stopped. Acquire it again for a fresh one.")
+        entry.stage = Stopping(why, entry.stage)
         self._leaving.add(entry)
-        self._in_background(self._close(entry))
+        self._in_background(self._close(entry, entry.stage))
         self._changed()
 
-    async def _close(self, entry: PooledSession) -> None:
-        if entry.opening is not None:
-            entry.opening.cancel()
-            await asyncio.wait([entry.opening])
+    async def _close(self, entry: Entry, stopping: Stopping) -> None:
+        if isinstance(stopping.before, Starting | Reviving):
+            stopping.before.opening.cancel()
+            await asyncio.wait([stopping.before.opening])
         if not entry.is_new:
             await self._stock.close(entry.session)
             self._stock.returned()
@@ -324,25 +329,26 @@ class SessionPool(NotCopied):
         """End the sessions whose time is over, and look again when the next one's may be."""
         self._timer = None
         for entry in list(self._entries.values()):
-            if entry.seconds_left <= 0 and entry.opening is None:
-                entry.refusal = entry.refusal or SessionClosed("The session has reached its lifetime.")
+            if entry.seconds_left <= 0:
+                if isinstance(entry.stage, Ready):
+                    entry.stage = entry.stage.finishing(SessionClosed("The session has reached its lifetime."))
                 self._end_if_over(entry)
         self._schedule()
 
-    def _end_if_over(self, entry: PooledSession) -> None:
+    def _end_if_over(self, entry: Entry) -> None:
         """End a session that takes no more cells, once its last one is over."""
-        if entry.refusal is not None and not entry.running and not entry.stopping and self._refusal is None:
+        if isinstance(entry.stage, Finishing) and not entry.running and self._refusal is None:
             self.metrics.expired += 1
             self._end(entry)
 
     def _schedule(self) -> None:
         """Look at the sessions when the first may be due."""
-        waiting = [entry for entry in self._entries.values() if entry.refusal is None and entry.opening is None]
+        waiting = [entry for entry in self._entries.values() if isinstance(entry.stage, Ready)]
         if self._timer is None and waiting and self._refusal is None:
             soonest = min(entry.seconds_left for entry in waiting)
             self._timer = asyncio.get_running_loop().call_later(max(0.0, soonest), self._expire)
 
-    def _used(self, entry: PooledSession) -> None:
+    def _used(self, entry: Entry) -> None:
         self._end_if_over(entry)
         self._changed()
 
@@ -352,6 +358,10 @@ class SessionPool(NotCopied):
         return min(max(soonest, LEAST_RETRY), MOST_RETRY)
 
     # The rest
+
+    def _refusal_of_cells(self) -> SandboxError | None:
+        """Return why no session takes a cell any more; in a forked child each says that itself."""
+        return None if self._is_the_parents else self._refusal
 
     def _make(self) -> AsyncSession:
         return AsyncSession(engine=self._engine, spec=self.spec)

@@ -17,8 +17,8 @@ from typing import Any
 
 from kernel_sandbox.errors import ImageNotFound, KernelNotReady, PolicyError, PoolClosed, PoolFull, SandboxError
 from kernel_sandbox.pool.metrics import PoolMetrics
-from kernel_sandbox.pool.settings import PoolSettings
-from kernel_sandbox.session import AsyncSession
+from kernel_sandbox.session.session import AsyncSession
+from kernel_sandbox.spec.pool import PoolSettings
 
 logger = logging.getLogger(__name__)
 

@@ -16,6 +16,8 @@ import re
 import unicodedata
 from collections.abc import Callable
 
+from kernel_sandbox.text.lines import LINE_ENDS
+
 HIDDEN_RANGES = (
     (0x0000, 0x0008),  # C0, but tab and line feed
     (0x000B, 0x001F),
@@ -71,13 +73,12 @@ _HONEST = "|".join(
     )
 )
 _STAYS = re.compile(rf"(?=[\u180b-\u180f\u200c\u200d\ufe00-\ufe0f\U000e0067])(?:{_HONEST})")
-_ANY, _ANY_ASCII = re.compile(f"[{_HIDDEN}]"), re.compile(r"[\x00-\x08\x0b-\x1f\x7f]")
+_HIDDEN_ASCII = "".join(f"{chr(first)}-{chr(min(last, 0x7F))}" for first, last in HIDDEN_RANGES if first < 0x80)
+_ANY, _ANY_ASCII = re.compile(f"[{_HIDDEN}]"), re.compile(f"[{_HIDDEN_ASCII}]")
 """Whether there is one at all, which is the quicker question."""
 _IN_SOURCE = re.compile(rf"[{_HIDDEN}{_BLANK}]")
 _NO_LETTERS = re.compile(rf"[^\w\s\x00-\u02ff]{{{MAX_MARKS + 1},}}")
 """Where marks may be too many: they are neither letters nor digits to Python."""
-_LINE_ENDS = frozenset("\r\v\f\x1c\x1d\x1e\x85\u2028\u2029")
-"""Where a line of a program ends for Python (\\r) or for IPython, which cuts cells with str.splitlines."""
 
 Spelling = Callable[[str], str]
 
@@ -134,7 +135,7 @@ def hides(text: str) -> bool:
 def _in_source(character: str, spelling: Spelling) -> str:
     if character in "\n\t" or (character.isprintable() and not _IN_SOURCE.match(character)):
         return character
-    return spelling(character) + ("\n" if character in _LINE_ENDS else "")
+    return spelling(character) + ("\n" if character in LINE_ENDS else "")
 
 
 def _without_floods(text: str, spelling: Spelling) -> str:

@@ -8,11 +8,9 @@ near black or near white gives way to the default where the background is the de
 
 from __future__ import annotations
 
-import re
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
-SGR = re.compile(r"\x1b\[([0-9;:]{0,200})m")
 Channels = tuple[int, int, int]
 Colour = int | Channels
 """A place in xterm's palette of 256, of which the first 16 are the user's own; or red, green and blue."""

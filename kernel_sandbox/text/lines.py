@@ -1,6 +1,9 @@
-"""Lines that were written over: a carriage return takes its line back, as progress bars mean it. Pure."""
+"""Where lines end, and what a carriage return leaves of one: it takes its line back, as progress bars mean it. Pure."""
 
 from __future__ import annotations
+
+LINE_ENDS = "\n\r\v\f\x1c\x1d\x1e\x85\u2028\u2029"
+"""Where str.splitlines ends a line, with which IPython cuts cells and nbformat splits texts."""
 
 
 def last_writing(line: str) -> str:

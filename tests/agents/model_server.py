@@ -65,15 +65,20 @@ Reply = Say | Call | Fail | Raw | Cut | Slow | Hang
 
 
 class ModelServer(ThreadingHTTPServer):
-    """Answers one scripted reply after the other; `requests` are the bodies that came, `keys` their bearers."""
+    """Answers one scripted reply after the other, and GET /v1/models with `models`.
+
+    `requests` are the bodies that came, `keys` their bearers, `heads` what other requests began with.
+    """
 
     daemon_threads = True
 
-    def __init__(self, replies: Sequence[Reply]) -> None:
-        super().__init__(("127.0.0.1", 0), _Handler)
+    def __init__(self, replies: Sequence[Reply], port: int = 0, models: Sequence[str] = ()) -> None:
+        super().__init__(("127.0.0.1", port), _Handler)
         self.replies = list(replies)
         self.requests: list[dict[str, Any]] = []
         self.keys: list[str] = []
+        self.models = models
+        self.heads: list[str] = []
         self.closing = threading.Event()
 
     @property
@@ -82,9 +87,9 @@ class ModelServer(ThreadingHTTPServer):
 
 
 @contextmanager
-def model_server(*replies: Reply) -> Iterator[ModelServer]:
+def model_server(*replies: Reply, port: int = 0, models: Sequence[str] = ()) -> Iterator[ModelServer]:
     """Serve in a thread while the block runs."""
-    with ModelServer(replies) as server:
+    with ModelServer(replies, port, models) as server:
         thread = threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.02})
         thread.start()
         try:
@@ -98,6 +103,11 @@ def model_server(*replies: Reply) -> Iterator[ModelServer]:
 class _Handler(BaseHTTPRequestHandler):
     protocol_version = "HTTP/1.1"
     server: ModelServer
+
+    def do_GET(self) -> None:
+        self.server.heads.append(f"{self.requestline}\n{self.headers}")
+        listed = [{"id": name, "object": "model"} for name in self.server.models]
+        self._send(200 if self.path == "/v1/models" else 404, json.dumps({"object": "list", "data": listed}).encode())
 
     def do_POST(self) -> None:
         body = json.loads(self.rfile.read(int(self.headers["Content-Length"])))

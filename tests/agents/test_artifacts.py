@@ -22,7 +22,7 @@ from kernel_sandbox.agents import (
 )
 from kernel_sandbox.agents.cell_pictures import CellPictures
 from kernel_sandbox.artifacts import Artifacts, PictureFolder, Saved
-from kernel_sandbox.outputs import DisplayData, StreamOutput
+from kernel_sandbox.session.outputs import DisplayData, StreamOutput
 
 pytestmark = pytest.mark.anyio
 

@@ -14,14 +14,13 @@ import sys
 from pathlib import Path
 
 from kernel_sandbox import Session
-
-from .model_server import Call, ModelServer, Reply, Say, model_server
+from tests.agents.model_server import Call, ModelServer, Reply, Say, model_server
 
 COMMAND = """
 import logging, sys
 logging.basicConfig(filename="debug.log", level=logging.DEBUG)
 sys.argv = ["kernel-sandbox", *sys.argv[1:]]
-from kernel_sandbox.cli import main
+from kernel_sandbox.doors.cli import main
 main()
 """
 HUNT = r"""

@@ -5,9 +5,9 @@ from __future__ import annotations
 import re
 from pathlib import Path
 
-from .model_server import Call, Reply, Say
-from .test_artifacts import GIF, SHOW, files_in
-from .test_cli_ask import ask
+from tests.agents.model_server import Call, Reply, Say
+from tests.agents.test_artifacts import GIF, SHOW, files_in
+from tests.agents.test_cli_ask import ask
 
 WORK = f"{SHOW}show(7)\nw = open('result.csv', 'w').write('1'), open('page.html', 'w').write('2')"
 REPLIES: list[Reply] = [Call([("execute_python_code", {"python_code": WORK})]), Say("Done.")]

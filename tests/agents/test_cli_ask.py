@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import shutil
 import subprocess
 import sys
 from pathlib import Path
@@ -11,21 +12,26 @@ from typing import Any
 import nbformat
 import pytest
 
-from kernel_sandbox.cli.dotenv import read_dotenv
-
-from ..conftest import missing
-from .model_server import Call, Fail, Reply, Say, model_server
+from kernel_sandbox.doors.cli.dotenv import read_dotenv
+from tests.agents.model_server import Call, Fail, Reply, Say, model_server
+from tests.conftest import missing
 
 LOAD = "import pandas as pd\ndf = pd.read_csv('cities.csv')"
 COMMAND = Path(sys.executable).parent / "kernel-sandbox"
 
 
-def ask(*arguments: str, replies: list[Reply], directory: Path, answers: str = "") -> tuple[Any, Any]:
-    """Run `kernel-sandbox ask` and return the finished process and the server, for what it was asked."""
+def ask(
+    *arguments: str, replies: list[Reply], directory: Path, answers: str = "", requests: Any = None
+) -> tuple[Any, Any]:
+    """Run `kernel-sandbox ask` and return the finished process and the server, for what it was asked.
+
+    `requests` is a list of the caller's that the bodies are put into.
+    """
     if reason := missing("docker"):
         pytest.skip(reason)
     (directory / "cities.csv").write_text("city,sold\nOslo,3\nRome,5\nOslo,4\n")
     with model_server(*replies) as server:
+        server.requests = server.requests if requests is None else requests
         environment = os.environ | {"OPENAI_BASE_URL": server.url, "OPENAI_API_KEY": "canary-key-4711"}
         done = subprocess.run(
             [COMMAND, "ask", *arguments, "--data", "cities.csv"],
@@ -81,6 +87,43 @@ def test_ask_without_a_terminal_writes_each_text_once_and_plainly(tmp_path: Path
     notebook = nbformat.read(tmp_path / "out.ipynb", as_version=4)  # type: ignore[no-untyped-call]
     sources = ["## How much?", "Let me *look*.\\x1b[31m", "print(6 * 7)", "And the files.", "It is 42."]
     assert [cell.source for cell in notebook.cells[2:]] == sources
+
+
+def test_ask_keeps_the_whole_of_a_question_of_several_lines(tmp_path: Path) -> None:
+    done, server = ask("Which city?\n\nOf all.", "--save", "out.ipynb", replies=[Say("Oslo.")], directory=tmp_path)
+    assert done.returncode == 0, done.stderr
+    assert server.requests[0]["messages"][-1]["content"] == "Which city?\n\nOf all."
+    notebook = nbformat.read(tmp_path / "out.ipynb", as_version=4)  # type: ignore[no-untyped-call]
+    assert notebook.cells[2].source == "## Which city? Of all."
+
+
+def test_ask_shows_a_fenced_cell_as_it_runs(tmp_path: Path) -> None:
+    call = Call([("execute_python_code", {"python_code": "```python\nprint(6 * 7)\n```"})])
+    done, _ = ask("How much?", replies=[call, Say("It is 42.")], directory=tmp_path)
+    assert "[1] print(6 * 7)\n42\n" in done.stdout
+
+
+def test_ask_shows_an_answer_that_cannot_be_kept(tmp_path: Path) -> None:
+    place = tmp_path / "gone"
+    place.mkdir()
+
+    class Requests(list[dict[str, Any]]):
+        def append(self, body: dict[str, Any]) -> None:
+            shutil.rmtree(place)
+
+    done, _ = ask(
+        "How much?", "--save", "gone/out.ipynb", replies=[Say("It is 42.")], directory=tmp_path, requests=Requests()
+    )
+    assert "It is 42." in done.stdout
+    assert done.returncode == 2
+    assert "gone/out.ipynb' cannot be written" in done.stderr
+
+
+def test_ask_without_an_end_has_no_answer(tmp_path: Path) -> None:
+    done, server = ask("Go.", replies=[Call([("list_files", {})])] * 30, directory=tmp_path)
+    assert done.returncode == 1
+    assert "Stopped without a final answer" in done.stdout
+    assert len(server.requests) == 25
 
 
 def test_ask_goes_on_after_a_server_that_failed(tmp_path: Path) -> None:
@@ -141,6 +184,8 @@ def test_ask_with_rules_refuses_a_suspect_cell(tmp_path: Path) -> None:
     assert "I may not." in done.stdout
     assert "a path outside /mnt/data" in server.requests[1]["messages"][-1]["content"]
     assert "etc" not in done.stdout
+    (why,) = (line for line in done.stdout.splitlines() if line.startswith("✗ cell 1  [Not run.]"))
+    assert "a path outside /mnt/data" in why
 
 
 def test_ask_without_safety_runs_the_same_cell(tmp_path: Path) -> None:
@@ -240,12 +285,13 @@ def test_demo_answers_on_its_own_data_without_a_key(tmp_path: Path) -> None:
         [COMMAND, "demo", "--yes"], cwd=tmp_path, env=environment, capture_output=True, text=True, check=False
     )
     assert done.returncode == 0, done.stderr
-    assert "rule-based" in done.stdout
+    assert "No language model: a fixed analysis answers, and nothing leaves this machine.\n" in done.stdout
+    assert "(A fixed analysis, “what goes with COLUMN”: no language model has read the question" in done.stdout
     assert "ANALYST" not in done.stdout
     notebook = nbformat.read(tmp_path / "traffic_demo.ipynb", as_version=4)  # type: ignore[no-untyped-call]
     nbformat.validate(notebook)
-    assert "rule-based analyst" in notebook.cells[0].source
-    assert "What factors contribute" in notebook.cells[2].source
+    assert "Answered by a fixed analysis, without a language model, with code" in notebook.cells[0].source
+    assert notebook.cells[2].source == "## What goes with accidents?"
     assert notebook.cells[-1].cell_type == "markdown"
     figures = [
         output for cell in notebook.cells for output in cell.get("outputs", []) if "image/png" in output.get("data", {})
@@ -253,7 +299,7 @@ def test_demo_answers_on_its_own_data_without_a_key(tmp_path: Path) -> None:
     assert figures
     outputs = [output for cell in notebook.cells for output in cell.get("outputs", [])]
     read = [output.data for output in outputs if "ANALYST" in str(output)]
-    assert len(read) == 7
+    assert len(read) == 2
     assert all(data["text/html"].startswith("<details><summary>") for data in read)
 
 
@@ -298,8 +344,12 @@ def test_ask_takes_a_server_of_a_file_with_yes_and_another_with_base_url(tmp_pat
 
 
 def test_ask_offline_asks_nothing_about_a_file(tmp_path: Path) -> None:
-    answered = ask_beside("OPENAI_BASE_URL=http://127.0.0.1:1\n", tmp_path, "--model", "offline")
-    assert answered.stdout.startswith("The built-in rule-based analyst answers: nothing leaves this machine.")
+    with model_server(Say("Theirs.")) as server:
+        refused = ask_beside(f"OPENAI_BASE_URL={server.url}\n", tmp_path, "--model", "offline")
+    assert refused.returncode == 1
+    assert refused.stderr.startswith("error: This question needs a language model.")
+    assert refused.stderr.endswith("or OPENAI_BASE_URL for one of a server of yours.\n"), "no server was looked for"
+    assert (server.requests, server.heads) == ([], [])
 
 
 def test_dotenv_that_cannot_be_read_is_none(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

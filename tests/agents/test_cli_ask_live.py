@@ -18,9 +18,8 @@ import nbformat
 import pytest
 
 from kernel_sandbox.agents.loop import GIVEN_UP
-
-from ..conftest import missing
-from .model_server import Call, Hang, ModelServer, Reply, Say, Slow, model_server
+from tests.agents.model_server import Call, Hang, ModelServer, Reply, Say, Slow, model_server
+from tests.conftest import missing
 
 COMMAND = Path(sys.executable).parent / "kernel-sandbox"
 TOKEN = re.compile(r"\x1b\[(\??[0-9;]*)([A-Za-z])|\r|\n|[^\x1b\r\n]+|\x1b")
@@ -210,6 +209,26 @@ def test_ctrl_c_interrupts_the_cell_first(terminal: Any) -> None:
     results = [m["content"] for m in server.requests[2]["messages"] if m["role"] == "tool"]
     assert all("KeyboardInterrupt" in content for content in results)
     assert len(results) == 2
+
+
+def test_second_ctrl_c_gives_up_a_question_whose_cell_goes_on(terminal: Any) -> None:
+    stubborn = (
+        "import signal\nsignal.signal(signal.SIGINT, signal.SIG_IGN)\nprint('on ' * 2, flush=True)\nwhile True: pass"
+    )
+    shown, server = terminal(replies=[run(stubborn), run("6 * 7"), Say("It is 42.")])
+    shown.wait_for(r"\? ")
+    shown.type("loop")
+    shown.wait_for("on on")
+    shown.press_ctrl_c()
+    time.sleep(0.3)
+    shown.press_ctrl_c()
+    shown.wait_for("given up")
+    shown.wait_for(r"\? ")
+    shown.type("again")
+    shown.wait_for("It is 42")
+    shown.type("exit")
+    assert "2 turns" in shown.finish()
+    assert len(server.requests) == 3
 
 
 def test_approval_shows_a_short_cell_once_and_ctrl_c_gives_the_question_up(terminal: Any) -> None:

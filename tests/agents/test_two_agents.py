@@ -13,10 +13,10 @@ import pytest
 from kernel_sandbox import Session
 from kernel_sandbox.agents import AgentEvent, OpenAILanguageModel, TextDelta, close_default_session
 from kernel_sandbox.agents.default_session import with_session
-from kernel_sandbox.engines.docker_client import connect
 from kernel_sandbox.errors import ModelError
-from kernel_sandbox.reactor import call_reactor
-from kernel_sandbox.session import AsyncSession
+from kernel_sandbox.host.reactor import call_reactor
+from kernel_sandbox.sandbox.engines.docker_client import connect
+from kernel_sandbox.session.session import AsyncSession
 from tests.agents.model_server import Call, Cut, Fail, Reply, Say, model_server
 
 pytestmark = pytest.mark.usefixtures("requests_allowed")

@@ -28,9 +28,8 @@ from kernel_sandbox.agents.messages import PICTURES
 from kernel_sandbox.agents.offline import OfflineAnalyst
 from kernel_sandbox.agents.vision import takes_pictures
 from kernel_sandbox.errors import ModelError
-from kernel_sandbox.outputs import Picture
-
-from .model_server import Call, Fail, Reply, Say, model_server
+from kernel_sandbox.session.outputs import Picture
+from tests.agents.model_server import Call, Fail, Reply, Say, model_server
 
 pytestmark = pytest.mark.anyio
 
@@ -272,12 +271,12 @@ def test_hostile_picture_does_not_end_the_conversation(session: Session) -> None
 
 def test_offline_analyst_does_not_take_a_picture_for_the_question() -> None:
     messages = ChatMessages("p")
-    messages.add_user_message("Use orders.csv")
-    messages.add_user_message("describe")
+    messages.add_user_message("Use /mnt/data/orders.csv")
+    messages.add_user_message("describe this table")
     before = OfflineAnalyst().generate_completion("offline", messages.get_messages(), TOOLS)
     call = ToolCall("c", "execute_python_code", "{}")
     messages.add_assistant_message("", [call])
-    messages.add_tool_result("c", "nothing")
+    messages.add_tool_result("c", 'ANALYST {"step": "load"}')
     plain = OfflineAnalyst().generate_completion("offline", messages.get_messages(), TOOLS)
     messages.add_pictures([("a", png())])
     assert OfflineAnalyst().generate_completion("offline", messages.get_messages(), TOOLS) == plain

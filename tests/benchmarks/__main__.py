@@ -26,7 +26,7 @@ from jupyter_client.manager import AsyncKernelManager
 from kernel_sandbox import AsyncSession, Limits
 from kernel_sandbox.agents import PythonExecAgent, ScriptedModel
 from kernel_sandbox.agents.events import AgentEvent, CellFinished
-from kernel_sandbox.engines import NAMES
+from kernel_sandbox.sandbox.engines import NAMES
 
 OURS = f"{os.sep}kernel_sandbox{os.sep}"
 LINES = "for i in range(200_000): print(i)"

@@ -16,7 +16,7 @@ from collections.abc import Awaitable, Callable, Iterable, Sequence
 from pathlib import Path
 
 from kernel_sandbox import Limits, PooledSession, PoolSettings, SandboxSpec, SessionPool
-from kernel_sandbox.engines import NAMES
+from kernel_sandbox.sandbox.engines import NAMES
 from tests.benchmarks.__main__ import Local
 from tests.faults.census import containers, processes
 

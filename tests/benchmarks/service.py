@@ -14,8 +14,8 @@ from collections.abc import Callable
 from pathlib import Path
 
 from kernel_sandbox import Session
-from kernel_sandbox.engines import NAMES
-from tests.server.running import GEN1, ServerProcess
+from kernel_sandbox.sandbox.engines import NAMES
+from tests.doors.http.running import GEN1, ServerProcess
 
 MOST_ADDED = 5.0
 """Milliseconds."""

@@ -13,11 +13,11 @@ from typing import Any
 
 import docker.errors
 
-from kernel_sandbox.engines import get_engine, registry
-from kernel_sandbox.engines.docker import LABEL
-from kernel_sandbox.engines.docker_client import connect
-from kernel_sandbox.reactor import portal
-from kernel_sandbox.run_directory import remove_stale_directories
+from kernel_sandbox.host.reactor import portal
+from kernel_sandbox.host.run_directory import remove_stale_directories
+from kernel_sandbox.sandbox.engines import get_engine, registry
+from kernel_sandbox.sandbox.engines.docker import LABEL
+from kernel_sandbox.sandbox.engines.docker_client import connect
 
 CGROUPS = Path("/sys/fs/cgroup")
 POLL = 0.005

@@ -19,7 +19,7 @@ from typing import Any
 import anyio.to_thread
 
 from kernel_sandbox import AsyncSession, KernelError, SandboxLost
-from kernel_sandbox.reactor import portal
+from kernel_sandbox.host.reactor import portal
 from tests.faults.census import first_process, own_descriptors
 
 ENDLESS = "import time\nprint('on', flush=True)\ntime.sleep(600)"

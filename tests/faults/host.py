@@ -7,7 +7,6 @@ the session's id first. PATH is the notebook; two cells are complete when a poin
 from __future__ import annotations
 
 import functools
-import importlib
 import inspect
 import json
 import os
@@ -18,6 +17,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from kernel_sandbox import Session
+from tests.places import owner_of
 
 Asked = Callable[..., bool]
 
@@ -48,26 +48,26 @@ def large(channel: Any, data: bytes, **kwargs: Any) -> bool:
 
 STARTS: dict[str, dict[str, Point]] = {
     "engine starting": {
-        "docker": Point("kernel_sandbox.run_directory:RunDirectory.__init__", after=True),
-        "bubblewrap": Point("kernel_sandbox.engines.control_groups:create", after=True),
+        "docker": Point("kernel_sandbox.host.run_directory:RunDirectory.__init__", after=True),
+        "bubblewrap": Point("kernel_sandbox.sandbox.engines.control_groups:create", after=True),
     },
     "sandbox made, not started": {
-        "docker": Point("kernel_sandbox.engines.docker:DockerSandbox.attach"),
-        "bubblewrap": Point("kernel_sandbox.engines.bubblewrap:BubblewrapSandbox.adopt", after=True),
+        "docker": Point("kernel_sandbox.sandbox.engines.docker:DockerSandbox.attach"),
+        "bubblewrap": Point("kernel_sandbox.sandbox.engines.bubblewrap:BubblewrapSandbox.adopt", after=True),
     },
     "sandbox starting": {
-        "docker": Point("kernel_sandbox.engines.docker:DockerSandbox.send"),
-        "bubblewrap": Point("kernel_sandbox.engines.bubblewrap:BubblewrapSandbox.send"),
+        "docker": Point("kernel_sandbox.sandbox.engines.docker:DockerSandbox.send"),
+        "bubblewrap": Point("kernel_sandbox.sandbox.engines.bubblewrap:BubblewrapSandbox.send"),
     },
     "kernel starting": dict.fromkeys(
-        ("docker", "bubblewrap"), Point("kernel_sandbox.mux:Mux.open", after=True, when=asks("start"))
+        ("docker", "bubblewrap"), Point("kernel_sandbox.inside.mux:Mux.open", after=True, when=asks("start"))
     ),
 }
 LATER = {
-    "uploading": Point("kernel_sandbox.mux:Channel.send", after=True, when=large),
+    "uploading": Point("kernel_sandbox.inside.mux:Channel.send", after=True, when=large),
     "saving the notebook": Point("pathlib:Path.replace", when=lambda path, _: path.name.startswith(".transcript-")),
-    "restarting": Point("kernel_sandbox.mux:Mux.open", after=True, when=asks("stop")),
-    "closing": Point("kernel_sandbox.gate:Gate.aclose", after=True),
+    "restarting": Point("kernel_sandbox.inside.mux:Mux.open", after=True, when=asks("stop")),
+    "closing": Point("kernel_sandbox.sandbox.gate:Gate.aclose", after=True),
 }
 POINTS = (*STARTS, "idle", "cell running", *LATER)
 
@@ -78,11 +78,7 @@ def die(*_: Any) -> None:
 
 def arm(point: Point) -> None:
     """Make the process die at a point."""
-    module, _, path = point.place.partition(":")
-    owner: Any = importlib.import_module(module)
-    *classes, name = path.split(".")
-    for part in classes:
-        owner = getattr(owner, part)
+    owner, name = owner_of(point.place)
     function = getattr(owner, name)
 
     @functools.wraps(function)

@@ -20,8 +20,8 @@ from typing import Any, Self
 import docker
 import docker.errors
 
-from kernel_sandbox.engines.docker_client import connect
-from kernel_sandbox.images import reference
+from kernel_sandbox.sandbox.engines.docker_client import connect
+from kernel_sandbox.sandbox.engines.image_names import reference
 from tests.faults.census import CGROUPS, processes
 
 PATIENCE = 30.0

@@ -27,7 +27,7 @@ from dataclasses import asdict, dataclass, field
 from pathlib import Path
 
 from kernel_sandbox import AsyncSession, Limits
-from kernel_sandbox.reactor import portal
+from kernel_sandbox.host.reactor import portal
 from tests.faults.census import containers_of, control_groups, orphaned_mounts, own_descriptors
 from tests.faults.slopes import Line, judged, line, table
 

@@ -16,7 +16,8 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Any
 
-from kernel_sandbox import SandboxError, Session, run_directory
+from kernel_sandbox import SandboxError, Session
+from kernel_sandbox.host import run_directory
 from tests.faults.census import own_descriptors
 
 LEFT = (0, 12, 16, 20, 28, 64)

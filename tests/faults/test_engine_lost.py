@@ -14,8 +14,8 @@ from pathlib import Path
 import pytest
 
 from kernel_sandbox import EngineUnavailable, SandboxLost, Session
-from kernel_sandbox.engines import docker_client
-from kernel_sandbox.engines.docker_client import connect
+from kernel_sandbox.sandbox.engines import docker_client
+from kernel_sandbox.sandbox.engines.docker_client import connect
 from tests.faults.census import containers, seconds_until_none
 from tests.faults.conftest import Fault
 from tests.faults.private_engine import PrivateEngine

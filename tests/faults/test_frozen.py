@@ -13,8 +13,10 @@ from pathlib import Path
 
 import pytest
 
-from kernel_sandbox import Limits, SandboxLost, Session, guest_link, live
-from kernel_sandbox.engines.docker_client import connect
+from kernel_sandbox import Limits, SandboxLost, Session
+from kernel_sandbox.sandbox import link as guest_link
+from kernel_sandbox.sandbox import sandbox as live
+from kernel_sandbox.sandbox.engines.docker_client import connect
 from tests.faults.census import all_inside, containers, first_process, process_inside, traces
 from tests.faults.conftest import Fault
 

@@ -12,7 +12,7 @@ from pathlib import Path
 import pytest
 
 from kernel_sandbox import SandboxLost, Session
-from kernel_sandbox.engines.docker_client import connect
+from kernel_sandbox.sandbox.engines.docker_client import connect
 from tests.faults.census import all_inside, bubblewrap_record, containers, first_process, process_inside, traces
 from tests.faults.conftest import Fault
 

@@ -13,7 +13,7 @@ import anyio.to_thread
 import pytest
 
 from kernel_sandbox import Session
-from kernel_sandbox.reactor import portal
+from kernel_sandbox.host.reactor import portal
 from tests.faults import starved
 from tests.faults.census import collect, traces
 from tests.faults.conftest import Fault

@@ -29,10 +29,10 @@ import sys
 import time
 from pathlib import Path
 
-from . import recipe
-from .checks import CHECKS
-from .machine import ACCOUNTS, Machine
-from .recipe import CannotMake
+from tests.guest import recipe
+from tests.guest.checks import CHECKS
+from tests.guest.machine import ACCOUNTS, Machine
+from tests.guest.recipe import CannotMake
 
 KEPT = Path("~/.cache/kernel-sandbox-guest")
 

@@ -7,9 +7,9 @@ import re
 from collections.abc import Callable
 from dataclasses import dataclass
 
-from .inside.judging import MARK
-from .machine import ACCOUNTS, PYTHON, Machine, Result
-from .recipe import CLONE, ROOT
+from tests.guest.inside.judging import MARK
+from tests.guest.machine import ACCOUNTS, PYTHON, Machine, Result
+from tests.guest.recipe import CLONE, ROOT
 
 COMMAND = f"{PYTHON.removesuffix('python')}kernel-sandbox"
 

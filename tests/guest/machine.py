@@ -16,8 +16,8 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import IO
 
-from . import recipe
-from .recipe import CLONE, ROOT, CannotMake
+from tests.guest import recipe
+from tests.guest.recipe import CLONE, ROOT, CannotMake
 
 ACCOUNTS = {"root": "root", "user": "ada", "member": "bob"}
 """Who checks run as: root, an ordinary user, and one in group docker. All log in with a systemd session."""

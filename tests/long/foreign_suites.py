@@ -11,12 +11,11 @@ import xml.etree.ElementTree as ElementTree
 from dataclasses import dataclass
 from pathlib import Path
 
-from kernel_sandbox.engines import NAMES
-from kernel_sandbox.kernelspec import install, prefix_directory
-from kernel_sandbox.policy import SandboxSpec
-
-from ._allowed import ALLOWED, FAIL_ANYWAY, NO_KERNEL, SOMETIMES
-from ._sources import fetch, install_needs
+from kernel_sandbox.sandbox.engines import NAMES
+from kernel_sandbox.setup.kernelspec import install, prefix_directory
+from kernel_sandbox.spec.values import SandboxSpec
+from tests.long._allowed import ALLOWED, FAIL_ANYWAY, NO_KERNEL, SOMETIMES
+from tests.long._sources import fetch, install_needs
 
 KERNELS = ("stock", "provisioner", "launcher")
 ENGINES = dict(zip(KERNELS[1:], NAMES, strict=True))

@@ -17,7 +17,7 @@ from pathlib import Path
 from typing import Any
 
 from kernel_sandbox import Limits, Session
-from kernel_sandbox.outputs.tables import TABLE_TYPE
+from kernel_sandbox.session.outputs.tables import TABLE_TYPE
 
 SEED, VALUES, BATCH = 12, 20_000, 100
 

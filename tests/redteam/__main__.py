@@ -16,11 +16,10 @@ from pathlib import Path
 import zmq
 
 from kernel_sandbox import Session
-from kernel_sandbox.engines import NAMES
-from kernel_sandbox.engines.docker_client import connect
 from kernel_sandbox.errors import SandboxError
-
-from .report import as_markdown, read, replaced
+from kernel_sandbox.sandbox.engines import NAMES
+from kernel_sandbox.sandbox.engines.docker_client import connect
+from tests.redteam.report import as_markdown, read, replaced
 
 TESTS = Path(__file__).parents[1]
 README = TESTS.parent / "README.md"

@@ -27,8 +27,7 @@ from pathlib import Path
 from typing import Any
 
 from kernel_sandbox import Limits, SandboxError, SandboxSpec, Session
-
-from .cells import arm, host_processes
+from tests.redteam.cells import arm, host_processes
 
 WARM_UP = 10
 QUIET = 50

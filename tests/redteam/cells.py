@@ -16,7 +16,7 @@ from typing import Any
 import pytest
 
 from kernel_sandbox import Execution, Limits, Mount, PoolSettings, SandboxSpec, Session, SessionPool
-from kernel_sandbox.engines import NAMES
+from kernel_sandbox.sandbox.engines import NAMES
 
 ATTACKER = Path(__file__).with_name("inside") / "attacker.py"
 TRY = """

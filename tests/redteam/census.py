@@ -11,10 +11,10 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from kernel_sandbox import EngineError
-from kernel_sandbox.engines import NAMES, get_engine
-from kernel_sandbox.engines.base import SandboxInfo
-from kernel_sandbox.reactor import portal
-from kernel_sandbox.run_directory import Owner, base_directory
+from kernel_sandbox.host.reactor import portal
+from kernel_sandbox.host.run_directory import Owner, base_directory
+from kernel_sandbox.sandbox.engines import NAMES, get_engine
+from kernel_sandbox.sandbox.engines.base import SandboxInfo
 
 CGROUPS = Path("/sys/fs/cgroup")
 SLACK = {"descriptors": 40, "threads": 24}

@@ -17,13 +17,12 @@ from typing import Any
 import pytest
 
 from kernel_sandbox import Session
-from kernel_sandbox.engines import NAMES
-
-from . import census
-from .arena import Arena, arena
-from .canaries import Canaries
-from .canaries import canaries as planted
-from .cells import SMALL, armed, host_processes, is_well, opened_sessions
+from kernel_sandbox.sandbox.engines import NAMES
+from tests.redteam import census
+from tests.redteam.arena import Arena, arena
+from tests.redteam.canaries import Canaries
+from tests.redteam.canaries import canaries as planted
+from tests.redteam.cells import SMALL, armed, host_processes, is_well, opened_sessions
 
 REPORT = "KERNEL_SANDBOX_REDTEAM_REPORT"
 

@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import BinaryIO
 
 from kernel_sandbox import Session
-from kernel_sandbox.engines.docker_client import connect
+from kernel_sandbox.sandbox.engines.docker_client import connect
 
 CACHESTAT = 451
 PAGE = 4096

@@ -7,7 +7,7 @@ control is held.
 
 from __future__ import annotations
 
-from .without import (
+from tests.redteam.without import (
     channels,
     ends,
     guest,
@@ -23,7 +23,7 @@ from .without import (
     values,
     walls,
 )
-from .without.removal import Removal
+from tests.redteam.without.removal import Removal
 
 REMOVALS: dict[str, Removal] = {
     **walls.REMOVALS,

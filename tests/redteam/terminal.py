@@ -12,7 +12,7 @@ import time
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
-from .cells import SLOWNESS, host_processes
+from tests.redteam.cells import SLOWNESS, host_processes
 
 COMMAND = str(Path(sys.executable).with_name("kernel-sandbox"))
 ENVIRONMENT = {"TERM": "xterm-256color", "COLUMNS": "120", "LINES": "40", "NO_COLOR": ""}

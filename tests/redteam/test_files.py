@@ -11,12 +11,11 @@ from typing import Any
 import pytest
 
 from kernel_sandbox import FileError, FileNameRefused, SandboxError, SandboxFileNotFound, SandboxFull, Session
-from kernel_sandbox.engines.docker_client import connect
-
-from .canaries import Canaries
-from .cells import armed, ask, attack, is_well, lock_on_the_host, strike
-from .without.removal import growth
-from .without.values import MANY_COLUMNS, MANY_PARTS, ONE_FOR_MANY, fetch, fetch_nothing
+from kernel_sandbox.sandbox.engines.docker_client import connect
+from tests.redteam.canaries import Canaries
+from tests.redteam.cells import armed, ask, attack, is_well, lock_on_the_host, strike
+from tests.redteam.without.removal import growth
+from tests.redteam.without.values import MANY_COLUMNS, MANY_PARTS, ONE_FOR_MANY, fetch, fetch_nothing
 
 CLEAR = """
 import shutil

@@ -14,8 +14,8 @@ from collections.abc import Callable
 
 import pytest
 
-from .arena import Arena, Bout, Verdict
-from .cells import alternating, attack
+from tests.redteam.arena import Arena, Bout, Verdict
+from tests.redteam.cells import alternating, attack
 
 pytestmark = pytest.mark.alone
 FULL = os.environ.get("KERNEL_SANDBOX_REDTEAM_FULL") == "1"

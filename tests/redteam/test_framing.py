@@ -9,9 +9,8 @@ from typing import Literal
 import pytest
 
 from kernel_sandbox import Limits, ProtocolViolation, Session
-
-from .arena import Arena, Bout, Verdict
-from .cells import alternating, armed, attack, is_well, strike
+from tests.redteam.arena import Arena, Bout, Verdict
+from tests.redteam.cells import alternating, armed, attack, is_well, strike
 
 VIOLATIONS = {
     "endless parts": ("c.flood(forever(frame(b'x' * 1000, MORE)), 2**28)", "a message of more than 64 parts"),

@@ -11,10 +11,10 @@ from pathlib import Path
 
 import pytest
 
-from kernel_sandbox import Mount, Session, environments
-
-from .canaries import Canaries
-from .cells import (
+from kernel_sandbox import Mount, Session
+from kernel_sandbox.sandbox.engines import environments
+from tests.redteam.canaries import Canaries
+from tests.redteam.cells import (
     EACCES,
     ENOENT,
     EPERM,

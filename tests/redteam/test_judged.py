@@ -8,10 +8,10 @@ from pathlib import Path
 
 import pytest
 
-from ..agents.model_server import Call, Reply, Say, Slow, model_server
-from ..legibility import HIDING, READABLE, contrasts
-from .cells import attack
-from .terminal import on_terminal
+from tests.agents.model_server import Call, Reply, Say, Slow, model_server
+from tests.legibility import HIDING, READABLE, contrasts
+from tests.redteam.cells import attack
+from tests.redteam.terminal import on_terminal
 
 UNSEEN = {
     "zero width": "\u200b\u200c\u200d\u2060\ufeff",

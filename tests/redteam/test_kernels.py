@@ -8,9 +8,8 @@ from collections.abc import Callable
 import pytest
 
 from kernel_sandbox import Limits, OutOfMemory, SandboxLost, Session
-
-from . import census
-from .cells import alternating, arm, armed, ask, attack, is_well, opened_sessions, settings_kept, strike
+from tests.redteam import census
+from tests.redteam.cells import alternating, arm, armed, ask, attack, is_well, opened_sessions, settings_kept, strike
 
 
 @attack("Integrity")

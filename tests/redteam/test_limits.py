@@ -8,9 +8,8 @@ from pathlib import Path
 import pytest
 
 from kernel_sandbox import Session
-from kernel_sandbox.engines.docker_client import connect
-
-from .cells import EAGAIN, EFBIG, EMFILE, ENOSPC, armed, ask, attack, is_well, strike
+from kernel_sandbox.sandbox.engines.docker_client import connect
+from tests.redteam.cells import EAGAIN, EFBIG, EMFILE, ENOSPC, armed, ask, attack, is_well, strike
 
 MEGABYTE = 1024**2
 PLACES = ("/mnt/data", "/tmp", "/home/sandbox", "/dev/shm")

@@ -16,8 +16,7 @@ import nbformat
 import pytest
 
 from kernel_sandbox import Execution, Limits, ProtocolViolation, Session
-
-from .cells import alternating, arm, armed, ask, attack, is_well, strike
+from tests.redteam.cells import alternating, arm, armed, ask, attack, is_well, strike
 
 SAY = "c = Connection('{channel}')\n{send}\ntime.sleep(0.05)\nprint('the end')"
 
@@ -467,7 +466,7 @@ def test_kernel_that_never_answers_is_stopped_step_by_step(engine: str) -> None:
 
 @attack("Integrity")
 def test_transcript_of_all_that_is_a_valid_notebook(target: Session) -> None:
-    from kernel_sandbox.transcript import Transcript
+    from kernel_sandbox.session.transcript import Transcript
 
     notebook = strict_notebook(target)
     assert len(notebook["cells"]) > 10

@@ -10,10 +10,9 @@ from pathlib import Path
 import pytest
 
 from kernel_sandbox import Session
-
-from .canaries import Canaries
-from .cells import ECONNREFUSED, ENETUNREACH, ENOENT, EPERM, ask, attack
-from .test_privileges import IN_CHILD, numbers
+from tests.redteam.canaries import Canaries
+from tests.redteam.cells import ECONNREFUSED, ENETUNREACH, ENOENT, EPERM, ask, attack
+from tests.redteam.test_privileges import IN_CHILD, numbers
 
 CALL = """
 def call(family, address):

@@ -18,10 +18,9 @@ from kernel_sandbox.agents import PythonExecAgent, ScriptedModel
 from kernel_sandbox.agents.messages import ToolAnswer
 from kernel_sandbox.agents.python_exec import ListFilesTool, PythonExecTool
 from kernel_sandbox.artifacts import Artifacts
-from kernel_sandbox.reactor import call_reactor
-
-from .cells import armed, attack, service_notebook, strike
-from .terminal import on_terminal, through_pipes
+from kernel_sandbox.host.reactor import call_reactor
+from tests.redteam.cells import armed, attack, service_notebook, strike
+from tests.redteam.terminal import on_terminal, through_pipes
 
 # What a terminal obeys beyond colours and lines (ECMA-48; xterm's ctlseqs), and what changes the order of a text.
 ORDERS = {

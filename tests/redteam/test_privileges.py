@@ -10,10 +10,9 @@ from pathlib import Path
 import pytest
 
 from kernel_sandbox import Mount, Session
-from kernel_sandbox.engines.system_calls import ALLOWED, CONDITIONAL, DENIED, parse
-
-from .canaries import Canaries
-from .cells import EACCES, EINVAL, ENOSYS, EPERM, armed, ask, attack
+from kernel_sandbox.sandbox.engines.system_calls import ALLOWED, CONDITIONAL, DENIED, parse
+from tests.redteam.canaries import Canaries
+from tests.redteam.cells import EACCES, EINVAL, ENOSYS, EPERM, armed, ask, attack
 
 COLUMN = {"x86_64": 0, "aarch64": 1}[platform.machine()]
 SIGSYS = "ended with -31"

@@ -12,13 +12,23 @@ from pathlib import Path
 import pytest
 
 from kernel_sandbox import Limits, OutOfMemory, Session
-from kernel_sandbox.engines import get_engine
-from kernel_sandbox.reactor import portal
-from kernel_sandbox.run_directory import remove_stale_directories
-
-from . import census, kernel_side
-from .canaries import Canaries
-from .cells import EACCES, EPERM, arm, armed, ask, attack, is_well, opened_sessions, strike, told_of_a_neighbour
+from kernel_sandbox.host.reactor import portal
+from kernel_sandbox.host.run_directory import remove_stale_directories
+from kernel_sandbox.sandbox.engines import get_engine
+from tests.redteam import census, kernel_side
+from tests.redteam.canaries import Canaries
+from tests.redteam.cells import (
+    EACCES,
+    EPERM,
+    arm,
+    armed,
+    ask,
+    attack,
+    is_well,
+    opened_sessions,
+    strike,
+    told_of_a_neighbour,
+)
 
 OTHERS = """
 def others():

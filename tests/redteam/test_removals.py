@@ -10,11 +10,10 @@ from pathlib import Path
 import pytest
 
 from kernel_sandbox import EngineError
-
-from ..conftest import missing
-from .canaries import Canaries
-from .removals import NOT_REMOVABLE, REMOVALS
-from .without.removal import Ground, Removal
+from tests.conftest import missing
+from tests.redteam.canaries import Canaries
+from tests.redteam.removals import NOT_REMOVABLE, REMOVALS
+from tests.redteam.without.removal import Ground, Removal
 
 RUNS = [(name, engine) for name, removal in REMOVALS.items() for engine in removal.engines]
 NOTICED = [(name, engine) for name, engine in RUNS if REMOVALS[name].noticed]

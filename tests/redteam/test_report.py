@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from .report import BEGIN, END, as_markdown, read, replaced
+from tests.redteam.report import BEGIN, END, as_markdown, read, replaced
 
 ATTACKS: list[dict[str, Any]] = [
     {"attack": "test_a[x]", "severity": "Escape", "engine": "docker", "contained": True},

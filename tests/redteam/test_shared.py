@@ -13,10 +13,9 @@ from pathlib import Path
 import pytest
 
 from kernel_sandbox import Limits, Mount, OutOfMemory, Session
-
-from . import kernel_side
-from .cells import EPERM, armed, ask, attack, is_well, strike
-from .test_privileges import IN_CHILD, numbers
+from tests.redteam import kernel_side
+from tests.redteam.cells import EPERM, armed, ask, attack, is_well, strike
+from tests.redteam.test_privileges import IN_CHILD, numbers
 
 CACHED = 8 * kernel_side.MEGABYTE
 FILTER = """

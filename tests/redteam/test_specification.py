@@ -10,8 +10,8 @@ from pathlib import Path
 
 import pytest
 
-from . import removals
-from .report import SEVERITIES
+from tests.redteam import removals
+from tests.redteam.report import SEVERITIES
 
 HERE = Path(__file__).parent
 ROOT = HERE.parents[1]
@@ -108,7 +108,7 @@ def test_no_attack_is_of_an_unknown_severity() -> None:
 
 def test_tests_and_removals_of_the_kernels_resources_are_there() -> None:
     table = (HERE / "kernel_resources.md").read_text()
-    known = {name for path in [*HERE.glob("test_*.py"), HERE.parent / "test_pool.py"] for name in functions(path)}
+    known = {name for path in [*HERE.glob("test_*.py"), HERE.parent / "pool/test_pool.py"] for name in functions(path)}
     named = set(re.findall(r"`(test_\w+)`", table))
     assert len(named) > 20
     assert named - known == set()

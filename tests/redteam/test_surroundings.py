@@ -19,17 +19,16 @@ from kernel_sandbox import (
     Session,
     Transcript,
     TranscriptError,
-    environments,
     export_notebook,
-    kernelspec,
 )
-from kernel_sandbox.server.state import default_database
-from kernel_sandbox.wheels import cache_directory
-
-from ..agents.model_server import Call, Say, model_server
-from ..shadowing import shadow, shadow_entry_point, shadow_programs
-from .cells import attack
-from .terminal import on_terminal, through_pipes
+from kernel_sandbox.sandbox.engines import environments
+from kernel_sandbox.service.state import default_database
+from kernel_sandbox.setup import kernelspec
+from kernel_sandbox.setup.wheels import cache_directory
+from tests.agents.model_server import Call, Say, model_server
+from tests.redteam.cells import attack
+from tests.redteam.terminal import on_terminal, through_pipes
+from tests.shadowing import shadow, shadow_entry_point, shadow_programs
 
 
 @attack("Escape")

@@ -1,30 +1,30 @@
-"""OfflineAnalyst: the plan of a question, run over what the conversation already holds."""
+"""OfflineAnalyst: stands where a model would, and asks for the two cells of the analysis that the question names."""
 
 from __future__ import annotations
 
 import json
-from collections.abc import Sequence
+import re
+from pathlib import Path
 from typing import Any
 
 from kernel_sandbox.agents.completions import Completion
-from kernel_sandbox.agents.messages import Message, ToolCall
-from kernel_sandbox.agents.models import LanguageModelInterface, OnText
-from kernel_sandbox.agents.offline.conversation import Conversation, read_conversation
-from kernel_sandbox.agents.offline.facts import read_outcome
-from kernel_sandbox.agents.offline.notebook_cells import NotebookCell
-from kernel_sandbox.agents.offline.plans import make_plan
-from kernel_sandbox.agents.offline.wording import answer
+from kernel_sandbox.agents.messages import Message, ToolCall, shows_pictures
+from kernel_sandbox.agents.models import LanguageModelInterface
+from kernel_sandbox.agents.offline.answers import describe, goes_with, unnamed
+from kernel_sandbox.agents.offline.questions import NEEDS_MODEL, find_columns, read_question
+from kernel_sandbox.agents.offline.reports import Report, read_report
+from kernel_sandbox.errors import NoAnswer
 
-CODE_TOOL = "execute_python_code"
-FILE_TOOL = "safe_file_access"
+_PARAMETER = re.compile(r"^(\w+) = .*  # parameter$", re.MULTILINE)
+_FILE = re.compile(r"/mnt/data/([^\n]{1,200}?\.(?:csv|tsv|txt|parquet|xlsx|xlsm|jsonl|ndjson|json))\b", re.IGNORECASE)
 
 
 class OfflineAnalyst(LanguageModelInterface):
-    """Answers some kinds of questions about a table by rules: no key, no network, no model.
+    """Runs two fixed analyses of a table: "describe this table" and "what goes with COLUMN". No key, no network.
 
-    It asks for cells with the tool `execute_python_code`, and words its answer from the numbers that they print. As a
-    file agent's model it calls `safe_file_access` for the file that is named. It keeps no state: the same conversation
-    has the same completion. `model` and `reasoning_effort` are ignored.
+    It asks for cells with the tool `execute_python_code`, and words its answer from the numbers that they report. The
+    table is the file that the conversation names last, else the newest one in the sandbox. It keeps no state: the
+    same conversation has the same completion. `model` and `reasoning_effort` are ignored.
     """
 
     def generate_completion(
@@ -34,57 +34,54 @@ class OfflineAnalyst(LanguageModelInterface):
         tools: list[dict[str, Any]] | None = None,
         reasoning_effort: str | None = None,
     ) -> Completion:
-        """Return what comes next: a cell to run, or the answer."""
-        conversation = read_conversation(messages)
-        names = _names(tools or ())
-        if FILE_TOOL in names and CODE_TOOL not in names:
-            return _bring_file(conversation)
-        step = _next(conversation)
+        """Return what comes next: a cell to run, or the answer. Raises NoAnswer."""
+        users = [place for place, each in enumerate(messages) if each["role"] == "user" and not shows_pictures(each)]
+        asked = str(messages[users[-1]]["content"]) if users else ""
+        wanted = read_question(asked)
+        if wanted is None:
+            raise NoAnswer(NEEDS_MODEL)
+        results = [str(each["content"]) for each in messages[users[-1] :] if each["role"] == "tool"]
+        step = _next(wanted, _last_file([str(messages[place]["content"]) for place in users]), results)
         if isinstance(step, str):
             return Completion(step)
-        if CODE_TOOL not in names:
-            return Completion(answer(f"I need the sandbox's tool {CODE_TOOL}, and was given none: I cannot calculate."))
-        return _call(conversation, CODE_TOOL, {"python_code": step.source})
-
-    async def agenerate_completion(
-        self,
-        model: str,
-        messages: list[Message],
-        tools: list[dict[str, Any]] | None = None,
-        reasoning_effort: str | None = None,
-        on_text: OnText | None = None,
-    ) -> Completion:
-        """Return what comes next, without a thread: it takes milliseconds."""
-        completion = self.generate_completion(model, messages, tools, reasoning_effort)
-        if on_text is not None and completion.content:
-            on_text(completion.content)
-        return completion
+        name, values = step
+        arguments = json.dumps({"python_code": make_cell(name, **values)}, ensure_ascii=False)
+        calls = sum(each["role"] == "tool" for each in messages)
+        call = ToolCall(f"call_offline_{calls + 1}", "execute_python_code", arguments)
+        return Completion(tool_calls=(call,), finish_reason="tool_calls")
 
 
-def _next(conversation: Conversation) -> NotebookCell | str:
-    """Run the plan over the results so far; return the cell that has none yet, or the answer."""
-    plan = make_plan(conversation)
-    try:
-        cell = next(plan)
-        for result in conversation.results:
-            cell = plan.send(read_outcome(cell.step, result))
-    except StopIteration as ended:
-        return str(ended.value)
-    return cell
+def _next(wanted: str, file: str, results: list[str]) -> tuple[str, dict[str, str]] | str:
+    """Return the next cell and its values, or the answer."""
+    if not results:
+        return "load", {"file": file}
+    loaded = read_report("load", results[0])
+    if not wanted:
+        return describe(loaded, read_report("describe", results[1])) if len(results) > 1 else ("describe", {})
+    column = _column(wanted, loaded)
+    if len(results) > 1:
+        return goes_with(column, loaded, read_report("goes_with", results[1]))
+    return "goes_with", {"target": column}
 
 
-def _bring_file(conversation: Conversation) -> Completion:
-    if conversation.results:
-        return Completion(conversation.results[-1])
-    if not conversation.files:
-        return Completion(answer("I find no file name in this: name a CSV, TSV, Parquet, Excel or JSON file."))
-    return _call(conversation, FILE_TOOL, {"filename": conversation.files[0]})
+def _column(wanted: str, loaded: Report) -> str:
+    """Return the one column that the question names. Raises NoAnswer."""
+    found = find_columns(wanted.replace(str(loaded.facts.get("file")), " "), loaded.names)
+    if len(found) != 1:
+        raise NoAnswer(unnamed(wanted, found, loaded.names))
+    return found[0]
 
 
-def _call(conversation: Conversation, tool: str, arguments: dict[str, str]) -> Completion:
-    call = ToolCall(f"call_offline_{conversation.calls + 1}", tool, json.dumps(arguments, ensure_ascii=False))
-    return Completion(tool_calls=(call,), finish_reason="tool_calls")
+def _last_file(said: list[str]) -> str:
+    """Return the file that was brought last: its own message names it first, and shows what it holds below."""
+    named = [match[1] for text in said if (match := _FILE.search(text))]
+    return named[-1] if named else ""
 
 
-def _names(tools: Sequence[dict[str, Any]]) -> set[str]:
-    return {str(tool.get("function", {}).get("name")) for tool in tools}
+def make_cell(name: str, **values: str) -> str:
+    """Return the source of a file of cells/, in which each line `name = …  # parameter` has its value.
+
+    A value enters as Python's own literal of it: one line, in which nothing is hidden and nothing runs.
+    """
+    source = (Path(__file__).parent / "cells" / f"{name}.py").read_text(encoding="utf-8").rstrip("\n")
+    return _PARAMETER.sub(lambda match: f"{match[1]} = {values[match[1]]!r}", source)

@@ -11,9 +11,8 @@ import time
 from pathlib import Path
 
 from kernel_sandbox import Limits, Session
-
-from ...redteam.kernel_side import first_process, group
-from .judging import comes, expect, figure
+from tests.guest.inside.judging import comes, expect, figure
+from tests.redteam.kernel_side import first_process, group
 
 MEMORY, PIDS, CPUS = 256 * 1024**2, 64, 0.5
 WANTED = {

@@ -11,8 +11,7 @@ import threading
 from collections.abc import Iterator
 
 from kernel_sandbox import Limits, Session
-
-from .judging import available, expect, figure
+from tests.guest.inside.judging import available, expect, figure
 
 MEMORY = 256 * 1024**2
 SLACK = 96 * 1024**2

@@ -1,5 +1,6 @@
 """Every control taken away once, by where it is held; `removals` has them in one table.
 
+seams       the names of what is taken away, and where each stands in the package
 removal     what a removal is, and the ground that an attack stands on
 edits       how an engine, or the guest, is told something else
 walls       what the host's kernel holds of the profile: namespaces, mounts, what is seen of the host

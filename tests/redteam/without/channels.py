@@ -8,22 +8,12 @@ import threading
 import time
 from types import SimpleNamespace
 
-from kernel_sandbox import (
-    Limits,
-    ProtocolViolation,
-    Session,
-    cell,
-    channels,
-    live,
-    wire,
-    zmtp,
-)
-from kernel_sandbox.session_kernel import SessionKernel
-
-from ..arena import MEGABYTE
-from ..cells import strike
-from .guest import HASTY
-from .removal import GROWTH, Ground, Removal, growth
+from kernel_sandbox import Limits, ProtocolViolation, Session
+from tests.redteam.arena import MEGABYTE
+from tests.redteam.cells import strike
+from tests.redteam.without import seams
+from tests.redteam.without.guest import HASTY
+from tests.redteam.without.removal import GROWTH, Ground, Removal, growth
 
 # The gate
 
@@ -31,8 +21,8 @@ BOUNDLESS = 2**62
 
 
 def unbounded(ground: Ground, **bounds: int) -> None:
-    honest = live._bounds
-    ground.patch.setattr(live, "_bounds", lambda limits: dataclasses.replace(honest(limits), **bounds))
+    honest = seams.GATE_BOUNDS.current
+    ground.replace(seams.GATE_BOUNDS, lambda limits: dataclasses.replace(honest(limits), **bounds))
 
 
 def _grows(ground: Ground, source: str) -> bool:
@@ -41,7 +31,7 @@ def _grows(ground: Ground, source: str) -> bool:
 
 
 def any_greeting(ground: Ground) -> None:
-    ground.patch.setattr(zmtp, "_check_greeting", lambda greeting: "")
+    ground.replace(seams.GREETING, lambda greeting: "")
 
 
 OLDER = """
@@ -91,7 +81,7 @@ def send_crumbs(ground: Ground) -> bool:
 
 
 def any_number_of_violations(ground: Ground) -> None:
-    ground.patch.setattr(channels, "MOST_INVALID", 10**9)
+    ground.replace(seams.MOST_INVALID, 10**9)
 
 
 def send_what_is_invalid(ground: Ground) -> bool:
@@ -113,8 +103,8 @@ def _lives_on(ground: Ground, source: str) -> bool:
 
 def any_handshake(ground: Ground) -> None:
     """A handshake that breaks off is waited for, as libzmq does."""
-    honest = wire.Connection._obey
-    ground.patch.setattr(wire.Connection, "_obey", lambda self: honest(self) and "")
+    honest = seams.HANDSHAKE.current
+    ground.replace(seams.HANDSHAKE, lambda self: honest(self) and "")
 
 
 BROKEN_OFF = """
@@ -130,7 +120,7 @@ def break_the_handshake_off(ground: Ground) -> bool:
 
 
 def read_on(ground: Ground) -> None:
-    ground.patch.setattr(wire.Connection, "_pause", lambda self, paused: None)
+    ground.replace(seams.BACK_PRESSURE, lambda self, paused: None)
 
 
 FLOOD = """
@@ -146,7 +136,7 @@ def flood_faster_than_is_read(ground: Ground) -> bool:
 
 def countable_ids(ground: Ground) -> None:
     counter = itertools.count(1)
-    ground.patch.setattr(channels, "uuid", SimpleNamespace(uuid4=lambda: SimpleNamespace(hex=f"{next(counter):032x}")))
+    ground.replace(seams.MESSAGE_IDS, SimpleNamespace(uuid4=lambda: SimpleNamespace(hex=f"{next(counter):032x}")))
 
 
 FORGE = """
@@ -173,7 +163,7 @@ def answer_for_the_next_cell(ground: Ground) -> bool:
 
 
 def any_other_client(ground: Ground) -> None:
-    ground.patch.setattr(SessionKernel, "_has_other_clients", lambda self: True)
+    ground.replace(seams.OTHER_CLIENTS, lambda self: True)
 
 
 def be_busy_for_nobody(ground: Ground) -> bool:
@@ -189,7 +179,7 @@ def be_busy_for_nobody(ground: Ground) -> bool:
 
 
 def endless_grace(ground: Ground) -> None:
-    ground.patch.setattr(cell, "GRACE", 600.0)
+    ground.replace(seams.IDLE_GRACE, 600.0)
 
 
 def never_be_idle(ground: Ground) -> bool:
@@ -205,10 +195,10 @@ session.send = quiet
 
 
 def no_last_step(ground: Ground) -> None:
-    async def nothing(self: SessionKernel, because: str) -> None:
+    async def nothing(self: object, because: str) -> None:
         return
 
-    ground.patch.setattr(SessionKernel, "start_anew", nothing)
+    ground.replace(seams.LAST_STEP, nothing)
 
 
 def hear_nothing(ground: Ground) -> bool:

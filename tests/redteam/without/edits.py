@@ -8,25 +8,26 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any
 
-from kernel_sandbox import guest_link
-from kernel_sandbox.engines import bubblewrap_profile, call_arguments, control_groups, docker, seccomp
-from kernel_sandbox.engines.bubblewrap_profile import Profile
-
-from .removal import Ground
+from kernel_sandbox.sandbox.engines import seccomp
+from kernel_sandbox.sandbox.engines.bubblewrap_profile import Profile
+from kernel_sandbox.sandbox.engines.call_arguments import Rule
+from tests.redteam.without import seams
+from tests.redteam.without.removal import Ground
+from tests.redteam.without.seams import Passage
 
 Config = dict[str, Any]
 
 
 def edit_config(ground: Ground, change: Callable[[Config], None]) -> None:
     """Change the host configuration of containers."""
-    honest = docker._profile
+    honest = seams.CONTAINER_PROFILE.current
 
     def edited(*args: Any) -> Config:
-        options = honest(*args)
+        options: Config = honest(*args)
         change(options["host_config"])
         return options
 
-    ground.patch.setattr(docker, "_profile", edited)
+    ground.replace(seams.CONTAINER_PROFILE, edited)
 
 
 def set_config(ground: Ground, **values: Any) -> None:
@@ -35,8 +36,8 @@ def set_config(ground: Ground, **values: Any) -> None:
 
 def edit_command(ground: Ground, change: Callable[[list[str]], list[str]]) -> None:
     """Change bubblewrap's command line."""
-    honest = Profile.command
-    ground.patch.setattr(Profile, "command", lambda self, info: change(honest(self, info)))
+    honest = seams.BUBBLEWRAP_COMMAND.current
+    ground.replace(seams.BUBBLEWRAP_COMMAND, lambda self, info: change(honest(self, info)))
 
 
 def drop_options(ground: Ground, *options: str) -> None:
@@ -51,62 +52,64 @@ def drop_options(ground: Ground, *options: str) -> None:
 
 def edit_preparation(ground: Ground, change: Callable[[Config], None]) -> None:
     """Change what prepare.py is told to do in a bubblewrap sandbox."""
-    honest = Profile.preparation
+    honest = seams.PREPARATION.current
 
     def edited(self: Profile) -> Config:
-        config = honest(self)
+        config: Config = honest(self)
         change(config)
         return config
 
-    ground.patch.setattr(Profile, "preparation", edited)
+    ground.replace(seams.PREPARATION, edited)
 
 
-def _replaced(text: str, old: str, new: str) -> str:
-    assert old in text, f"not there any more: {old}"
-    return text.replace(old, new)
+def _replaced(source: str, passage: Passage, new: str) -> str:
+    assert passage.text in source, f"not there any more: {passage.text}"
+    assert passage.text != new, f"nothing is changed: {new}"
+    return source.replace(passage.text, new)
 
 
-def edit_prepare(ground: Ground, old: str, new: str) -> None:
+def edit_prepare(ground: Ground, passage: Passage, new: str) -> None:
     """Change the program that runs first in a bubblewrap sandbox."""
-    honest = bubblewrap_profile._prepare_source
-    ground.patch.setattr(bubblewrap_profile, "_prepare_source", lambda: _replaced(honest(), old, new))
+    honest = seams.PREPARE_SOURCE.current
+    ground.replace(seams.PREPARE_SOURCE, lambda: _replaced(honest(), passage, new))
 
 
-def edit_guest(ground: Ground, module: str, old: str, new: str) -> None:
+def edit_guest(ground: Ground, passage: Passage, new: str) -> None:
     """Change a module of the guest, which is sent to the sandbox as text."""
-    honest = guest_link._source
+    honest = seams.GUEST_SOURCE.current
 
     def edited(name: str) -> str:
-        return _replaced(honest(name), old, new) if name == module else honest(name)
+        source: str = honest(name)
+        return _replaced(source, passage, new) if name == passage.module else source
 
-    ground.patch.setattr(guest_link, "_source", edited)
+    ground.replace(seams.GUEST_SOURCE, edited)
 
 
-def edit_filter(ground: Ground, **tables: Any) -> None:
-    """Change names of the module that makes the filters of system calls, and have them made anew."""
-    for name, value in tables.items():
-        ground.patch.setattr(seccomp, name, value)
-    ground.patch.setattr(docker, "docker_profile", seccomp.docker_profile.__wrapped__)
-    ground.patch.setattr(bubblewrap_profile, "filter_program", seccomp.filter_program.__wrapped__)
+def allow(ground: Ground, calls: str) -> None:
+    """Allow more system calls, in the words of the table: each with its numbers."""
+    ground.replace(seams.ALLOWED_CALLS, f"{seams.ALLOWED_CALLS.current.rstrip()}; {calls}\n")
+    _make_filters_anew(ground)
+
+
+def _make_filters_anew(ground: Ground) -> None:
+    ground.replace(seams.CONTAINER_FILTER, seccomp.docker_profile.__wrapped__)
+    ground.replace(seams.BUBBLEWRAP_FILTER, seccomp.filter_program.__wrapped__)
 
 
 def let_through(ground: Ground, *names: str) -> None:
     """Allow system calls whatever their arguments are, which are looked at otherwise."""
-    honest = call_arguments.rules
-    any_argument: dict[str, tuple[call_arguments.Rule, ...]] = dict.fromkeys(names, ((),))
-    ground.patch.setattr(call_arguments, "rules", lambda: honest() | any_argument)
-    edit_filter(ground)
+    honest = seams.ARGUMENT_RULES.current
+    any_argument: dict[str, tuple[Rule, ...]] = dict.fromkeys(names, ((),))
+    ground.replace(seams.ARGUMENT_RULES, lambda: honest() | any_argument)
+    _make_filters_anew(ground)
 
 
 def unlimit(ground: Ground, controller: str) -> None:
     """Leave one controller's limits out of bubblewrap's control groups."""
-    first, unified = control_groups._values_v1, control_groups._values_unified
-    ground.patch.setattr(
-        control_groups, "_values_v1", lambda given, limits: [] if given == controller else first(given, limits)
-    )
-    ground.patch.setattr(
-        control_groups,
-        "_values_unified",
+    first, unified = seams.GROUP_VALUES_V1.current, seams.GROUP_VALUES_UNIFIED.current
+    ground.replace(seams.GROUP_VALUES_V1, lambda given, limits: [] if given == controller else first(given, limits))
+    ground.replace(
+        seams.GROUP_VALUES_UNIFIED,
         lambda limits: [pair for pair in unified(limits) if not pair[0].startswith(controller)],
     )
 
@@ -124,8 +127,8 @@ def raise_ulimit(ground: Ground, name: str, value: int) -> None:
 
 def edit_tmpfs(ground: Ground, change: Callable[[str], str]) -> None:
     """Change the options of the writable places."""
-    honest = docker._tmpfs
-    ground.patch.setattr(docker, "_tmpfs", lambda *args: change(honest(*args)))
+    honest = seams.CONTAINER_TMPFS.current
+    ground.replace(seams.CONTAINER_TMPFS, lambda *args: change(honest(*args)))
 
     def each(config: Config) -> None:
         config["tmpfs"] = [(place, change(options)) for place, options in config["tmpfs"]]

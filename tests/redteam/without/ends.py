@@ -16,28 +16,27 @@ from typing import Any
 
 import pytest
 
-from kernel_sandbox import EngineError, live
-from kernel_sandbox.engines import docker, get_engine
-from kernel_sandbox.engines.docker_client import connect
-from kernel_sandbox.reactor import portal
-from kernel_sandbox.run_directory import remove_stale_directories
-
-from .. import census
-from ..canaries import Canaries
-from ..cells import opened_sessions
-from .edits import drop_options, edit_guest, edit_prepare, set_config
-from .removal import BOTH, Ground, Removal
-from .walls import reach_a_listener_of_the_host
+from kernel_sandbox import EngineError
+from kernel_sandbox.host.reactor import portal
+from kernel_sandbox.host.run_directory import remove_stale_directories
+from kernel_sandbox.sandbox.engines import docker, get_engine
+from kernel_sandbox.sandbox.engines.docker_client import connect
+from tests.redteam import census
+from tests.redteam.canaries import Canaries
+from tests.redteam.cells import opened_sessions
+from tests.redteam.without import seams
+from tests.redteam.without.edits import drop_options, edit_guest, edit_prepare, set_config
+from tests.redteam.without.removal import BOTH, Ground, Removal
+from tests.redteam.without.walls import reach_a_listener_of_the_host
 
 PATIENCE = 2.0
 """Seconds after which a sandbox without an owner counts as left behind."""
 
 
 def immortal(ground: Ground) -> None:
-    served = "asyncio.run(Guest(kernels.Kernels(*zygote_process)).serve())\n"
-    edit_guest(ground, "guest.main", served, f"{served}        while True: signal.pause()\n")
+    edit_guest(ground, seams.SERVING, f"{seams.SERVING.text}        while True: signal.pause()\n")
     drop_options(ground, "--die-with-parent")
-    edit_prepare(ground, "    libc.prctl(PR_SET_PDEATHSIG, signal.SIGKILL, 0, 0, 0)", "    pass")
+    edit_prepare(ground, seams.DEATH_SIGNAL, "pass")
 
 
 def restarted(ground: Ground) -> None:
@@ -45,12 +44,12 @@ def restarted(ground: Ground) -> None:
 
 
 def nobodys(ground: Ground) -> None:
-    honest = docker._labels
+    honest = seams.CONTAINER_LABELS.current
 
     def without_owner(*args: Any) -> dict[str, str]:
         return {name: value for name, value in honest(*args).items() if not name.endswith(".owner")}
 
-    ground.patch.setattr(docker, "_labels", without_owner)
+    ground.replace(seams.CONTAINER_LABELS, without_owner)
 
 
 def outlive_its_owner(ground: Ground) -> bool:
@@ -95,7 +94,7 @@ def _is_left(engine: str, session_id: str) -> bool:
 
 
 def unlooked(ground: Ground) -> None:
-    ground.patch.setattr(live, "judge", lambda facts, spec: [])
+    ground.replace(seams.PROMISES, lambda facts, spec: [])
 
 
 def run_in_a_broken_sandbox(ground: Ground) -> bool:
@@ -118,7 +117,7 @@ REMOVALS = {
 
 
 def main() -> None:
-    from ..removals import REMOVALS as ALL
+    from tests.redteam.removals import REMOVALS as ALL
 
     engine, *controls = sys.argv[1:]
     ground = Ground(engine, pytest.MonkeyPatch(), Canaries(""), Path())

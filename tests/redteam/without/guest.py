@@ -6,19 +6,18 @@ import contextlib
 import threading
 from typing import Any
 
-from kernel_sandbox import FileError, Limits, OutOfMemory, SandboxError, SandboxSpec, Session, files, mux
-from kernel_sandbox.engines.system_calls import ALLOWED
-from kernel_sandbox.live import LiveSandbox
-
-from ..cells import arm, ask, opened_sessions, settings_kept, strike
-from .edits import edit_filter, edit_guest
-from .removal import GROWTH, Ground, Removal, growth
+from kernel_sandbox import FileError, Limits, OutOfMemory, SandboxError, SandboxSpec, Session
+from kernel_sandbox.inside.mux import Channel
+from tests.redteam.cells import arm, ask, opened_sessions, settings_kept, strike
+from tests.redteam.without import seams
+from tests.redteam.without.edits import allow, edit_guest
+from tests.redteam.without.removal import GROWTH, Ground, Removal, growth
 
 HASTY = Limits(interrupt_grace=0.2)
 
 
 def dumpable_pid_1(ground: Ground) -> None:
-    edit_guest(ground, "guest.main", "prctl(PR_SET_DUMPABLE, 0", "prctl(PR_SET_DUMPABLE, 1")
+    edit_guest(ground, seams.FIRST_PROCESS_DUMPABLE, seams.FIRST_PROCESS_DUMPABLE.text.replace("0", "1"))
 
 
 def open_the_memory_of_pid_1(ground: Ground) -> bool:
@@ -29,7 +28,7 @@ def open_the_memory_of_pid_1(ground: Ground) -> bool:
 
 def dumpable_zygote(ground: Ground) -> None:
     dumpable = "__import__('ctypes').CDLL(None).prctl(4, 1, 0, 0, 0)"
-    edit_guest(ground, "guest.zygote", "    gc.disable()", f"    {dumpable}\n    gc.disable()")
+    edit_guest(ground, seams.ZYGOTE_START, f"    {dumpable}\n{seams.ZYGOTE_START.text}")
 
 
 def open_the_memory_of_the_zygote(ground: Ground) -> bool:
@@ -43,7 +42,7 @@ answer([error(lambda: os.close(os.open(f"/proc/{pid}/mem", os.O_RDWR))) for pid 
 
 
 def stream_in_kernels(ground: Ground) -> None:
-    edit_guest(ground, "guest.zygote", "            close_descriptors(keep=theirs.fileno())\n", "")
+    edit_guest(ground, seams.HOST_STREAM_CLOSED, "")
 
 
 def forge_a_word_of_pid_1(ground: Ground) -> bool:
@@ -60,15 +59,15 @@ time.sleep(0.5)
 
 
 def any_frame_of_the_link(ground: Ground) -> None:
-    ground.patch.setattr(mux, "MAX_FRAME", 2**31)
-    honest = mux.Channel.send
+    ground.replace(seams.LINK_FRAME, 2**31)
+    honest = seams.LINK_SEND.current
 
-    async def send(self: mux.Channel, data: bytes, **named: Any) -> bool:
+    async def send(self: Channel, data: bytes, **named: Any) -> bool:
         """In pieces that the other side, which has its own bound, takes."""
         pieces = [data[start : start + 2**17] for start in range(0, len(data), 2**17)]
         return all([await honest(self, piece, **named) for piece in pieces])
 
-    ground.patch.setattr(mux.Channel, "send", send)
+    ground.replace(seams.LINK_SEND, send)
 
 
 def flood_the_link(ground: Ground) -> bool:
@@ -89,10 +88,10 @@ put(struct.pack(">IBI", 1, 2, 2**30)) and all(put(bytes(2**20)) for _ in range(1
 
 
 def nobody_watches(ground: Ground) -> None:
-    async def nothing(self: LiveSandbox) -> None:
+    async def nothing(self: object) -> None:
         return
 
-    ground.patch.setattr(LiveSandbox, "_watch", nothing)
+    ground.replace(seams.DEATH_WATCHER, nothing)
 
 
 def die_unnoticed(ground: Ground) -> bool:
@@ -101,8 +100,11 @@ def die_unnoticed(ground: Ground) -> bool:
 
 
 def survivors(ground: Ground) -> None:
-    killed = "            _signal_group(kernel.pid, signal.SIGKILL)\n"
-    edit_guest(ground, "guest.kernels", "            await self.sweep()\n", killed)
+    killed = """
+            try: os.killpg(kernel.pid, signal.SIGKILL)
+            except ProcessLookupError: pass
+"""
+    edit_guest(ground, seams.SWEEP, killed)
 
 
 def survive_a_restart(ground: Ground) -> bool:
@@ -123,7 +125,7 @@ answer(pid)
 
 
 def stale_places(ground: Ground) -> None:
-    edit_guest(ground, "guest.kernels", "FRESH_PLACES = (HOME,", "FRESH_PLACES = () and (HOME,")
+    edit_guest(ground, seams.FRESH_PLACES, seams.FRESH_PLACES.text.replace("(", "() and ("))
 
 
 def infect_the_next_kernel(ground: Ground) -> bool:
@@ -140,7 +142,7 @@ startup.mkdir(parents=True, exist_ok=True)
 
 
 def imports_among_cells(ground: Ground) -> None:
-    edit_guest(ground, "guest.zygote", "if untouched else apart.from_cells()", "if True else apart.from_cells()")
+    edit_guest(ground, seams.IMPORTS_AMONG_CELLS, "if True else")
 
 
 def leave_settings_to_the_next_kernel(ground: Ground) -> bool:
@@ -156,7 +158,7 @@ def leave_settings_to_the_next_kernel(ground: Ground) -> bool:
 
 
 def any_name(ground: Ground) -> None:
-    edit_guest(ground, "guest.files", 'if any(part in ("", ".", "..") or', "if any(")
+    edit_guest(ground, seams.NAMES_OF_PLACES, "")
 
 
 def read_beside_the_place(ground: Ground) -> bool:
@@ -166,7 +168,7 @@ def read_beside_the_place(ground: Ground) -> bool:
 
 
 def followed_links(ground: Ground) -> None:
-    edit_guest(ground, "guest.files", "| os.O_NOFOLLOW ", "")
+    edit_guest(ground, seams.FOLLOWED_LINKS, "")
 
 
 def read_through_a_link(ground: Ground) -> bool:
@@ -178,12 +180,12 @@ def read_through_a_link(ground: Ground) -> bool:
 
 
 def any_kind_of_file(ground: Ground) -> None:
-    edit_guest(ground, "guest.files", "| os.O_NOFOLLOW | os.O_NONBLOCK |", "| os.O_NOFOLLOW |")
-    edit_guest(ground, "guest.files", "if not stat.S_ISREG(status.st_mode):", "if False:")
+    edit_guest(ground, seams.OPENED_AT_ONCE, "")
+    edit_guest(ground, seams.NO_REGULAR_FILE, "False")
 
 
 def nodes(ground: Ground) -> None:
-    edit_filter(ground, ALLOWED=f"{ALLOWED.rstrip()}; mknod 133 -; mknodat 259 33\n")
+    allow(ground, "mknod 133 -; mknodat 259 33")
 
 
 def make_a_pipe_with_a_name(ground: Ground) -> bool:
@@ -218,7 +220,7 @@ def _use(session: Session) -> None:
 
 
 def any_number_of_bytes(ground: Ground) -> None:
-    ground.patch.setattr(files, "READ_LIMIT", 2**50)
+    ground.replace(seams.READ_LIMIT, 2**50)
 
 
 def hand_over_a_sparse_file(ground: Ground) -> bool:
@@ -229,8 +231,8 @@ def hand_over_a_sparse_file(ground: Ground) -> bool:
 
 
 def uploads_in_place(ground: Ground) -> None:
-    edit_guest(ground, "guest.files", 'temporary = f".upload-{os.urandom(8).hex()}"', "temporary = parts[-1]")
-    edit_guest(ground, "guest.files", "os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW |", "os.O_CREAT | os.O_TRUNC |")
+    edit_guest(ground, seams.UPLOAD_NAME, "parts[-1]")
+    edit_guest(ground, seams.UPLOAD_FLAGS, "| os.O_TRUNC ")
 
 
 def write_through_a_link(ground: Ground) -> bool:
@@ -241,18 +243,8 @@ def write_through_a_link(ground: Ground) -> bool:
 
 
 def any_number_of_entries(ground: Ground) -> None:
-    edit_guest(ground, "guest.files", "MAX_ENTRIES = 10_000", "MAX_ENTRIES = 10**9")
-
-    async def whole(self: files.AsyncSandboxFiles, directory: str) -> files.Listing:
-        found: files.Listing = []
-        link = self._link()
-        async with link.operation("list", name=directory) as channel:
-            await link.answer(channel)
-            async for entry in files._lines(channel):
-                found += files._file_info(entry)
-        return found
-
-    ground.patch.setattr(files.AsyncSandboxFiles, "_list", whole)
+    edit_guest(ground, seams.MOST_ENTRIES, seams.MOST_ENTRIES.text.replace("10_000", "10**9"))
+    ground.replace(seams.LIST_LIMIT, 10**9)
 
 
 def flood_a_listing(ground: Ground) -> bool:

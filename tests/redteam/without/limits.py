@@ -6,13 +6,12 @@ import re
 from pathlib import Path
 
 from kernel_sandbox import Limits, Session
-from kernel_sandbox.engines.docker_client import connect
-
-from .. import kernel_side
-from ..cells import SMALL, ask, strike
-from .edits import edit_preparation, edit_tmpfs, raise_ulimit, set_config, unlimit
-from .removal import BOTH, Ground, Removal
-from .rights import IN_CHILD, number
+from kernel_sandbox.sandbox.engines.docker_client import connect
+from tests.redteam import kernel_side
+from tests.redteam.cells import SMALL, ask, strike
+from tests.redteam.without.edits import edit_preparation, edit_tmpfs, raise_ulimit, set_config, unlimit
+from tests.redteam.without.removal import BOTH, Ground, Removal
+from tests.redteam.without.rights import IN_CHILD, number
 
 MEGABYTE = 1024**2
 ROOMY = Limits(memory="1g", pids=48)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-import asyncio
+import dataclasses
 import hmac
 import json
 import math
@@ -13,14 +13,14 @@ from collections.abc import Iterable, Mapping
 from types import SimpleNamespace
 from typing import Any
 
-from kernel_sandbox import Execution, Limits, Session, cell, validate
-from kernel_sandbox.outputs import collector, content, tables
-from kernel_sandbox.outputs.values import DisplayData, ErrorOutput
-from kernel_sandbox.prompts import Prompts
-
-from ..cells import is_well, strike
-from .channels import _lives_on
-from .removal import GROWTH, Ground, Removal, growth
+from kernel_sandbox import Execution, Limits, Session
+from kernel_sandbox.session.outputs.collector import CellOutputs
+from kernel_sandbox.session.outputs.values import DisplayData, ErrorOutput
+from kernel_sandbox.session.prompts import Prompts
+from tests.redteam.cells import is_well, strike
+from tests.redteam.without import seams
+from tests.redteam.without.channels import _lives_on
+from tests.redteam.without.removal import GROWTH, Ground, Removal, growth
 
 MEGABYTE = 1024**2
 
@@ -51,19 +51,19 @@ def _refuse(name: str) -> None:
 
 def any_signature(ground: Ground) -> None:
     trusting = SimpleNamespace(new=hmac.new, digest=hmac.digest, compare_digest=lambda one, other: True)
-    ground.patch.setattr(validate, "hmac", trusting)
+    ground.replace(seams.SIGNATURES, trusting)
 
 
 def any_shape(ground: Ground) -> None:
-    ground.patch.setattr(validate, "_object", json.loads)
+    ground.replace(seams.MESSAGE_PARTS, json.loads)
 
 
 def any_header(ground: Ground) -> None:
-    ground.patch.setattr(validate, "SMALL_PART", 2**40)
+    ground.replace(seams.HEADER_SIZE, 2**40)
 
 
 def any_number_of_values(ground: Ground) -> None:
-    ground.patch.setattr(validate, "MOST_VALUES", 10**12)
+    ground.replace(seams.MOST_VALUES, 10**12)
 
 
 MANY_LISTS = """
@@ -87,7 +87,7 @@ class Everything:
 
 
 def any_type(ground: Ground) -> None:
-    ground.patch.setattr(validate, "TYPES", dict.fromkeys(validate.TYPES, Everything()))
+    ground.replace(seams.MESSAGE_TYPES, dict.fromkeys(seams.MESSAGE_TYPES.current, Everything()))
 
 
 def send_unknown_types(ground: Ground) -> bool:
@@ -96,10 +96,10 @@ def send_unknown_types(ground: Ground) -> bool:
 
 
 def any_payload(ground: Ground) -> None:
-    def shown(self: collector.CellOutputs, payload: Any) -> Any:
-        return self._feed_display("display_data", {"data": {"text/plain": str(payload.get("text"))}})
+    def shown(self: CellOutputs, payload: Any) -> Any:
+        return self.feed("display_data", {"data": {"text/plain": str(payload.get("text"))}})
 
-    ground.patch.setattr(collector.CellOutputs, "feed_payload", shown)
+    ground.replace(seams.PAYLOADS, shown)
 
 
 def write_the_users_next_cell(ground: Ground) -> bool:
@@ -112,20 +112,19 @@ def write_the_users_next_cell(ground: Ground) -> bool:
 
 
 def any_depth(ground: Ground) -> None:
-    ground.patch.setattr(content, "MAX_DEPTH", 10**6)
+    ground.replace(seams.CONTENT_DEPTH, 10**6)
 
 
 def nan(ground: Ground) -> None:
-    ground.patch.setattr(content, "math", SimpleNamespace(isfinite=lambda value: True, inf=math.inf))
+    ground.replace(seams.CONTENT_NUMBERS, SimpleNamespace(isfinite=lambda value: True, inf=math.inf))
 
 
 def surrogates(ground: Ground) -> None:
-    for module in (content, collector):
-        ground.patch.setattr(module, "clean_text", lambda text: text)
+    ground.replace(seams.CLEAN_TEXT, lambda text: text)
 
 
 def any_integer(ground: Ground) -> None:
-    ground.patch.setattr(content, "_MAX_COUNT", 2**63)
+    ground.replace(seams.CONTENT_COUNT, 2**63)
 
 
 def count_to_the_skies(ground: Ground) -> bool:
@@ -138,11 +137,11 @@ def any_media_type(ground: Ground) -> None:
     def items(data: Mapping[str, Any]) -> Iterable[tuple[str, Any]]:
         return ((kind, value) for kind, value in data.items() if isinstance(value, str))
 
-    ground.patch.setattr(content, "_valid_items", items)
+    ground.replace(seams.MEDIA_TYPES, items)
 
 
 def any_metadata(ground: Ground) -> None:
-    ground.patch.setattr(content, "_clean_metadata", lambda metadata, kinds: dict(metadata))
+    ground.replace(seams.METADATA, lambda metadata, kinds: dict(metadata))
 
 
 def mark_itself_as_trusted(ground: Ground) -> bool:
@@ -154,8 +153,7 @@ def mark_itself_as_trusted(ground: Ground) -> bool:
 
 
 def any_traceback(ground: Ground) -> None:
-    ground.patch.setattr(content, "MAX_TRACEBACK_PARTS", 10**9)
-    ground.patch.setattr(content, "MAX_TRACEBACK", 10**9)
+    ground.replace(seams.TRACEBACKS, 10**9)
 
 
 def trace_seventy_thousand_lines(ground: Ground) -> bool:
@@ -165,7 +163,7 @@ def trace_seventy_thousand_lines(ground: Ground) -> bool:
 
 
 def any_zone(ground: Ground) -> None:
-    ground.patch.setattr(tables, "_zone", lambda name: name)
+    ground.replace(seams.TIME_ZONE, lambda name: name)
 
 
 def have_the_host_read_a_file(ground: Ground) -> bool:
@@ -184,14 +182,13 @@ def have_the_host_read_a_file(ground: Ground) -> bool:
 # Caps
 
 
-def _set_limit(ground: Ground, name: str) -> None:
-    honest = collector.SessionOutputs.__init__
+def _set_limit(ground: Ground, **bound: Any) -> None:
+    honest = seams.OUTPUT_CAPS.current
 
-    def made(self: collector.SessionOutputs, *args: Any, **named: Any) -> None:
-        honest(self, *args, **named)
-        setattr(self, name, 2**50)
+    def made(self: object, limits: Limits, *args: Any) -> None:
+        honest(self, dataclasses.replace(limits, **bound), *args)
 
-    ground.patch.setattr(collector.SessionOutputs, "__init__", made)
+    ground.replace(seams.OUTPUT_CAPS, made)
 
 
 def print_forty_megabytes(ground: Ground) -> bool:
@@ -207,7 +204,7 @@ def print_little_many_times(ground: Ground) -> bool:
 
 
 def any_number_of_outputs(ground: Ground) -> None:
-    ground.patch.setattr(collector, "MAX_CELL_OUTPUTS", 10**9)
+    ground.replace(seams.MOST_OUTPUTS, 10**9)
 
 
 def show_eleven_thousand(ground: Ground) -> bool:
@@ -217,7 +214,7 @@ def show_eleven_thousand(ground: Ground) -> bool:
 
 
 def any_backlog(ground: Ground) -> None:
-    ground.patch.setattr(cell, "BACKLOG", 10**6)
+    ground.replace(seams.EVENT_BACKLOG, 10**6)
 
 
 def show_to_nobody(ground: Ground) -> bool:
@@ -240,12 +237,14 @@ for _ in range(150): c.send(said)
 
 
 def all_prompts_at_once(ground: Ground) -> None:
-    def ask(self: Prompts, prompt: str, password: bool, answer: Any, failed: Any) -> None:
-        if self.handler is not None:
-            work = self._ask(self.handler, prompt, password, answer, failed)
-            self._asking = asyncio.get_running_loop().create_task(work)
+    honest = seams.PROMPT.current
+    asked = []
 
-    ground.patch.setattr(Prompts, "ask", ask)
+    def ask(self: Prompts, *what: Any) -> None:
+        asked.append(Prompts(self.handler))
+        honest(asked[-1], *what)
+
+    ground.replace(seams.PROMPT, ask)
 
 
 def ask_ten_times_at_once(ground: Ground) -> bool:
@@ -267,8 +266,8 @@ def ask_ten_times_at_once(ground: Ground) -> bool:
 
 
 def answers_by_itself(ground: Ground) -> None:
-    honest = Prompts.__init__
-    ground.patch.setattr(Prompts, "__init__", lambda self, handler: honest(self, handler or (lambda *asked: "yes")))
+    honest = seams.PROMPTS.current
+    ground.replace(seams.PROMPTS, lambda self, handler: honest(self, handler or (lambda *asked: "yes")))
 
 
 def have_a_prompt_answered(ground: Ground) -> bool:
@@ -313,10 +312,12 @@ REMOVALS = {
         severity="HostLeak", remove=any_zone, succeeds=have_the_host_read_a_file
     ),
     "output cap: cell": Removal(
-        severity="HostDoS", remove=lambda ground: _set_limit(ground, "cell_limit"), succeeds=print_forty_megabytes
+        severity="HostDoS", remove=lambda ground: _set_limit(ground, output_bytes=2**50), succeeds=print_forty_megabytes
     ),
     "output cap: session": Removal(
-        severity="HostDoS", remove=lambda ground: _set_limit(ground, "session_limit"), succeeds=print_little_many_times
+        severity="HostDoS",
+        remove=lambda ground: _set_limit(ground, session_output_bytes=2**50),
+        succeeds=print_little_many_times,
     ),
     "output cap: number of outputs": Removal(
         severity="HostDoS", remove=any_number_of_outputs, succeeds=show_eleven_thousand

@@ -15,26 +15,24 @@ from typing import Any
 
 from rich.console import Console
 
-from kernel_sandbox import Transcript, artifacts, questions
-from kernel_sandbox.agents import PythonExecAgent, ScriptedModel, approval, reading
+from kernel_sandbox import AsyncSession, Transcript
+from kernel_sandbox.agents import PythonExecAgent, ScriptedModel, approval
+from kernel_sandbox.agents.default_session import with_session
 from kernel_sandbox.agents.python_exec import PythonExecTool
-from kernel_sandbox.artifacts import Artifacts, Budget
-from kernel_sandbox.cli import terminal
-from kernel_sandbox.cli.app import cli
-from kernel_sandbox.cli.console import Screen
-from kernel_sandbox.exports import page
-from kernel_sandbox.exports.scrubbed import scrub
-from kernel_sandbox.magic import bundles
-from kernel_sandbox.reactor import call_reactor
-from kernel_sandbox.text import characters, colours
+from kernel_sandbox.artifacts import Artifacts
+from kernel_sandbox.doors.cli.app import cli
+from kernel_sandbox.doors.magic import bundles
+from kernel_sandbox.host.reactor import call_reactor
+from kernel_sandbox.show import page
+from kernel_sandbox.show.scrubbed import scrub
+from kernel_sandbox.terminal.console import Screen
 from kernel_sandbox.text.ansi import StreamCleaner
-from kernel_sandbox.transcript import notebook, writing
-
-from ...agents.model_server import Call, Say, model_server
-from ...legibility import READABLE, contrasts
-from ..cells import service_notebook, strike
-from .removal import Ground, Removal
-from .surroundings import close_models
+from tests.agents.model_server import Call, Say, model_server
+from tests.legibility import READABLE, contrasts
+from tests.redteam.cells import service_notebook, strike
+from tests.redteam.without import seams
+from tests.redteam.without.removal import Ground, Removal
+from tests.redteam.without.surroundings import close_models
 
 CHROMIUM = "/usr/bin/chromium"
 FLAGS = ["--no-sandbox", "--disable-gpu", "--disable-background-networking", "--disable-component-update"]
@@ -42,7 +40,7 @@ FLAGS += ["--disable-sync", "--no-first-run"]
 
 
 def as_it_comes(ground: Ground) -> None:
-    ground.patch.setattr(terminal, "visible", lambda text, colours=None: text)
+    ground.replace(seams.TERMINAL_TEXT, lambda text: text)
 
 
 def order_the_terminal(ground: Ground) -> bool:
@@ -55,7 +53,7 @@ def order_the_terminal(ground: Ground) -> bool:
 
 
 def unspelled(ground: Ground) -> None:
-    ground.patch.setattr(characters, "_ANY", re.compile("(?!)"))
+    ground.replace(seams.HIDING_CHARACTERS, re.compile("(?!)"))
 
 
 def hide_a_line_in_fillers_and_tags(ground: Ground) -> bool:
@@ -69,7 +67,7 @@ def hide_a_line_in_fillers_and_tags(ground: Ground) -> bool:
 
 
 def any_colours(ground: Ground) -> None:
-    ground.patch.setattr(colours, "legible", lambda look: look)
+    ground.replace(seams.LEGIBLE_COLOURS, lambda look: look)
 
 
 def write_in_the_colour_of_the_paper(ground: Ground) -> bool:
@@ -84,11 +82,11 @@ def write_in_the_colour_of_the_paper(ground: Ground) -> bool:
 
 
 def any_length(ground: Ground) -> None:
-    ground.patch.setattr(approval.Approval, "refusal", "")
+    ground.replace(seams.TOO_LONG_TO_APPROVE, "")
 
 
 def printing_or_not(ground: Ground) -> None:
-    ground.patch.setattr(approval, "visible_source", lambda source, spelling: source)
+    ground.replace(seams.SOURCE_TO_APPROVE, lambda source, spelling: source)
 
 
 def _run_approved(ground: Ground, source: str, looks_well: Callable[[str], bool]) -> bool:
@@ -132,13 +130,13 @@ def _notary(directory: Path) -> Any:
 def signed(ground: Ground) -> None:
     import nbformat
 
-    honest = writing.replace_file
+    honest = seams.NOTEBOOK_FILE.current
 
     def replace_and_sign(path: Path, *args: Any, **named: Any) -> None:
         honest(path, *args, **named)
         _notary(path.parent).sign(nbformat.read(path, as_version=4))  # type: ignore[no-untyped-call]
 
-    ground.patch.setattr(notebook, "replace_file", replace_and_sign)
+    ground.replace(seams.NOTEBOOK_FILE, replace_and_sign)
 
 
 def be_trusted_by_jupyter(ground: Ground) -> bool:
@@ -154,12 +152,11 @@ def be_trusted_by_jupyter(ground: Ground) -> bool:
 
 
 def any_tag(ground: Ground) -> None:
-    for name in ("clean_fragment", "clean_page"):
-        ground.patch.setattr(page, name, lambda html: html)
+    ground.replace(seams.PAGE_TAGS, lambda html: html)
 
 
 def no_policy(ground: Ground) -> None:
-    ground.patch.setattr(page, "_HEAD", "")
+    ground.replace(seams.PAGE_HEAD, "")
 
 
 SCRIPT = "<p>shown</p><script>fetch('http://127.0.0.1:{port}/', {{mode: 'no-cors'}})</script>"
@@ -194,7 +191,7 @@ def run_in_an_exported_page(ground: Ground) -> bool:
 
 
 def unframed(ground: Ground) -> None:
-    ground.patch.setattr(bundles, "frame", lambda html: html)
+    ground.replace(seams.MAGIC_FRAME, lambda html: html)
 
 
 def run_beside_the_users_own_cells(ground: Ground) -> bool:
@@ -203,7 +200,7 @@ def run_beside_the_users_own_cells(ground: Ground) -> bool:
 
 
 def raw_markdown(ground: Ground) -> None:
-    ground.patch.setattr(bundles, "harmless_markdown", lambda text: text)
+    ground.replace(seams.MAGIC_MARKDOWN, lambda text: text)
 
 
 def hide_a_script_in_markdown(ground: Ground) -> bool:
@@ -213,7 +210,7 @@ def hide_a_script_in_markdown(ground: Ground) -> bool:
 
 
 def unseen(ground: Ground) -> None:
-    ground.patch.setattr(reading, "visible", lambda text: text)
+    ground.replace(seams.TEXT_FOR_MODELS, lambda text, spelling: text)
 
 
 def tell_a_model_what_no_person_sees(ground: Ground) -> bool:
@@ -225,10 +222,8 @@ def tell_a_model_what_no_person_sees(ground: Ground) -> bool:
 
 
 def notebooks_for_all(ground: Ground) -> None:
-    honest = writing.replace_file
-    ground.patch.setattr(
-        notebook, "replace_file", lambda path, chunks, *, durable, private: honest(path, chunks, durable=durable)
-    )
+    honest = seams.NOTEBOOK_FILE.current
+    ground.replace(seams.NOTEBOOK_FILE, lambda path, chunks, *, durable, private: honest(path, chunks, durable=durable))
 
 
 def read_another_users_notebook(ground: Ground) -> bool:
@@ -237,7 +232,7 @@ def read_another_users_notebook(ground: Ground) -> bool:
 
 
 def own_names(ground: Ground) -> None:
-    ground.patch.setattr(artifacts, "host_name", lambda name: name.rsplit("/", 1)[-1])
+    ground.replace(seams.ARTIFACT_NAME, lambda name: name.rsplit("/", 1)[-1])
 
 
 def _save_files(ground: Ground, make: str, **bounds: Any) -> list[Path]:
@@ -245,7 +240,11 @@ def _save_files(ground: Ground, make: str, **bounds: Any) -> list[Path]:
     with ground.session() as session:
         strike(session, make).raise_for_error()
         infos = [info for info in session.files.list() if info.name != "attacker.py"]
-        call_reactor(Artifacts(directory, **bounds).save, session._session.files, infos)
+
+        async def save(inner: AsyncSession) -> None:
+            await Artifacts(directory, **bounds).save(inner.files, infos)
+
+        call_reactor(with_session, session, save)
     return list(directory.iterdir()) if directory.exists() else []
 
 
@@ -255,7 +254,7 @@ def leave_a_program_on_the_desktop(ground: Ground) -> bool:
 
 
 def any_budget(ground: Ground) -> None:
-    ground.patch.setattr(Budget, "room", lambda self, path, size: 2**40)
+    ground.replace(seams.ARTIFACT_BUDGET, lambda self, path, size: 2**40)
 
 
 def fill_the_users_disk(ground: Ground) -> bool:
@@ -265,7 +264,7 @@ def fill_the_users_disk(ground: Ground) -> bool:
 
 
 def typed_ahead(ground: Ground) -> None:
-    ground.patch.setattr(questions, "_forget_typed", lambda: None)
+    ground.replace(seams.TYPED_BEFORE, lambda: None)
 
 
 class _Prompts(io.StringIO):
@@ -273,11 +272,11 @@ class _Prompts(io.StringIO):
 
     def __init__(self, terminal: int) -> None:
         super().__init__()
-        self._terminal = terminal
+        self.terminal = terminal
 
     def write(self, text: str) -> int:
         if approval.QUESTION in text:
-            os.write(self._terminal, b"n\n")
+            os.write(self.terminal, b"n\n")
         return super().write(text)
 
 

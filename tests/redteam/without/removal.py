@@ -13,10 +13,11 @@ from typing import Any
 import pytest
 
 from kernel_sandbox import Limits, SandboxSpec, Session
-
-from ..arena import MEGABYTE, resident
-from ..canaries import Canaries
-from ..cells import arm, opened_sessions
+from tests.places import owner_of
+from tests.redteam.arena import MEGABYTE, resident
+from tests.redteam.canaries import Canaries
+from tests.redteam.cells import arm, opened_sessions
+from tests.redteam.without.seams import Seam
 
 
 @dataclass(frozen=True)
@@ -35,6 +36,11 @@ class Ground:
 
     undo: contextlib.ExitStack = field(default_factory=contextlib.ExitStack)
     """What else is to be put back at the end of this run."""
+
+    def replace(self, seam: Seam, new: object) -> None:
+        """Have something else stand in the places of a seam, for this run."""
+        for place in seam.places:
+            self.patch.setattr(*owner_of(place), new)
 
     @contextlib.contextmanager
     def session(self, *, limits: Limits | None = None, input_handler: Any = None, **fields: Any) -> Iterator[Session]:

@@ -11,14 +11,13 @@ from pathlib import Path
 from typing import Any
 
 from kernel_sandbox import FileError, Mount
-from kernel_sandbox.engines import bubblewrap_profile, docker
-from kernel_sandbox.engines.seccomp import docker_profile
-from kernel_sandbox.engines.system_calls import ALLOWED, CONDITIONAL, DENIED, parse
-
-from .. import kernel_side
-from ..cells import EPERM, ask
-from .edits import Config, edit_config, edit_guest, edit_preparation, edit_prepare, let_through
-from .removal import BOTH, Ground, Removal
+from kernel_sandbox.sandbox.engines.seccomp import docker_profile
+from kernel_sandbox.sandbox.engines.system_calls import ALLOWED, CONDITIONAL, DENIED, parse
+from tests.redteam import kernel_side
+from tests.redteam.cells import EPERM, ask
+from tests.redteam.without import seams
+from tests.redteam.without.edits import Config, edit_config, edit_guest, edit_preparation, edit_prepare, let_through
+from tests.redteam.without.removal import BOTH, Ground, Removal
 
 COLUMN = {"x86_64": 0, "aarch64": 1}[platform.machine()]
 IN_CHILD = """
@@ -52,13 +51,11 @@ def number(name: str) -> int:
 
 
 def root(ground: Ground) -> None:
-    ground.patch.setattr(docker, "USER_RANGE", (0, 1))
-    ground.patch.setattr(bubblewrap_profile, "USER_RANGE", (0, 1))
+    ground.replace(seams.USER_RANGE, (0, 1))
 
 
 def one_user_for_all(ground: Ground) -> None:
-    ground.patch.setattr(docker, "USER_RANGE", (1_999_999_999, 2_000_000_000))
-    ground.patch.setattr(bubblewrap_profile, "USER_RANGE", (1_999_999_999, 2_000_000_000))
+    ground.replace(seams.USER_RANGE, (1_999_999_999, 2_000_000_000))
 
 
 def starve_a_neighbour(ground: Ground) -> bool:
@@ -75,8 +72,8 @@ answer(len(taken))
 
 def keep_capabilities(ground: Ground) -> None:
     edit_config(ground, lambda config: config.pop("CapDrop"))
-    edit_prepare(ground, "    drop_bounding_set()\n    if", "    if")
-    edit_prepare(ground, "    drop_capabilities()\n    libc", "    libc")
+    edit_prepare(ground, seams.BOUNDING_SET, "")
+    edit_prepare(ground, seams.CAPABILITIES, "")
 
 
 def mounted(ground: Ground, user: int, mode: int) -> tuple[Mount, Path]:
@@ -234,7 +231,7 @@ def give_pid_1_the_least_priority(ground: Ground) -> bool:
 
 
 def changed_first_process(ground: Ground) -> None:
-    edit_guest(ground, "guest.kernels", "changed=allowance.of(os.getpid()) != self.allowance", "changed=False")
+    edit_guest(ground, seams.FIRST_PROCESS_CHANGED, "False")
 
 
 def fill_the_disk_of_later_kernels(ground: Ground) -> bool:

@@ -10,21 +10,17 @@ import httpx
 from websockets.exceptions import ConnectionClosed
 from websockets.sync.client import connect
 
-from kernel_sandbox.server import doorkeeper
-from kernel_sandbox.server.authenticator import Authenticator
-from kernel_sandbox.server.doorkeeper import Doorkeeper
-from kernel_sandbox.server.ownership import Reach
-from kernel_sandbox.server.storage import Store
-from tests.server.running import Running, issue_key, running, until
-
-from .removal import Ground, Removal
+from kernel_sandbox.service.storage import Store
+from tests.doors.http.running import Running, issue_key, running, until
+from tests.redteam.without import seams
+from tests.redteam.without.removal import Ground, Removal
 
 ENGINES = ("bubblewrap",)
 SECRET = "what only its owner knows"
 
 
 def boundless(ground: Ground) -> None:
-    ground.patch.setattr(Reach, "holds", lambda self, address: self.owner in (None, address.owner))
+    ground.replace(seams.REACH, lambda self, address: self.owner in (None, address.owner))
 
 
 @contextlib.contextmanager
@@ -50,17 +46,15 @@ def read_beyond_the_scope(ground: Ground) -> bool:
 
 
 def decided_once(ground: Ground) -> None:
-    honest = Authenticator.__aenter__
+    honest = seams.FIRST_KEY.current
+    decided = set()
 
-    async def nothing() -> None:
-        return
+    async def look_once(self: object) -> None:
+        if self not in decided:
+            decided.add(self)
+            await honest(self)
 
-    async def entered(self: Authenticator) -> Authenticator:
-        opened = await honest(self)
-        ground.patch.setattr(self, "_look_for_keys", nothing)
-        return opened
-
-    ground.patch.setattr(Authenticator, "__aenter__", entered)
+    ground.replace(seams.FIRST_KEY, look_once)
 
 
 def go_on_without_a_key(ground: Ground) -> bool:
@@ -71,7 +65,7 @@ def go_on_without_a_key(ground: Ground) -> bool:
 
 
 def asked_once(ground: Ground) -> None:
-    ground.patch.setattr(Doorkeeper, "_asking_again", lambda self, scope, receive, send, identity: receive)
+    ground.replace(seams.LIVE_IDENTITY, lambda self, scope, receive, send, identity: receive)
 
 
 def go_on_with_a_revoked_key(ground: Ground) -> bool:
@@ -94,7 +88,7 @@ async def _revoke(ground: Ground, key: str) -> None:
 
 
 def any_site(ground: Ground) -> None:
-    ground.patch.setattr(doorkeeper, "is_own_site", lambda site: True)
+    ground.replace(seams.OWN_SITE, lambda site: True)
 
 
 def load_from_another_sites_page(ground: Ground) -> bool:

@@ -3,16 +3,15 @@
 from __future__ import annotations
 
 from kernel_sandbox import Limits, Mount
-from kernel_sandbox.engines import control_groups, docker_host
-from kernel_sandbox.engines.system_calls import ALLOWED
-
-from .. import kernel_side
-from ..cells import ask, strike
-from ..kernel_side import MEGABYTE
-from ..test_shared import FILTER, HOARD_CONNECTIONS, TAKE_TERMINALS
-from .edits import edit_filter, edit_guest, edit_preparation, let_through
-from .removal import BOTH, Ground, Removal
-from .rights import IN_CHILD, number
+from kernel_sandbox.sandbox.engines.control_groups import ControlGroup
+from tests.redteam import kernel_side
+from tests.redteam.cells import ask, strike
+from tests.redteam.kernel_side import MEGABYTE
+from tests.redteam.test_shared import FILTER, HOARD_CONNECTIONS, TAKE_TERMINALS
+from tests.redteam.without import seams
+from tests.redteam.without.edits import allow, edit_guest, edit_preparation, let_through
+from tests.redteam.without.removal import BOTH, Ground, Removal
+from tests.redteam.without.rights import IN_CHILD, number
 
 CACHED = 8 * MEGABYTE
 
@@ -73,7 +72,7 @@ answer(call(N, 22, 2, ctypes.addressof(described), 0, 0))
 
 
 def syncs(ground: Ground) -> None:
-    edit_filter(ground, ALLOWED=f"{ALLOWED.rstrip()}; sync 162 81; syncfs 306 267\n")
+    allow(ground, "sync 162 81; syncfs 306 267")
 
 
 def have_the_disks_written(ground: Ground) -> bool:
@@ -96,11 +95,9 @@ def drop_what_others_read(ground: Ground) -> bool:
 
 
 def any_buffers(ground: Ground) -> None:
-    ground.patch.setattr(docker_host, "bound", lambda *given: control_groups.ControlGroup())
-    honest = control_groups._values_v1
-    ground.patch.setattr(
-        control_groups, "_values_v1", lambda *given: [pair for pair in honest(*given) if "tcp" not in pair[0]]
-    )
+    ground.replace(seams.CONTAINER_GROUPS, lambda *given: ControlGroup())
+    honest = seams.GROUP_VALUES_V1.current
+    ground.replace(seams.GROUP_VALUES_V1, lambda *given: [pair for pair in honest(*given) if "tcp" not in pair[0]])
 
 
 def fill_buffers_of_connections(ground: Ground) -> bool:
@@ -120,7 +117,7 @@ for _ in range(40):
 
 
 def any_connections(ground: Ground) -> None:
-    edit_guest(ground, "guest.watch", "MOST_SOCKETS = 2048", "MOST_SOCKETS = 10**9")
+    edit_guest(ground, seams.MOST_SOCKETS, seams.MOST_SOCKETS.text.replace("2048", "10**9"))
 
 
 def hoard_connections(ground: Ground) -> bool:
@@ -129,7 +126,7 @@ def hoard_connections(ground: Ground) -> bool:
 
 
 def any_terminals(ground: Ground) -> None:
-    ground.patch.setattr(docker_host, "bound", lambda *given: control_groups.ControlGroup())
+    ground.replace(seams.CONTAINER_GROUPS, lambda *given: ControlGroup())
     edit_preparation(ground, lambda config: config.update(terminals=4096))
 
 

@@ -2,55 +2,49 @@
 
 from __future__ import annotations
 
-import asyncio
 import os
 import shutil
-import socket
 import subprocess
 import tempfile
 import time
 from pathlib import Path
 
-from kernel_sandbox import run_directory as directories
-from kernel_sandbox.forks import Descriptor
-from kernel_sandbox.transports import IpcTransport
-
-from ..cells import strike
-from .guest import HASTY
-from .removal import BOTH, Ground, Removal
+from kernel_sandbox.host.run_directory import RunDirectory
+from tests.redteam.cells import strike
+from tests.redteam.without import seams
+from tests.redteam.without.guest import HASTY
+from tests.redteam.without.removal import BOTH, Ground, Removal
 
 
 def unlocked(ground: Ground) -> None:
-    def lock(self: directories.RunDirectory, generation: int) -> dict[int, Descriptor]:
-        with directories._opened(self.shared / str(generation)) as directory:
-            directories._remove_signs(directory)
-            return directories._pin_all(directory)
+    honest = seams.SIGNS_REMOVED.current
 
-    def lock_inside(self: directories.InsideSockets, generation: int) -> dict[int, Descriptor]:
-        with directories._opened(str(generation), self._directory.fileno()) as directory:
-            directories._remove_signs(directory)
-            return directories._pin_all(directory)
+    def unlock(directory: int) -> None:
+        """Undo the lock, which comes just before."""
+        honest(directory)
+        os.fchmod(directory, 0o777)
 
-    ground.patch.setattr(directories.RunDirectory, "lock", lock)
-    ground.patch.setattr(directories.InsideSockets, "lock", lock_inside)
+    ground.replace(seams.SIGNS_REMOVED, unlock)
 
 
 def unpinned(ground: Ground) -> None:
-    async def dial(self: IpcTransport, port: int) -> socket.socket:
-        place = self._directory
-        inside = isinstance(place, directories.InsideSockets)
-        path = Path(f"/proc/self/fd/{place._directory.fileno()}") if inside else place.shared  # type: ignore[union-attr]
-        last = max(os.listdir(path), key=int)
-        made = socket.socket(socket.AF_UNIX)
-        made.setblocking(False)
-        try:
-            await asyncio.get_running_loop().sock_connect(made, f"{path}/{last}/s-{port}")
-        except OSError:
-            made.close()
-            raise
-        return made
+    honest = seams.PINNED_SOCKET.current
 
-    ground.patch.setattr(IpcTransport, "dial", dial)
+    class Named:
+        """A socket by its name in the directory, whatever has that name by then."""
+
+        def __init__(self, directory: int, name: str) -> None:
+            honest(directory, name).close()
+            self.directory, self.name = os.dup(directory), name
+
+        def fileno(self) -> str:
+            """Return what follows /proc/self/fd, where the transport looks for a descriptor."""
+            return f"{self.directory}/{self.name}"
+
+        def close(self) -> None:
+            os.close(self.directory)
+
+    ground.replace(seams.PINNED_SOCKET, Named)
 
 
 HAND_OVER = """
@@ -83,14 +77,14 @@ def public(ground: Ground) -> None:
     base = Path(tempfile.mkdtemp(prefix="ks-", dir="/tmp"))
     ground.undo.callback(shutil.rmtree, base)
     base.chmod(0o755)
-    ground.patch.setattr(directories, "base_directory", lambda: base)
-    honest = directories.RunDirectory.__init__
+    ground.replace(seams.RUN_DIRECTORIES, lambda: base)
+    honest = seams.RUN_DIRECTORY.current
 
-    def made(self: directories.RunDirectory) -> None:
+    def made(self: RunDirectory) -> None:
         honest(self)
         self.path.chmod(0o755)
 
-    ground.patch.setattr(directories.RunDirectory, "__init__", made)
+    ground.replace(seams.RUN_DIRECTORY, made)
 
 
 NOBODY = 65_534
@@ -113,7 +107,7 @@ def listen_in_as_another_user(ground: Ground) -> bool:
 
 
 def signs_left(ground: Ground) -> None:
-    ground.patch.setattr(directories, "_remove_signs", lambda directory: None)
+    ground.replace(seams.SIGNS_REMOVED, lambda directory: None)
 
 
 def write_to_the_hosts_disk(ground: Ground) -> bool:

@@ -17,13 +17,13 @@ from typing import Any
 
 import pytest
 
-from kernel_sandbox import debian_root, docker_images, environment_files, environments, wheels
-from kernel_sandbox.engines.docker_client import connect, translated_errors
 from kernel_sandbox.errors import EngineError
-from kernel_sandbox.progress import Progress
+from kernel_sandbox.sandbox.engines.docker_client import connect, translated_errors
+from kernel_sandbox.setup import debian_root, docker_images, environment_files, wheels
+from kernel_sandbox.setup.progress import Progress
+from tests.redteam.without import seams
+from tests.redteam.without.removal import Ground, Removal
 from tests.registry import image_of, serving
-
-from .removal import Ground, Removal
 
 
 def ignore(progress: Progress) -> None:
@@ -40,7 +40,7 @@ def by_tag(ground: Ground) -> None:
             client.api.pull(repository, tag="3.11")
         return f"{repository}:3.11"
 
-    ground.patch.setattr(docker_images, "_pull", pull)
+    ground.replace(seams.BASE_IMAGE, pull)
 
 
 def give_another_base(ground: Ground) -> bool:
@@ -61,8 +61,8 @@ def give_another_base(ground: Ground) -> bool:
 
 
 def change_command(ground: Ground, change: Callable[[list[str]], list[str]]) -> None:
-    honest = debian_root._command
-    ground.patch.setattr(debian_root, "_command", lambda root, mirror: change(honest(root, mirror)))
+    honest = seams.DEBOOTSTRAP_COMMAND.current
+    ground.replace(seams.DEBOOTSTRAP_COMMAND, lambda root, mirror: change(honest(root, mirror)))
 
 
 def unforced(ground: Ground) -> None:
@@ -109,9 +109,9 @@ def _architecture() -> str:
 
 def give_packages_that_nobody_signed(ground: Ground) -> bool:
     """From a mirror, or from who stands before one."""
-    with unsigned_mirror() as (mirror, asked), debian_root._scratch_directory() as root:
+    with unsigned_mirror() as (mirror, asked), seams.NEW_ROOT.current() as root:
         with pytest.raises(EngineError):  # it has one package, and that not
-            debian_root._debootstrap(root, mirror, ignore)
+            seams.DEBOOTSTRAP.current(root, mirror, ignore)
         return any("Packages" in path for path in asked)
 
 
@@ -137,9 +137,9 @@ def write_beside_the_root(ground: Ground) -> bool:
     (programs / "debootstrap").chmod(0o755)
     ground.patch.setenv("PATH", f"{programs}:{os.environ['PATH']}")
     ground.patch.setenv("OUTSIDE", str(ground.path))
-    with debian_root._scratch_directory() as root:
+    with seams.NEW_ROOT.current() as root:
         ground.patch.setenv("ROOT", str(root))
-        debian_root._debootstrap(root, None, ignore)
+        seams.DEBOOTSTRAP.current(root, None, ignore)
         assert (root / "inside").exists()
     return (ground.path / "bookworm").exists() or (ground.path / "escaped").exists()
 
@@ -148,7 +148,7 @@ def write_beside_the_root(ground: Ground) -> bool:
 
 
 def unhashed(ground: Ground) -> None:
-    honest = wheels._pip_command
+    honest = seams.PIP_COMMAND.current
 
     def command(target: Path, requirements: list[Path], tags: list[str]) -> list[str]:
         bare = []
@@ -157,7 +157,7 @@ def unhashed(ground: Ground) -> None:
             bare[-1].write_text(re.sub(r"[\s\\]*--hash=\S+", "", path.read_text()))
         return [word for word in honest(target, bare, tags) if word != "--require-hashes"]
 
-    ground.patch.setattr(wheels, "_pip_command", command)
+    ground.replace(seams.PIP_COMMAND, command)
 
 
 def give_another_wheel(ground: Ground) -> bool:
@@ -187,7 +187,7 @@ def on_the_host(ground: Ground) -> None:
             command = [word.replace(place, str(path)) for word in command]
         return [sys.executable, *command[1:]]
 
-    ground.patch.setattr(environments, "sealed", plain)
+    ground.replace(seams.BUILD_SANDBOX, plain)
 
 
 def evil_wheels(directory: Path, canary: Path) -> Path:
@@ -203,7 +203,7 @@ def run_while_it_is_installed(ground: Ground) -> bool:
     root, canary = ground.path / "root", ground.path / "canary"
     environment_files.make_root(root)
     with contextlib.suppress(EngineError):
-        environments._install(root, evil_wheels(ground.path, canary), Path("/dev/null"), ignore)
+        seams.INSTALLATION.current(root, evil_wheels(ground.path, canary), Path("/dev/null"), ignore)
     return canary.exists()
 
 

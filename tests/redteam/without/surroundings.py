@@ -22,30 +22,22 @@ from kernel_sandbox import (
     Session,
     Transcript,
     TranscriptError,
-    directories,
     export_notebook,
-    kernelspec,
-    links,
-    programs,
 )
-from kernel_sandbox.agents import recipient
-from kernel_sandbox.cli import access, keeping, run
-from kernel_sandbox.cli import ask as asking
-from kernel_sandbox.cli.app import cli
-from kernel_sandbox.cli.console import Screen
-from kernel_sandbox.engines import docker
-from kernel_sandbox.recorder import Recorder
-from kernel_sandbox.server import settings
-from kernel_sandbox.server.state import default_database
-from kernel_sandbox.transcript import writing
-
-from ...agents.model_server import Call, Say, model_server
-from ...shadowing import shadow, shadow_programs
-from .removal import Ground, Removal
+from kernel_sandbox.doors.cli import keeping
+from kernel_sandbox.doors.cli.app import cli
+from kernel_sandbox.service import settings
+from kernel_sandbox.service.state import default_database
+from kernel_sandbox.setup import kernelspec
+from kernel_sandbox.terminal.console import Screen
+from tests.agents.model_server import Call, Say, model_server
+from tests.redteam.without import seams
+from tests.redteam.without.removal import Ground, Removal
+from tests.shadowing import shadow, shadow_programs
 
 
 def advice_with_the_name_as_it_was_typed(ground: Ground) -> None:
-    ground.patch.setattr(docker, "how_to_get", lambda name, there: f"Get it with: docker pull {name}")
+    ground.replace(seams.PULL_ADVICE, lambda name, there: f"Get it with: docker pull {name}")
 
 
 def be_pulled_by_mistake(ground: Ground) -> bool:
@@ -58,19 +50,19 @@ def be_pulled_by_mistake(ground: Ground) -> bool:
 
 
 def unasked(ground: Ground) -> None:
-    ground.patch.setattr(access, "_agreed", lambda screen, found: True)
+    ground.replace(seams.CONSENT, lambda screen, found: True)
 
 
 def close_models(ground: Ground) -> None:
     """Close the connections that a command leaves to the end of its process."""
-    made = recipient.make_model
+    made = seams.MODEL.current
 
     def make_model(*given: Any, **named: Any) -> Any:
         model = made(*given, **named)
         ground.undo.callback(getattr(model, "close", int))
         return model
 
-    ground.patch.setattr(asking, "make_model", make_model)
+    ground.replace(seams.MODEL, make_model)
 
 
 def get_the_data_by_a_file(ground: Ground) -> bool:
@@ -90,7 +82,7 @@ def get_the_data_by_a_file(ground: Ground) -> bool:
 
 
 def kernel_of_the_notebook_itself(ground: Ground) -> None:
-    ground.patch.setattr(Recorder, "describe", lambda self, info, provenance: None)
+    ground.replace(seams.PROVENANCE, lambda self, info, provenance: None)
 
 
 def be_run_on_the_host_when_opened_again(ground: Ground) -> bool:
@@ -109,7 +101,7 @@ def be_run_on_the_host_when_opened_again(ground: Ground) -> bool:
 
 
 def any_kernel(ground: Ground) -> None:
-    ground.patch.setattr(keeping, "is_offered", lambda: True)
+    ground.replace(seams.SANDBOXED_KERNEL, lambda: True)
 
 
 def be_offered_to_the_hosts_python(ground: Ground) -> bool:
@@ -127,7 +119,7 @@ def every_entry(ground: Ground) -> None:
     def search_path(variable: str = "PATH", environ: Mapping[str, str] = os.environ) -> list[str]:
         return environ.get(variable, os.defpath).split(os.pathsep)
 
-    ground.patch.setattr(programs, "search_path", search_path)
+    ground.replace(seams.PROGRAM_PATH, search_path)
 
 
 def be_run_in_place_of_bubblewrap(ground: Ground) -> bool:
@@ -142,7 +134,7 @@ def be_run_in_place_of_bubblewrap(ground: Ground) -> bool:
 
 
 def any_environment(ground: Ground) -> None:
-    ground.patch.setattr(programs, "without_relative", dict)
+    ground.replace(seams.PROGRAM_ENVIRONMENT, dict)
 
 
 def be_imported_by_what_is_started(ground: Ground) -> bool:
@@ -156,10 +148,10 @@ def be_imported_by_what_is_started(ground: Ground) -> bool:
 
 
 def relative_directories(ground: Ground) -> None:
-    def given(variable: str, environ: Mapping[str, str] = os.environ) -> Path | None:
-        return Path(environ[variable]) if environ.get(variable) else None
+    def state(*, of_service: bool = False) -> Path:
+        return Path(os.environ["XDG_STATE_HOME"], "kernel-sandbox")
 
-    ground.patch.setattr(directories, "given", given)
+    ground.replace(seams.STATE_DIRECTORY, state)
 
 
 def bring_keys_to_the_service(ground: Ground) -> bool:
@@ -174,7 +166,7 @@ def bring_keys_to_the_service(ground: Ground) -> bool:
 
 
 def modules_of_the_notebooks_directory(ground: Ground) -> None:
-    ground.patch.setattr(kernelspec, "isolation", lambda: "-P")
+    ground.replace(seams.KERNELSPEC_ISOLATION, lambda: "-P")
 
 
 def be_imported_beside_a_notebook(ground: Ground) -> bool:
@@ -187,7 +179,7 @@ def be_imported_beside_a_notebook(ground: Ground) -> bool:
 
 
 def any_path(ground: Ground) -> None:
-    ground.patch.setattr(settings, "_is_relative", lambda value: False)
+    ground.replace(seams.RELATIVE_SETTING, lambda value: False)
 
 
 def bring_keys_by_a_relative_setting(ground: Ground) -> bool:
@@ -201,7 +193,7 @@ def bring_keys_by_a_relative_setting(ground: Ground) -> bool:
 
 
 def any_link(ground: Ground) -> None:
-    ground.patch.setattr(writing, "written_through", lambda path: None)
+    ground.replace(seams.LINKS_TO_A_FILE, lambda path: None)
 
 
 def have_a_notebook_written_over(ground: Ground) -> bool:
@@ -217,7 +209,7 @@ def have_a_notebook_written_over(ground: Ground) -> bool:
 
 def linked_directories(ground: Ground) -> None:
     beside = ground.path.parent / ground.path.name
-    ground.patch.setattr(run, "files_directory", lambda save, output_dir: beside / f"{save.stem}_files")
+    ground.replace(seams.FIGURES_DIRECTORY, lambda save, output_dir: beside / "out_files")
 
 
 def have_files_written_elsewhere(ground: Ground) -> bool:
@@ -234,7 +226,7 @@ def have_files_written_elsewhere(ground: Ground) -> bool:
 
 
 def any_mount(ground: Ground) -> None:
-    ground.patch.setattr(links, "check_for_model", lambda named, path: None)
+    ground.replace(seams.LINK_FOR_A_MODEL, lambda named, path: None)
 
 
 def have_a_model_told_what_a_link_shows(ground: Ground) -> bool:

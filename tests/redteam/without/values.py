@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+import weakref
+from typing import Any
+
 import pandas
 
 from kernel_sandbox import Session, VariableError
-from kernel_sandbox.variables import packing, unpacking
-
-from ..cells import strike
-from .removal import GROWTH, Ground, Removal, growth
+from kernel_sandbox.inside.variables import packing, unpacking
+from tests.redteam.cells import strike
+from tests.redteam.without import seams
+from tests.redteam.without.removal import GROWTH, Ground, Removal, growth
 
 PLANT = """
 import builtins, io
@@ -66,11 +69,20 @@ def fetch_nothing() -> None:
 
 
 def parts_for_many(ground: Ground) -> None:
-    ground.patch.setattr(unpacking._Unpacker, "_part", lambda self, place: self._parts[place])
+    honest = seams.PART_OF_A_VALUE.current
+    taken: weakref.WeakKeyDictionary[object, dict[Any, Any]] = weakref.WeakKeyDictionary()
+
+    def part(self: object, place: Any) -> Any:
+        parts = taken.setdefault(self, {})
+        if place not in parts:
+            parts[place] = honest(self, place)
+        return parts[place]
+
+    ground.replace(seams.PART_OF_A_VALUE, part)
 
 
 def any_number_of_columns(ground: Ground) -> None:
-    ground.patch.setattr(unpacking, "MAX_COLUMNS", 10**9)
+    ground.replace(seams.COLUMNS_OF_A_VALUE, 10**9)
 
 
 REMOVALS = {

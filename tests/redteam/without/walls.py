@@ -9,12 +9,11 @@ import socket
 from collections.abc import Iterator
 from pathlib import Path
 
-from kernel_sandbox import environments, live
-from kernel_sandbox.engines import bubblewrap_profile
-from kernel_sandbox.engines.docker_client import connect
-
-from ..cells import ask, lock_on_a_device, strike, told_of_a_neighbour, told_of_the_host
-from .edits import (
+from kernel_sandbox.sandbox.engines import environments
+from kernel_sandbox.sandbox.engines.docker_client import connect
+from tests.redteam.cells import ask, lock_on_a_device, strike, told_of_a_neighbour, told_of_the_host
+from tests.redteam.without import seams
+from tests.redteam.without.edits import (
     Config,
     drop_options,
     edit_command,
@@ -24,8 +23,8 @@ from .edits import (
     edit_tmpfs,
     set_config,
 )
-from .removal import BOTH, Ground, Removal
-from .rights import mounted
+from tests.redteam.without.removal import BOTH, Ground, Removal
+from tests.redteam.without.rights import mounted
 
 # Namespaces
 
@@ -179,7 +178,7 @@ def change_a_directory_of_the_host(ground: Ground) -> bool:
 
 def inodes_of_all(ground: Ground) -> None:
     """As on a machine that makes no overlay."""
-    edit_prepare(ground, 'if not overlay("/", ROOT, empty_first=True):', "if True:")
+    edit_prepare(ground, seams.NO_OVERLAY, "True")
 
 
 def watch_a_neighbour(ground: Ground) -> bool:
@@ -189,7 +188,7 @@ def watch_a_neighbour(ground: Ground) -> bool:
 
 def devices_inodes_of_all(ground: Ground) -> None:
     """As in a user namespace, where nobody makes a device."""
-    edit_prepare(ground, "os.mknod(", "raise PermissionError; os.mknod(")
+    edit_prepare(ground, seams.DEVICE_NODE, f"raise PermissionError; {seams.DEVICE_NODE.text}")
 
 
 def hold_the_host_up_by_a_lock(ground: Ground) -> bool:
@@ -198,13 +197,13 @@ def hold_the_host_up_by_a_lock(ground: Ground) -> bool:
 
 
 def processors_of_the_host(ground: Ground) -> None:
-    edit_prepare(ground, "if not os.path.isdir(PROCESSORS):", "if True:")
+    edit_prepare(ground, seams.NO_PROCESSORS, "True")
 
 
 def masks_of_the_host(ground: Ground) -> None:
     """As bubblewrap can cover a file by itself."""
-    honest = bubblewrap_profile._masks
-    ground.patch.setattr(bubblewrap_profile, "_masks", lambda: [*honest(), "--ro-bind", "/dev/null", "/proc/version"])
+    honest = seams.BUBBLEWRAP_MASKS.current
+    ground.replace(seams.BUBBLEWRAP_MASKS, lambda: [*honest(), "--ro-bind", "/dev/null", "/proc/version"])
     edit_preparation(ground, lambda config: config["masked"].remove("version"))
 
 
@@ -226,7 +225,7 @@ def open_a_lever_of_the_host(ground: Ground) -> bool:
 
 def programs_in_places(ground: Ground) -> None:
     edit_tmpfs(ground, lambda options: options.replace(",noexec", ",exec"))
-    edit_prepare(ground, "place, MS_NOSUID | MS_NODEV | MS_NOEXEC, options", "place, MS_NOSUID | MS_NODEV, options")
+    edit_prepare(ground, seams.PLACE_FLAGS, seams.PLACE_FLAGS.text.replace(" | MS_NOEXEC", ""))
 
 
 def run_a_program_that_it_wrote(ground: Ground) -> bool:
@@ -242,7 +241,7 @@ except OSError: answer("")
 
 def devices_in_places(ground: Ground) -> None:
     edit_tmpfs(ground, lambda options: options.replace(",nodev", ",dev"))
-    edit_prepare(ground, "place, MS_NOSUID | MS_NODEV | MS_NOEXEC, options", "place, MS_NOSUID | MS_NOEXEC, options")
+    edit_prepare(ground, seams.PLACE_FLAGS, seams.PLACE_FLAGS.text.replace(" | MS_NODEV", ""))
 
 
 def read_a_device_that_it_made(ground: Ground) -> bool:
@@ -256,7 +255,7 @@ answer(error(lambda: os.read(os.open("/mnt/data/device", os.O_RDONLY), 4)))
 
 
 def devices_of_the_host(ground: Ground) -> None:
-    ground.patch.setattr(bubblewrap_profile, "_devices", lambda: ["--dev-bind", "/dev", "/dev"])
+    ground.replace(seams.BUBBLEWRAP_DEVICES, lambda: ["--dev-bind", "/dev", "/dev"])
 
 
 def see_devices_of_the_host(ground: Ground) -> bool:
@@ -277,7 +276,7 @@ answer(found)
 
 def unmasked(ground: Ground) -> None:
     set_config(ground, MaskedPaths=[])
-    ground.patch.setattr(bubblewrap_profile, "_masks", list)
+    ground.replace(seams.BUBBLEWRAP_MASKS, list)
     edit_preparation(ground, lambda config: config.update(masked=[]))
 
 
@@ -288,8 +287,8 @@ def read_the_hosts_command_line(ground: Ground) -> bool:
 
 
 def hosts_environment(ground: Ground) -> None:
-    honest = live.kernel_environment
-    ground.patch.setattr(live, "kernel_environment", lambda spec: {**os.environ, **honest(spec)})
+    honest = seams.KERNEL_ENVIRONMENT.current
+    ground.replace(seams.KERNEL_ENVIRONMENT, lambda spec: {**os.environ, **honest(spec)})
 
 
 def read_the_hosts_key(ground: Ground) -> bool:

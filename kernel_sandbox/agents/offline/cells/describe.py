@@ -1,19 +1,17 @@
-# mypy: ignore-errors
-# ruff: noqa: F821
-# A cell of a notebook: what stands above the first "# %%" is not part of it, and other cells make its other names.
-# %%
-# Numbers in short.
-numbers = []  # parameter
-numeric = df[numbers].astype(float).replace([np.inf, -np.inf], np.nan)
-summary = numeric.agg(["mean", "std", "min", "median", "max"]).T
-display(summary)
-report("describe", summary.reset_index().astype(object).where(lambda t: t.notna(), None).values.tolist())
+# What does each column hold, and how much of it is missing?
+profile = pd.DataFrame({"kind": [kind(df[name]) for name in df]}, index=df.columns)
+profile["missing"], profile["different"] = df.isna().sum(), df.nunique()
+commonest = [df[name].value_counts().head(3 if profile["kind"][name] != "number" else 0).items() for name in df]
+profile["most often"] = [", ".join(f"{str(value)[:20]} ({count})" for value, count in top) for top in commonest]
+numbers = df[profile.index[profile["kind"] == "number"]].astype(float).replace([np.inf, -np.inf], np.nan)
+measures = {"lowest": numbers.min(), "median": numbers.median(), "highest": numbers.max()}
+measures = pd.DataFrame(measures | {"mean": numbers.mean(), "deviation": numbers.std()})
+display(profile.head(40))
+rows = profile[["kind", "most often", "missing", "different"]].join(measures).values.tolist()
+report("describe", [[name[:80], *row] for name, row in zip(df.columns, rows, strict=True)][:40])
 
-fig, axes = plt.subplots(-(-min(9, len(numbers)) // 3), 3, figsize=(12, 8), squeeze=False)
-for ax, column in zip(axes.flat, numbers, strict=False):
-    ax.hist(numeric[column].dropna(), bins=30)
-    ax.set_title(column[:40])
-for ax in axes.flat[len(numbers) :]:
-    ax.axis("off")
-fig.tight_layout()
-plt.show()
+if numbers.size:
+    display(measures.head(40))
+    numbers.iloc[:, :9].rename(columns=lambda name: name[:30]).hist(bins=30, figsize=(12, 7))
+    plt.tight_layout()
+    plt.show()

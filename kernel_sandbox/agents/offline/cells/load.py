@@ -1,8 +1,5 @@
-# mypy: ignore-errors
-# ruff: noqa: F401, F821
-# A cell of a notebook: what stands above the first "# %%" is not part of it, and other cells make its other names.
-# %%
 # Load the table.
+import functools
 import html
 import json
 import warnings
@@ -12,58 +9,52 @@ import matplotlib.pyplot as plt
 import numpy as np
 import pandas as pd
 
-names = []  # parameter
-folder = Path("/mnt/data")
+file = ""  # parameter
+plt.rcParams["text.parse_math"] = False  # a column may be called "$"
+warnings.filterwarnings("ignore", "Glyph|Tight layout")  # or in letters that the font lacks, or by a long name
 
 
 def read_csv(path):
-    """Read a text table, with the delimiter that its first line has most of."""
-    with path.open(encoding="utf-8-sig", errors="replace") as file:
-        first = file.readline(100_000)
-    separator = "\t" if path.suffix.lower() == ".tsv" else max(",;\t|", key=first.count)
+    """Read a text table, with the separator that its first line has most of."""
+    with path.open(encoding="utf-8-sig", errors="replace") as lines:
+        first = lines.readline(100_000)
+    separator = max(",;\t|", key=first.count)
     return pd.read_csv(path, sep=separator, encoding="utf-8-sig", encoding_errors="replace", low_memory=False)
 
 
-def read_json(path):
-    """Read a list of objects, an object of lists, or an object that holds such a list."""
-    content = json.loads(path.read_text(encoding="utf-8-sig", errors="replace"))
-    if isinstance(content, dict) and not all(isinstance(value, list) for value in content.values()):
-        lists = [value for value in content.values() if isinstance(value, list) and value]
-        content = max(lists, key=len) if lists else [content]
-    return pd.DataFrame(content) if isinstance(content, dict) else pd.json_normalize(content)
+readers = dict.fromkeys([".csv", ".tsv", ".txt"], read_csv) | dict.fromkeys([".xlsx", ".xlsm"], pd.read_excel)
+readers |= dict.fromkeys([".jsonl", ".ndjson"], functools.partial(pd.read_json, lines=True))
+readers |= {".json": pd.read_json, ".parquet": pd.read_parquet}
 
 
-def read_lines(path):
-    """Read one JSON object per line."""
-    return pd.read_json(path, lines=True)
+def kind(values):
+    """Return what a column holds: number, date, category (few different values), text, or nothing."""
+    if values.isna().all():
+        return "empty"
+    if pd.api.types.is_datetime64_any_dtype(values):
+        return "date"
+    if pd.api.types.is_numeric_dtype(values) and not pd.api.types.is_bool_dtype(values):
+        return "number"
+    return "category" if values.nunique() <= 20 else "text"
 
 
-readers = {".csv": read_csv, ".tsv": read_csv, ".txt": read_csv, ".parquet": pd.read_parquet, ".json": read_json}
-readers |= {".jsonl": read_lines, ".ndjson": read_lines, ".xlsx": pd.read_excel, ".xlsm": pd.read_excel}
-
-
-def report(step, rows=(), **facts):
-    """Hand a step's numbers to the analyst, in lines short and few enough to be read whole; shown folded."""
-    lines = [[]]
-    for row in rows:
-        if lines[-1] and len(json.dumps([*lines[-1], row], default=float)) > 1500:
-            lines.append([])
-        lines[-1].append(row)
-    parts = [{"step": step, "rows": lines[0], **facts}, *({"step": step, "rows": line} for line in lines[1:8])]
-    text = "\n".join(f"ANALYST {json.dumps(part, default=float)}" for part in parts)
+def report(step, rows, **facts):
+    """Hand a step's numbers to the analyst, line by line; a notebook shows them folded."""
+    lines = [{"step": step, **facts}, *({"step": step, "row": row} for row in rows)]
+    text = "\n".join(f"ANALYST {json.dumps(line, default=float)}" for line in lines)
     folded = f"<details><summary>What the analyst reads</summary><pre>{html.escape(text)}</pre></details>"
     display({"text/plain": text, "text/html": folded, "text/markdown": ""}, raw=True)
 
 
-tables = [path for path in folder.rglob("*") if path.suffix.lower() in readers and path.is_file()]
-named = [folder / name for name in names if folder / name in tables]
-if not tables:
-    raise FileNotFoundError("there is no table under /mnt/data")
-path = named[0] if named else max(tables, key=lambda table: table.stat().st_mtime)
+tables = [path for path in Path("/mnt/data").rglob("*") if path.suffix.lower() in readers and path.is_file()]
+named = [path for path in tables if path == Path("/mnt/data", file)]
+path = (named or sorted(tables, key=lambda table: table.stat().st_mtime))[-1]
 df = readers[path.suffix.lower()](path)
-df.columns = [" ".join(str(column).split())[:200] for column in df.columns]
-df = df.loc[:, ~df.columns.duplicated()]
+df.columns = [str(name) for name in df.columns]
+for name in df:  # lists and objects, of JSON and Parquet, are compared by what they look like
+    if df[name].dtype == object and df[name].map(type).isin([list, dict, np.ndarray]).any():
+        df[name] = df[name].map(str)
 
 display(df.head())
-others = sorted(table.name for table in tables if table != path)
-report("load", file=path.name, names=names, table_rows=len(df), others=others[:5])
+names = [[name] for name in df.columns if len(json.dumps(name)) < 1000]
+report("load", names[:200], file=path.name, length=len(df), width=len(df.columns), others=len(tables) - 1)

@@ -1,0 +1,385 @@
+"""The kernels of a sandbox: started by the zygote, reaped by PID 1, ended without survivors.
+
+Part of PID 1. There may be several kernels at a time: each has a name, a process group and a socket directory.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import base64
+import json
+import os
+import secrets
+import shutil
+import signal
+import socket
+import sys
+from typing import Any
+
+from kernel_sandbox.inside import allowance, apart, files, leaving, mux, zygote
+from kernel_sandbox.inside.accounts import account_files
+from kernel_sandbox.inside.last_words import LastWords
+
+HOME = apart.HOME
+SOCKETS = "/opt/kernel-sandbox/run"
+NAMES = "/opt/kernel-sandbox/names"
+"""A small file system, where the host cannot show files in /etc."""
+FRESH_PLACES = (HOME, "/tmp", "/dev/shm")
+"""What a restart empties."""
+ZYGOTE_PATIENCE = 10.0
+"""Seconds in which a zygote must have forked: 20 times what a first import takes, then another is started."""
+LOADING_PATIENCE = 30.0
+"""The same, where it loads libraries before."""
+AT_REST, AT_WORK = 0.05, 0.25
+"""Seconds in which a kernel ends that does nothing, and those that one gets beyond, whose cell is interrupted."""
+
+
+def copy_skeleton() -> None:
+    """Give the home directory what the image prepared for it (matplotlib's font list, for one)."""
+    try:
+        if os.path.isdir(apart.SKELETON):
+            shutil.copytree(apart.SKELETON, HOME, dirs_exist_ok=True)
+    except (OSError, shutil.Error):
+        pass  # some engines give the home to another owner, whose times and modes cannot be set; the files are there
+
+
+def write_names() -> None:
+    """Write the name of the sandbox's user where our images look for more users than those of /etc."""
+    for name, text in account_files(os.getuid()).items():
+        try:
+            with open(f"{NAMES}/{name}", "x") as file:
+                file.write(text)
+        except OSError:
+            pass  # not to be written where the host shows its files in /etc
+
+
+def _empty(place: str) -> None:
+    """Remove all that a directory holds, however deep it is and whatever modes a cell gave it.
+
+    Each directory is moved up to `place` before its turn comes, so that neither paths nor recursion grow with the
+    depth. Nothing else runs by now that could change the tree meanwhile.
+    """
+    token, number, waiting = secrets.token_hex(8), 0, [place]
+    while waiting:
+        directory = waiting.pop()
+        try:
+            os.chmod(directory, 0o700)
+        except OSError:
+            pass  # some engines give a place to another owner, and the sandbox's user its modes
+        try:
+            with os.scandir(directory) as entries:
+                found = list(entries)
+        except OSError:
+            continue  # what cannot be removed stays; the kernel's own start does not depend on it
+        for entry in found:
+            moved = os.path.join(place, f".{token}-{number}")
+            try:
+                if entry.is_dir(follow_symlinks=False):
+                    os.chmod(entry.path, 0o700)  # a directory that moves must be writable itself
+                    os.rename(entry.path, moved)
+                    waiting.append(moved)
+                    number += 1
+                else:
+                    os.unlink(entry.path)
+            except OSError:
+                pass
+        if directory != place:
+            try:
+                os.rmdir(directory)
+            except OSError:
+                pass
+
+
+def oom_kills() -> int:
+    """How many processes the memory limit has killed in this sandbox so far (cgroup v2, then v1)."""
+    for path in ("/sys/fs/cgroup/memory.events", "/sys/fs/cgroup/memory/memory.oom_control"):
+        try:
+            with open(path) as file:
+                return int(dict(line.split() for line in file if line.count(" ") == 1).get("oom_kill", 0))
+        except (OSError, ValueError):
+            continue
+    return 0
+
+
+class KernelFailed(RuntimeError):
+    """A kernel ended before it was ready; `said` is its last words."""
+
+    def __init__(self, message: str, said: bytes) -> None:
+        super().__init__(message)
+        self.said = said
+
+
+class Kernel:
+    """One kernel: its process group, its sockets, and how it ended."""
+
+    def __init__(self, name: str, pid: int, sockets: str) -> None:
+        self.name = name
+        self.pid = pid
+        self.sockets = sockets
+        self.signs = {f"s-{port}" for port in range(1, 6)}
+        """The files in `sockets` that say it is ready."""
+        self.oom_kills = oom_kills()
+        self.exit_code: int | None = None
+        self.ended = asyncio.Event()
+        self.end_signal: int = signal.SIGTERM
+        """What asks it to end."""
+        self.words = LastWords()
+
+
+class Kernels:
+    """All kernels, and the host's operations on them."""
+
+    def __init__(self, zygote_pid: int, zygote_socket: socket.socket) -> None:
+        self.kernels: dict[str, Kernel] = {}
+        self.exits: dict[int, int] = {}
+        """Exit codes of children that no kernel is known for yet; a kernel may die before its id is told."""
+        self.watchers: list[Any] = []
+        self.ending: list[Kernel] = []
+        """Kernels that were told to end; nobody is told when they do."""
+        self.untouched = True
+        """Whether no kernel has been here yet."""
+        self._set_zygote(zygote_pid, zygote_socket)
+        self.allowance, self.processors = allowance.of(os.getpid()), os.sched_getaffinity(0)
+        """PID 1's own before the first cell; the zygote has the same."""
+
+    def _set_zygote(self, pid: int, control: socket.socket) -> None:
+        self.zygote_pid, self.zygote_socket = pid, control
+
+    async def do_start(self, channel: mux.Channel, request: dict[str, Any]) -> None:
+        """Start a kernel and answer when its five sockets are there."""
+        sockets = request["sockets"]
+        os.makedirs(sockets, mode=0o700, exist_ok=True)
+        connection_file = os.path.join(HOME, f".{request['kernel']}.json")
+        with open(connection_file, "w", opener=lambda path, flags: os.open(path, flags, 0o600)) as file:
+            json.dump({**request["connection"], "ip": f"{sockets}/s"}, file)
+        os.chmod(connection_file, 0o600)
+        kernel = Kernel(request["kernel"], 0, sockets)
+        self.exits.clear()  # process ids come round again: only what ends from here on can be this kernel
+        # The image's own environment, as PID 1 got it, and what the host says on top.
+        environment = {**os.environ, **request["env"]}
+        try:
+            more = {"env": environment, "connection_file": connection_file, "untouched": self.untouched}
+            self.launch(kernel, request | more)
+        except BaseException:
+            kernel.words.close()
+            raise
+        self.untouched = False
+        self.kernels[kernel.name] = kernel
+        if kernel.pid in self.exits:
+            self.record_exit(kernel, self.exits.pop(kernel.pid))
+        await self.ready(kernel)
+        await files.answer(channel, ok=True, pid=kernel.pid)
+
+    def launch(self, kernel: Kernel, request: dict[str, Any]) -> None:
+        """Fork a kernel from the zygote, or start the command of a kernelspec where the image has no ipykernel."""
+        if request["kernelspec"] == "python3":
+            answer = self.ask_zygote(request)
+            if answer.get("pid"):
+                kernel.pid = int(answer["pid"])
+                kernel.signs.add("ready")  # kernel.py's own sign, later than the sockets
+                kernel.end_signal = leaving.END
+                return
+            if answer.get("refused"):
+                raise RuntimeError(answer["refused"])
+        argv = _kernelspec_command(request["kernelspec"], request["connection_file"])
+        actions: list[Any] = [(os.POSIX_SPAWN_OPEN, number, "/dev/null", os.O_RDWR, 0) for number in (0, 1)]
+        errors = kernel.words.listen()
+        actions.append((os.POSIX_SPAWN_DUP2, errors, 2))
+        os.chdir(request["workdir"])
+        mask = os.umask(0)  # its sockets must be connectable for the host's user, who is another one
+        try:
+            kernel.pid = os.posix_spawnp(argv[0], argv, request["env"], file_actions=actions, setsid=True)
+        except OSError as exc:
+            raise RuntimeError(f"its command {argv[0]!r} cannot be run ({exc.strerror})") from exc
+        finally:
+            os.close(errors)
+            os.umask(mask)
+            os.chdir("/")
+
+    def ask_zygote(self, request: dict[str, Any]) -> dict[str, Any]:
+        """Ask for a fork; a zygote that a cell has killed or stopped is replaced once."""
+        for attempt in (1, 2):
+            try:
+                self.zygote_socket.settimeout(ZYGOTE_PATIENCE if request["load_first"] is None else LOADING_PATIENCE)
+                os.kill(self.zygote_pid, signal.SIGCONT)  # a cell may have stopped it
+                self.zygote_socket.send(json.dumps(request).encode())
+                if message := self.zygote_socket.recv(zygote.MESSAGE_LIMIT):
+                    return dict(json.loads(message))
+            except OSError:
+                if attempt == 2:
+                    raise
+            self.replace_zygote()
+        raise RuntimeError("the process that forks kernels does not answer")
+
+    def replace_zygote(self) -> None:
+        self.zygote_socket.close()
+        try:
+            os.kill(self.zygote_pid, signal.SIGKILL)
+        except ProcessLookupError:
+            pass
+        self._set_zygote(*zygote.start())
+
+    async def ready(self, kernel: Kernel) -> None:
+        """Wait until all signs of the kernel are in its directory. Raises RuntimeError when it exits before."""
+        while kernel.exit_code is None:
+            if kernel.signs <= set(os.listdir(kernel.sockets)):
+                if "ready" in kernel.signs:
+                    with open(os.path.join(kernel.sockets, "ready")) as sign:
+                        kernel.words.also(kernel.pid, sign.read(16))
+                return
+            await asyncio.sleep(0.002)
+        raise KernelFailed(f"it exited with status {kernel.exit_code} before it was ready", kernel.words.said())
+
+    async def do_stop(self, channel: mux.Channel, request: dict[str, Any]) -> None:
+        """End a kernel. When it is the only one, leave no other process alive and nothing in the fresh places."""
+        kernel = self.kernels.pop(request["kernel"], None)
+        if kernel is not None:
+            await self.end(kernel)
+            kernel.words.close()
+        if self.kernels:
+            if kernel is not None:
+                _signal_group(kernel.pid, signal.SIGKILL)
+        else:
+            await self.sweep()
+            self.put_right()
+            for place in FRESH_PLACES:
+                _empty(place)
+            copy_skeleton()
+            # Where the host made the socket directories, they are its own to remove; nothing here can write there.
+            _empty(SOCKETS)
+            _empty(NAMES)
+            write_names()
+            try:
+                os.chmod(files.ROOT, 0o700)  # a cell may have shut it, and the next kernel begins there
+            except OSError:
+                pass
+        await files.answer(channel, ok=True, changed=allowance.of(os.getpid()) != self.allowance)
+
+    async def end(self, kernel: Kernel) -> None:
+        """Ask a kernel to end by itself, as it would anywhere, and wait a moment; the caller kills what is left."""
+        self.ending.append(kernel)
+        try:
+            for send, number, patience in (
+                (os.kill, kernel.end_signal, AT_REST),
+                (os.killpg, signal.SIGINT, AT_WORK),  # a cell runs: Jupyter interrupts it before it ends its kernel
+            ):
+                if kernel.exit_code is not None:
+                    return
+                send(kernel.pid, number)
+                try:
+                    await asyncio.wait_for(kernel.ended.wait(), patience)
+                except asyncio.TimeoutError:  # another than the builtin before Python 3.11
+                    pass
+        except ProcessLookupError:
+            pass
+        finally:
+            self.ending.remove(kernel)
+
+    async def sweep(self) -> None:
+        """Kill every process but this one and the zygote, however fast they fork."""
+        for _ in range(50):
+            others = [pid for pid in processes() if pid not in (1, os.getpid(), self.zygote_pid)]
+            if not others:
+                return
+            for pid in others:
+                try:
+                    os.kill(pid, signal.SIGKILL)
+                except ProcessLookupError:
+                    pass
+            self.reap()
+            await asyncio.sleep(0.002)
+        # A fork bomb outruns a loop; kill(2) with -1 reaches all processes in one step, the zygote with them.
+        kill_everything()
+        self.replace_zygote()
+
+    def put_right(self) -> None:
+        """Undo what a cell may have done to the processes that stay, as far as that can be undone from inside."""
+        os.sched_setaffinity(0, self.processors)
+        if allowance.of(self.zygote_pid) != self.allowance or os.sched_getaffinity(self.zygote_pid) != self.processors:
+            self.replace_zygote()
+
+    async def do_signal(self, channel: mux.Channel, request: dict[str, Any]) -> None:
+        _signal_group(self.kernels[request["kernel"]].pid, int(request["signal"]))
+        await files.answer(channel, ok=True)
+
+    def reap(self) -> None:
+        """Collect every child that ended; tell the watchers of kernels."""
+        while True:
+            try:
+                pid, status = os.waitpid(-1, os.WNOHANG)
+            except ChildProcessError:
+                return
+            if pid == 0:
+                return
+            code = os.waitstatus_to_exitcode(status)
+            known = (*self.kernels.values(), *self.ending)
+            kernel = next((kernel for kernel in known if kernel.pid == pid), None)
+            if kernel is not None:
+                self.record_exit(kernel, code)
+            elif len(self.exits) < 1000:
+                self.exits[pid] = code
+
+    def record_exit(self, kernel: Kernel, code: int) -> None:
+        kernel.exit_code = code
+        kernel.ended.set()
+        said = kernel.words.said()
+        kernel.words.close()
+        if kernel in self.ending:
+            return
+        out_of_memory = code == -signal.SIGKILL and oom_kills() > kernel.oom_kills
+        for queue in self.watchers:
+            queue.put_nowait(
+                {"kernel": kernel.name, "exit_code": code, "out_of_memory": out_of_memory, "said": as_text(said)}
+            )
+
+    async def do_said(self, channel: mux.Channel, request: dict[str, Any]) -> None:
+        """Answer with the last that a kernel wrote to standard error, in base64."""
+        await files.answer(channel, ok=True, said=as_text(self.kernels[request["kernel"]].words.said()))
+
+    async def do_watch(self, channel: mux.Channel, request: dict[str, Any]) -> None:
+        """Send a line whenever a kernel ends, for as long as the host listens."""
+        queue: asyncio.Queue[dict[str, Any]] = asyncio.Queue()
+        self.watchers.append(queue)
+        try:
+            while True:
+                await files.answer(channel, **await queue.get())
+        finally:
+            self.watchers.remove(queue)
+
+
+def as_text(said: bytes) -> str:
+    return base64.b64encode(said).decode()
+
+
+def kill_everything() -> None:
+    """Kill every other process of the sandbox in one step."""
+    try:
+        os.kill(-1, signal.SIGKILL)
+    except OSError:
+        pass  # nobody left
+
+
+def processes() -> list[int]:
+    """The ids of all processes in the sandbox."""
+    return [int(name) for name in os.listdir("/proc") if name.isdigit()]
+
+
+def _signal_group(pid: int, number: int) -> None:
+    try:
+        os.killpg(pid, number)
+    except ProcessLookupError:
+        pass
+
+
+def _kernelspec_command(name: str, connection_file: str) -> list[str]:
+    """Find a kernelspec of the image and return its command for this connection file. Raises LookupError."""
+    places = [os.path.join(sys.prefix, "share/jupyter/kernels"), "/usr/local/share/jupyter/kernels"]
+    places.append("/usr/share/jupyter/kernels")
+    for place in places:
+        try:
+            with open(os.path.join(place, name, "kernel.json")) as file:
+                argv = json.load(file)["argv"]
+        except FileNotFoundError:
+            continue
+        return [part.replace("{connection_file}", connection_file) for part in argv]
+    raise LookupError(f"the image has no Jupyter kernel named {name!r} (looked in {', '.join(places)})")

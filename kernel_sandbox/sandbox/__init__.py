@@ -1,0 +1,15 @@
+"""One locked-down process tree and the ways into it: engines start it, PID 1 answers, bytes pass within bounds.
+
+sandbox        a started sandbox; knows whether its kernel lives, and if not, why
+sandbox_state  what it is at, and what its kernel is at; what may follow
+standing       the one that stands, or another where it is lost
+link           the host's end of the guest protocol, one method per operation
+promises       whether a sandbox keeps its promises, judged from what PID 1 sees
+files          the files under /mnt/data
+gate           listens for Jupyter clients, moves bytes with back-pressure
+wire           a ZMTP client of one channel of a kernel, for the session
+zmtp           ZMTP's framing within bounds
+transports     how the channels reach into the sandbox: `ipc`, `forward`
+remedies       what raises a limit that was reached, in the words of the door
+engines/       Docker and bubblewrap: they know containers and processes, and nothing of kernels
+"""

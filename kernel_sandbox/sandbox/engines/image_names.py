@@ -1,0 +1,116 @@
+"""The images that this package knows how to make: their names, their folders, their locks.
+
+Each is a folder with a Dockerfile and a lock. `setup` builds it as a container image, and as a directory for
+bubblewrap; both from the same packages, with what lies in `common`: files of /etc, and pkg_resources.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import re
+import shlex
+from collections.abc import Iterable
+from pathlib import Path
+
+from kernel_sandbox.errors import ImageNotFound
+from kernel_sandbox.text.spelling import did_you_mean, nearest
+
+LABEL = "org.kernel-sandbox"
+NAMESPACE = "kernel-sandbox/"
+"""Of our images in an engine. They are built there: whoever has that name on a registry is somebody else."""
+PACKAGE = Path(__file__).parents[2]
+ARCHIVER = PACKAGE / "inside" / "archive.py"
+"""Runs in an image while it is made."""
+MEMBER = PACKAGE / "inside" / "member.py"
+"""Runs in the sandbox in which an environment is made."""
+
+
+def images_folder() -> Path:
+    """Return the folder with one folder per image: inside an installed package, or beside it in a checkout."""
+    packaged = PACKAGE / "_images"
+    return packaged if packaged.is_dir() else PACKAGE.parent / "images"
+
+
+def image_names() -> tuple[str, ...]:
+    """Name the images that sandboxes start from, in alphabetical order. Each has a lock; images/server has none."""
+    return tuple(sorted(path.parent.name for path in images_folder().glob("*/requirements.txt")))
+
+
+def reference(name: str) -> str:
+    """Return what the engine calls an image: ours have a name of their own, others keep theirs."""
+    return f"{NAMESPACE}{name}:latest" if name in image_names() else name
+
+
+def how_to_get(image: str, there: Iterable[str] = ()) -> str:
+    """Write what to do about an image that Docker has not; `there` is what it has.
+
+    To pull it is advised only for a name with a registry or a tag, and for none that is nearly one of ours: a mistyped
+    name is anybody's on a registry.
+    """
+    repository, tagged = _split(image)
+    own = repository.removeprefix(NAMESPACE)
+    if own in image_names() and (own != repository or not tagged):
+        return f"Get it with: kernel-sandbox image build {own}"
+    pull = f"docker pull {shlex.quote(image)}"
+    if own in image_names():
+        return f"Did you mean {own}, this package's own? If not: {pull}"
+    near = nearest(own, image_names())
+    if near or own != repository:
+        return f"{f'Did you mean {near}? ' if near else ''}This package has: {', '.join(image_names())}."
+    meant = did_you_mean(image, there).lstrip()
+    if tagged or _has_registry(repository):
+        return f"{meant} If not: {pull}" if meant else f"Get it with: {pull}"
+    return f"{meant or 'See: kernel-sandbox image list.'} Any other is named with its tag, as in me/mine:1.0."
+
+
+def _split(image: str) -> tuple[str, bool]:
+    """Return an image's name without its tag or digest, and whether it had one; a registry's port is none."""
+    repository, _, digest = image.partition("@")
+    tag = re.search(r":[^:/]*$", repository)
+    return repository[: tag.start()] if tag else repository, bool(tag or digest)
+
+
+def _has_registry(repository: str) -> bool:
+    """Return whether a name begins with a host, as Docker tells it from an account of its own registry."""
+    host, slash, _ = repository.partition("/")
+    return bool(slash) and (host == "localhost" or "." in host or ":" in host)
+
+
+def lock_digest(name: str) -> str:
+    """Return the SHA-256 of all that an image is made from, apart from its base. Raises ImageNotFound."""
+    digest = hashlib.sha256()
+    for path in [*sorted(folder(name).iterdir()), pip_lock(), ARCHIVER, *common_files().values()]:
+        if path.is_file():
+            content = path.read_bytes()
+            digest.update(f"{path.name} {len(content)}\n".encode() + content)
+    return digest.hexdigest()
+
+
+def common() -> Path:
+    """Return the folder of what all images hold besides packages."""
+    return images_folder() / "common"
+
+
+def common_files() -> dict[str, Path]:
+    """Return its files by their names in it."""
+    found = sorted(path for path in common().rglob("*") if path.is_file() and path.suffix != ".pyc")
+    return {str(path.relative_to(common())): path for path in found}
+
+
+def pip_lock() -> Path:
+    return images_folder() / "pip.txt"
+
+
+def folder(name: str) -> Path:
+    if name not in image_names():
+        known = ", ".join(image_names()) or "none"
+        meant = did_you_mean(name, image_names())
+        raise ImageNotFound(f"{name!r} is no image of this package.{meant} There are: {known}. See images/README.md.")
+    return images_folder() / name
+
+
+def label_words(name: str, label: str) -> tuple[str, ...]:
+    """Return the words of a label of an image, as its Dockerfile sets it."""
+    text = (folder(name) / "Dockerfile").read_text()
+    found = re.search(rf'^LABEL {LABEL}\.{label}="([^"]*)"', text, re.MULTILINE)
+    return tuple(found[1].split()) if found else ()

@@ -1,1 +1,0 @@
-"""The HTTP service: sessions of a pool, for clients that name them by an identifier."""

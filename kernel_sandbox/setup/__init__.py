@@ -1,0 +1,19 @@
+"""What makes a machine ready: images and environments are built, packages installed, kernelspecs written, all judged.
+
+doctor                what sandboxes need of this machine, judged, with what mends it
+doctor_host           what the machine gives, whichever engine starts them
+capacity              whether it has what a pool's sessions may take together
+steps                 what is missing, and the steps that mend it
+system_packages       installs with the system's own package manager
+kernelspec            makes the sandboxed kernel known to Jupyter
+engine_images         an image in either engine: its state, and the build
+docker_images         Docker's images: their state, and the build
+image_builder         one build in the engine, step by step
+debian_root           a base image without a registry
+environment_builder   makes bubblewrap's environments
+environment_files     copies interpreter, libraries and commands
+environment_etc       the files that programs look for by name
+build_sandbox         where an environment's packages are unpacked and compiled
+wheels                an image's packages, downloaded by the user's own pip
+progress              what long work says of itself
+"""

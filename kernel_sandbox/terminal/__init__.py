@@ -1,0 +1,12 @@
+"""What command lines share, whichever door they belong to.
+
+console         where text goes, and how lines from a sandbox are printed
+safe            hostile text made safe to show; pure
+options         the options that describe a sandbox
+opening         how commands begin that open a session in front of the user
+questions       questions that decide something: what was typed before is no answer
+interrupts      Ctrl-C while cells run
+cell_view       one cell while it runs; `tables` makes of DataFrames what can be shown
+progress_view   builds and installations while they run
+status_line     the line at the bottom of a terminal
+"""
