@@ -330,7 +330,7 @@ async def test_small_messages_do_not_wait_behind_a_large_one_and_large_ones_let_
                 await asyncio.sleep(0.001)
     waited = [after[0] - before[1] for before, after in itertools.pairwise(times)]
     assert waited[0] < 0.015
-    assert waited[1] >= 0.02
+    assert waited[1] >= 0.019  # less the clock of the event loop
     assert waited[2] < 0.015
 
 
