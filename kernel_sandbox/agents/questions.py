@@ -99,7 +99,7 @@ class Questions:
         )
 
     def add_context(self, content: str) -> None:
-        """Tell the model something before the next question."""
+        """Add something that the model reads before the next question."""
         self._agent.add_context(content)
 
     async def add_file(self, path: Path) -> None:

@@ -77,7 +77,7 @@ class Transcript:
         """The cell whose place the next one takes."""
 
     def __repr__(self) -> str:
-        """Say how many cells there are, what made them (as the notebook says), and where they are kept."""
+        """Name the number of cells, what made them (as the notebook says), and where they are kept."""
         if "_next" not in vars(self):  # the last that is set: its constructor has failed
             return f"<{type(self).__name__}>"
         cells, told = len(self._records), self._metadata.get(_NAMESPACE)
