@@ -28,7 +28,7 @@ SHARED = ("inside.mux", "inside.accounts", "inside.variables")
 DOORS = {
     "docker": {"sandbox/engines/docker_client.py"},
     "platformdirs": {"host/directories.py"},
-    "jupyter_client": {"doors/jupyter/provisioner.py", "session/kernel.py", "session/channels.py"},
+    "jupyter_client": {"doors/jupyter/provisioner.py", "session/session_kernel.py", "session/channels.py"},
     "nbformat": {"session/transcript/reading.py"},
     # Those of variables run in the sandbox, too: they need nothing of ours there.
     "pandas": {"session/outputs/dataframes.py"},
@@ -146,6 +146,17 @@ def test_map_of_a_folder_names_what_lives_there(folder: Path) -> None:
     assert here - {"__init__"} <= set(re.findall(r"\w+", told))
 
 
+def test_name_of_a_module_stands_once() -> None:
+    names = [path.stem for path in MODULES if path.name != "__init__.py"]
+    assert [name for name in set(names) if names.count(name) > 1] == []
+
+
+def test_name_of_a_class_stands_once() -> None:
+    trees = [ast.parse(path.read_text()) for path in MODULES]
+    names = [node.name for tree in trees for node in tree.body if isinstance(node, ast.ClassDef)]
+    assert [name for name in set(names) if names.count(name) > 1 and not name.startswith("_")] == []
+
+
 def test_engines_know_nothing_of_what_stands_beside_them() -> None:
     for name, path in NAMES.items():
         if name.startswith("sandbox.engines"):
@@ -172,7 +183,7 @@ def test_resolver_finds_each_way_to_import() -> None:
 
 
 def test_code_for_the_sandbox_needs_only_the_standard_library_and_the_kernels() -> None:
-    of_the_kernel = ("kernel.py", "streams.py", "tables.py", "application.py")
+    of_the_kernel = ("kernel.py", "streams.py", "table_data.py", "application.py")
     for path in MODULES:
         if room(path) == "inside" and path.name not in of_the_kernel and path.parent.name == "inside":
             others = {name.split(".")[0] for name in imports(path)} - set(__import__("sys").stdlib_module_names)

@@ -8,8 +8,8 @@
 
 Modules, each above those before it:
 
-    vision          which models see pictures, and which       messages      ChatMessages, ToolCall, ToolAnswer
-    arguments       a tool call's JSON, checked                completions   Completion, Usage
+    vision          which models see pictures, and which       chat_messages ChatMessages, ToolCall, ToolAnswer
+    arguments       a tool call's JSON, checked                completions   Completion, TokenUsage
     models          LanguageModelInterface and OpenAI's        scripted      ScriptedModel, for tests
     fences          code out of Markdown's fences              listings      what a cell did to the files
     events          what a live display is shown               cell_pictures the pictures of a cell, saved and told
@@ -25,7 +25,8 @@ Modules, each above those before it:
 from __future__ import annotations
 
 from kernel_sandbox.agents.agent import BaseAgent
-from kernel_sandbox.agents.completions import Completion, Usage
+from kernel_sandbox.agents.chat_messages import ChatMessages, ToolAnswer, ToolCall
+from kernel_sandbox.agents.completions import Completion, TokenUsage
 from kernel_sandbox.agents.default_session import close_default_session
 from kernel_sandbox.agents.events import (
     AgentEvent,
@@ -39,7 +40,6 @@ from kernel_sandbox.agents.events import (
 from kernel_sandbox.agents.file_access import FileAccessAgent, FileAccessTool
 from kernel_sandbox.agents.listings import FileChanges
 from kernel_sandbox.agents.loop import TaskSummary
-from kernel_sandbox.agents.messages import ChatMessages, ToolAnswer, ToolCall
 from kernel_sandbox.agents.models import LanguageModelInterface, OpenAILanguageModel
 from kernel_sandbox.agents.python_exec import ListFilesTool, PythonExecAgent, PythonExecTool
 from kernel_sandbox.agents.scripted import ModelRequest, ScriptedModel
@@ -68,6 +68,7 @@ __all__ = [
     "ScriptedModel",
     "TaskSummary",
     "TextDelta",
+    "TokenUsage",
     "ToolAnswer",
     "ToolCall",
     "ToolCallStarted",
@@ -75,7 +76,6 @@ __all__ = [
     "ToolManager",
     "ToolResult",
     "TypedTool",
-    "Usage",
     "close_default_session",
     "tool",
 ]

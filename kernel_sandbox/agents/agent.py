@@ -10,9 +10,9 @@ import logging
 from abc import ABC, abstractmethod
 from typing import Any
 
+from kernel_sandbox.agents.chat_messages import ChatMessages
 from kernel_sandbox.agents.events import OnEvent
 from kernel_sandbox.agents.loop import MAX_TURNS, LoopOptions, TaskLoop, TaskSummary
-from kernel_sandbox.agents.messages import ChatMessages
 from kernel_sandbox.agents.models import LanguageModelInterface
 from kernel_sandbox.agents.tools import ToolManager
 from kernel_sandbox.host.reactor import call_reactor

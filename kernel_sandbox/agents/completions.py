@@ -11,12 +11,12 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
-from kernel_sandbox.agents.messages import ToolCall
+from kernel_sandbox.agents.chat_messages import ToolCall
 from kernel_sandbox.errors import ModelError
 
 
 @dataclass(frozen=True, slots=True)
-class Usage:
+class TokenUsage:
     """Tokens that a server says it counted; zeros where it does not say."""
 
     prompt_tokens: int = 0
@@ -24,8 +24,8 @@ class Usage:
     reasoning_tokens: int = 0
     """A part of `completion_tokens`."""
 
-    def __add__(self, other: Usage) -> Usage:
-        return Usage(
+    def __add__(self, other: TokenUsage) -> TokenUsage:
+        return TokenUsage(
             self.prompt_tokens + other.prompt_tokens,
             self.completion_tokens + other.completion_tokens,
             self.reasoning_tokens + other.reasoning_tokens,
@@ -38,7 +38,7 @@ class Completion:
 
     content: str = ""
     tool_calls: tuple[ToolCall, ...] = ()
-    usage: Usage = field(default_factory=Usage)
+    usage: TokenUsage = field(default_factory=TokenUsage)
     finish_reason: str = "stop"
     """As in Chat Completions: "stop", "tool_calls", "length" (cut at the token limit), "content_filter"."""
 
@@ -72,7 +72,7 @@ class CompletionBuilder:
     def __init__(self) -> None:
         self._content: list[str] = []
         self._calls: dict[int, dict[str, str]] = {}
-        self._usage = Usage()
+        self._usage = TokenUsage()
         self._finish_reason = ""
 
     def feed(self, chunk: Any) -> str:
@@ -136,7 +136,7 @@ def _with_own_ids(calls: Iterable[ToolCall]) -> tuple[ToolCall, ...]:
     return tuple(seen.values())
 
 
-def _usage(usage: Any) -> Usage:
+def _usage(usage: Any) -> TokenUsage:
     details = _get(usage, "completion_tokens_details")
     counts = (_get(usage, "prompt_tokens"), _get(usage, "completion_tokens"), _get(details, "reasoning_tokens"))
-    return Usage(*(count if isinstance(count, int) else 0 for count in counts))
+    return TokenUsage(*(count if isinstance(count, int) else 0 for count in counts))

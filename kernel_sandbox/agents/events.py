@@ -5,9 +5,9 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 
-from kernel_sandbox.agents.completions import Completion, Usage
+from kernel_sandbox.agents.chat_messages import ToolCall
+from kernel_sandbox.agents.completions import Completion, TokenUsage
 from kernel_sandbox.agents.listings import FileChanges
-from kernel_sandbox.agents.messages import ToolCall
 from kernel_sandbox.artifacts import Saved
 from kernel_sandbox.session.outputs import Event, Execution
 
@@ -24,7 +24,7 @@ class ModelAnswered:
     """The model has answered one request: its text is complete, and its tool calls are known."""
 
     completion: Completion
-    usage: Usage
+    usage: TokenUsage
     """Of all requests of the task so far."""
 
 

@@ -11,9 +11,9 @@ import time
 from dataclasses import dataclass
 from typing import Any, Literal, Protocol
 
-from kernel_sandbox.agents.completions import Completion, Usage
+from kernel_sandbox.agents.chat_messages import ChatMessages, ToolAnswer, ToolCall
+from kernel_sandbox.agents.completions import Completion, TokenUsage
 from kernel_sandbox.agents.events import ModelAnswered, OnEvent, TextDelta, ToolCallStarted, ToolResult
-from kernel_sandbox.agents.messages import ChatMessages, ToolAnswer, ToolCall
 from kernel_sandbox.agents.models import LanguageModelInterface
 from kernel_sandbox.errors import ModelError
 from kernel_sandbox.session.outputs import Picture
@@ -59,7 +59,7 @@ class TaskSummary:
     ended: Ending
     turns: int
     """Requests to the model."""
-    usage: Usage
+    usage: TokenUsage
     seconds: float
     model_seconds: float
     tool_seconds: float
@@ -83,7 +83,7 @@ class TaskLoop:
         self._on_event = on_event
         self._ended: Ending = "failed"
         self._turns = 0
-        self._usage = Usage()
+        self._usage = TokenUsage()
         self._started = time.perf_counter()
         self._model_seconds = 0.0
         self._tool_seconds = 0.0

@@ -19,8 +19,8 @@ from urllib.parse import urlsplit, urlunsplit
 
 import anyio.to_thread
 
+from kernel_sandbox.agents.chat_messages import Message
 from kernel_sandbox.agents.completions import Completion, CompletionBuilder, as_completion
-from kernel_sandbox.agents.messages import Message
 from kernel_sandbox.errors import ModelError, ModelNotConfigured
 from kernel_sandbox.host.reactor import call_reactor, on_reactor
 from kernel_sandbox.text.clipping import shorten

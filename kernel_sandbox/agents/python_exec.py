@@ -13,12 +13,12 @@ from typing import Any, Protocol
 
 from kernel_sandbox.agents.agent import BaseAgent
 from kernel_sandbox.agents.cell_pictures import CellPictures
+from kernel_sandbox.agents.chat_messages import ToolAnswer, ToolCall
 from kernel_sandbox.agents.default_session import AnySession, with_session
 from kernel_sandbox.agents.events import AgentEvent, CellFinished, CellOutput, OnEvent
 from kernel_sandbox.agents.fences import unfence
 from kernel_sandbox.agents.listings import FileChanges, compare_listings, describe_listing, describe_saved
 from kernel_sandbox.agents.loop import MAX_TURNS
-from kernel_sandbox.agents.messages import ToolAnswer, ToolCall
 from kernel_sandbox.agents.models import LanguageModelInterface, OpenAILanguageModel
 from kernel_sandbox.agents.tools import ToolInterface
 from kernel_sandbox.agents.vision import takes_pictures

@@ -47,7 +47,7 @@ PROMPT = (
 
 
 @dataclass(frozen=True, slots=True)
-class Finding:
+class SafetyFinding:
     """One thing that a rule noticed."""
 
     line: int
@@ -63,10 +63,10 @@ class Verdict:
 
     safe: bool
     reason: str = ""
-    findings: tuple[Finding, ...] = ()
+    findings: tuple[SafetyFinding, ...] = ()
 
 
-def find(source: str) -> tuple[Finding, ...]:
+def find(source: str) -> tuple[SafetyFinding, ...]:
     """Return what the rules notice in a cell, by line. A cell that does not parse has no findings: it cannot run."""
     plain, found = _without_magics(source)
     try:
@@ -74,7 +74,7 @@ def find(source: str) -> tuple[Finding, ...]:
     except (SyntaxError, ValueError, RecursionError, MemoryError):
         return tuple(found)
     for node in ast.walk(tree):
-        found += [Finding(getattr(node, "lineno", 1), rule, _shorten(node)) for rule in _rules(node)]
+        found += [SafetyFinding(getattr(node, "lineno", 1), rule, _shorten(node)) for rule in _rules(node)]
     return tuple(sorted(dict.fromkeys(found), key=lambda finding: finding.line))
 
 
@@ -112,12 +112,12 @@ def _read_verdict(text: str) -> Verdict:
     return Verdict(safe, str(answer.get("reason", ""))[:1000])
 
 
-def _without_magics(source: str) -> tuple[str, list[Finding]]:
+def _without_magics(source: str) -> tuple[str, list[SafetyFinding]]:
     """Blank out what only IPython understands; lines that run a shell are findings."""
     found, lines = [], source.split("\n")
     for number, line in enumerate(lines):
         if SHELL_LINE.match(line):
-            found.append(Finding(number + 1, "shell", line.strip()[:80]))
+            found.append(SafetyFinding(number + 1, "shell", line.strip()[:80]))
         if line.lstrip().startswith(("!", "%", "?")) or SHELL_LINE.match(line):
             lines[number] = line[: len(line) - len(line.lstrip())] + "pass"
     return "\n".join(lines), found

@@ -6,8 +6,8 @@ from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
+from kernel_sandbox.agents.chat_messages import Message
 from kernel_sandbox.agents.completions import Completion, as_completion
-from kernel_sandbox.agents.messages import Message
 from kernel_sandbox.agents.models import LanguageModelInterface, OnText
 from kernel_sandbox.errors import ModelError
 

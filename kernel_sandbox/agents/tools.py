@@ -13,9 +13,9 @@ from typing import Any
 import anyio.to_thread
 
 from kernel_sandbox.agents.arguments import ArgumentsRefused, parse_arguments
+from kernel_sandbox.agents.chat_messages import ChatMessages, ToolAnswer, ToolCall
 from kernel_sandbox.agents.completions import as_completion
 from kernel_sandbox.agents.loop import LoopOptions, TaskLoop
-from kernel_sandbox.agents.messages import ChatMessages, ToolAnswer, ToolCall
 from kernel_sandbox.agents.models import LanguageModelInterface
 from kernel_sandbox.errors import SandboxError
 from kernel_sandbox.host.reactor import call_reactor

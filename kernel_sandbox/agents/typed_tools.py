@@ -14,7 +14,7 @@ from collections.abc import Callable
 from typing import Any
 
 from kernel_sandbox.agents.arguments import ArgumentsRefused
-from kernel_sandbox.agents.messages import ToolAnswer
+from kernel_sandbox.agents.chat_messages import ToolAnswer
 from kernel_sandbox.agents.tools import ToolInterface
 from kernel_sandbox.host.reactor import call_reactor
 

@@ -1,13 +1,13 @@
 """The programs that run inside a sandbox. The host reads them as text; it imports mux, accounts and variables only.
 
     boot            the first lines: reads the rest from standard input
-    prepare         bubblewrap's first program: makes root directory, devices and writable places, gives privileges up
+    confinement     bubblewrap's first program: makes root directory, devices and writable places, gives privileges up
     main            PID 1: the stream to the host, and the operations that come over it
     mux             many channels over that stream, at both ends
     inspection      what PID 1 sees of its walls; `allowance` what a process may take
     watch           what the host's kernel charges to nobody, counted
     accounts        the names in a sandbox, as files of /etc, at both ends
-    files           list, read, write, delete under /mnt/data; `full_places` what a kernel says where one is full
+    file_operations  list, read, write, delete under /mnt/data; `full_places` what a kernel says where one is full
     kernels         PID 1's kernels: start, reap, stop without survivors
     last_words      what a kernel wrote to standard error last; `common_memory` is where PID 1 and kernels share it
     zygote          a process that has imported ipykernel, and forks kernels
@@ -15,12 +15,12 @@
     application     the kernel's application and shell, made in the zygote before it imports anything of the image
     kernel          what a forked kernel does before and after it binds its sockets
     streams         what code prints and shows: in few steps, held up where the host is slow
-    tables          DataFrames as exact data; `shell` the cell magic `%%shell`
+    table_data      DataFrames as exact data; `shell` the cell magic `%%shell`
     leaving         how a kernel ends, and copies of it that a cell forked; `command_line` what `ps` shows of it
     variables/      variables in and out, by value
     preview         describes a data file, for an agent
     packages        what an image holds, for the service
-    member          writes one member of an archive to a file, while an environment is made
+    zip_member      writes one member of an archive to a file, while an environment is made
 
 All but the kernel's own side (application, kernel, streams, tables, preview) is standard library, for Python 3.9 or
 newer.

@@ -16,7 +16,7 @@ import sys
 from typing import Any
 
 from kernel_sandbox.inside import apart, application, command_line, full_places, leaving, shell, streams
-from kernel_sandbox.inside.tables import send_tables
+from kernel_sandbox.inside.table_data import send_tables
 
 PR_SET_DUMPABLE = 4
 BASE64_KINDS = ("image/png", "image/jpeg", "image/gif", "image/webp", "application/pdf", "audio/", "video/")

@@ -16,7 +16,7 @@ import socket
 import sys
 from typing import Any
 
-from kernel_sandbox.inside import allowance, apart, files, leaving, mux, zygote
+from kernel_sandbox.inside import allowance, apart, file_operations, leaving, mux, zygote
 from kernel_sandbox.inside.accounts import account_files
 from kernel_sandbox.inside.last_words import LastWords
 
@@ -168,7 +168,7 @@ class Kernels:
         if kernel.pid in self.exits:
             self.record_exit(kernel, self.exits.pop(kernel.pid))
         await self.ready(kernel)
-        await files.answer(channel, ok=True, pid=kernel.pid)
+        await file_operations.answer(channel, ok=True, pid=kernel.pid)
 
     def launch(self, kernel: Kernel, request: dict[str, Any]) -> None:
         """Fork a kernel from the zygote, or start the command of a kernelspec where the image has no ipykernel."""
@@ -250,10 +250,10 @@ class Kernels:
             _empty(NAMES)
             write_names()
             try:
-                os.chmod(files.ROOT, 0o700)  # a cell may have shut it, and the next kernel begins there
+                os.chmod(file_operations.ROOT, 0o700)  # a cell may have shut it, and the next kernel begins there
             except OSError:
                 pass
-        await files.answer(channel, ok=True, changed=allowance.of(os.getpid()) != self.allowance)
+        await file_operations.answer(channel, ok=True, changed=allowance.of(os.getpid()) != self.allowance)
 
     async def end(self, kernel: Kernel) -> None:
         """Ask a kernel to end by itself, as it would anywhere, and wait a moment; the caller kills what is left."""
@@ -300,7 +300,7 @@ class Kernels:
 
     async def do_signal(self, channel: mux.Channel, request: dict[str, Any]) -> None:
         _signal_group(self.kernels[request["kernel"]].pid, int(request["signal"]))
-        await files.answer(channel, ok=True)
+        await file_operations.answer(channel, ok=True)
 
     def reap(self) -> None:
         """Collect every child that ended; tell the watchers of kernels."""
@@ -334,7 +334,7 @@ class Kernels:
 
     async def do_said(self, channel: mux.Channel, request: dict[str, Any]) -> None:
         """Answer with the last that a kernel wrote to standard error, in base64."""
-        await files.answer(channel, ok=True, said=as_text(self.kernels[request["kernel"]].words.said()))
+        await file_operations.answer(channel, ok=True, said=as_text(self.kernels[request["kernel"]].words.said()))
 
     async def do_watch(self, channel: mux.Channel, request: dict[str, Any]) -> None:
         """Send a line whenever a kernel ends, for as long as the host listens."""
@@ -342,7 +342,7 @@ class Kernels:
         self.watchers.append(queue)
         try:
             while True:
-                await files.answer(channel, **await queue.get())
+                await file_operations.answer(channel, **await queue.get())
         finally:
             self.watchers.remove(queue)
 

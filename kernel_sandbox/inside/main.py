@@ -2,8 +2,8 @@
 
 Its standard input and output are the one stream to the host (mux.py): a channel is one operation, a JSON
 line that asks, then the operation's own bytes. The operations are inspect, start, stop, signal, said, watch,
-usage, connect and those of files.py. When the stream ends, the host is gone or has closed the session, and the sandbox
-ends.
+usage, connect and those of file_operations.py. When the stream ends, the host is gone or has closed the session, and
+the sandbox ends.
 
 Code in the sandbox runs as the same user. It can send no signal to PID 1 that PID 1 does not handle (it is the init
 of its pid namespace), cannot trace it or open its descriptors (it is not dumpable), and finds no socket of it.
@@ -132,24 +132,30 @@ class Guest:
 
     async def answer(self, channel: Any, payload: bytes) -> None:
         """Run one operation, and answer with what went wrong if it fails before its answer."""
-        from kernel_sandbox.inside import files, kernels, mux
+        from kernel_sandbox.inside import file_operations, kernels, mux
 
         request = json.loads(payload)
         name = "do_" + request["op"]
-        operation = getattr(self, name, None) or getattr(self.kernels, name, None) or files.OPERATIONS[request["op"]]
+        operation = (
+            getattr(self, name, None) or getattr(self.kernels, name, None) or file_operations.OPERATIONS[request["op"]]
+        )
         try:
             try:
                 await operation(channel, request)
-            except files.Refused as exc:
-                await files.answer(channel, ok=False, error="refused", message=str(exc))
+            except file_operations.Refused as exc:
+                await file_operations.answer(channel, ok=False, error="refused", message=str(exc))
             except OSError as exc:
                 if isinstance(exc, mux.MuxError):
                     raise
-                await files.answer(channel, ok=False, error=files.code(exc), message=exc.strerror or str(exc))
+                await file_operations.answer(
+                    channel, ok=False, error=file_operations.code(exc), message=exc.strerror or str(exc)
+                )
             except kernels.KernelFailed as exc:
-                await files.answer(channel, ok=False, error="failed", message=str(exc), said=kernels.as_text(exc.said))
+                await file_operations.answer(
+                    channel, ok=False, error="failed", message=str(exc), said=kernels.as_text(exc.said)
+                )
             except (RuntimeError, LookupError, ValueError) as exc:
-                await files.answer(channel, ok=False, error="failed", message=f"{type(exc).__name__}: {exc}")
+                await file_operations.answer(channel, ok=False, error="failed", message=f"{type(exc).__name__}: {exc}")
             await channel.send_eof()
         except mux.MuxError:
             pass  # the host gave the operation up
@@ -180,13 +186,15 @@ class Guest:
             writer.close()
 
     async def do_inspect(self, channel: Any, request: dict[str, Any]) -> None:
-        from kernel_sandbox.inside import files, inspection
+        from kernel_sandbox.inside import file_operations, inspection
 
-        await files.answer(channel, ok=True, facts=inspection.facts(request["places"], request["masked"]))
+        await file_operations.answer(channel, ok=True, facts=inspection.facts(request["places"], request["masked"]))
 
     async def do_usage(self, channel: Any, request: dict[str, Any]) -> None:
-        from kernel_sandbox.inside import files, kernels
+        from kernel_sandbox.inside import file_operations, kernels
 
-        space = os.statvfs(files.ROOT)
+        space = os.statvfs(file_operations.ROOT)
         used = (space.f_blocks - space.f_bfree) * space.f_frsize
-        await files.answer(channel, ok=True, memory=memory_used(), data=used, processes=len(kernels.processes()))
+        await file_operations.answer(
+            channel, ok=True, memory=memory_used(), data=used, processes=len(kernels.processes())
+        )

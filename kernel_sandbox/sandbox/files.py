@@ -1,7 +1,7 @@
 """The files of a session, under /mnt/data inside its sandbox.
 
-Every operation is carried out by PID 1 (inside/files.py), which resolves names inside. No path on the host is ever
-built from a name that the sandbox chose: `download` writes where its caller says.
+Every operation is carried out by PID 1 (inside/file_operations.py), which resolves names inside. No path on the host is
+ever built from a name that the sandbox chose: `download` writes where its caller says.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""The host's end of the guest protocol: one method per operation of inside/main.py and inside/files.py.
+"""The host's end of the guest protocol: one method per operation of inside/main.py and inside/file_operations.py.
 
 What comes back is hostile once a cell has run: every line is bounded, parsed as JSON, and read field by field.
 """
@@ -43,8 +43,8 @@ SOURCES = (
     "inside.kernel",
     "inside.shell",
     "inside.streams",
-    "inside.tables",
-    "inside.files",
+    "inside.table_data",
+    "inside.file_operations",
     "inside.full_places",
 )
 

@@ -35,13 +35,13 @@ from kernel_sandbox.sandbox.link import GuestLink, boot_bytes, guest_command, ke
 from kernel_sandbox.sandbox.promises import Promise, judge
 from kernel_sandbox.sandbox.remedies import after_death, notices
 from kernel_sandbox.sandbox.sandbox_state import (
-    Closed,
     Ended,
     KernelLife,
     Lost,
     NoKernel,
     PutDown,
     Running,
+    SandboxClosed,
     SandboxState,
     Stands,
     ended,
@@ -93,7 +93,7 @@ class LiveSandbox:
         """Leave the sandbox, and its directory, to the parent."""
         forks.keep((self._state, self._kernel))
         forked = "The sandbox is that of the process that this one was forked from. Start another here."
-        self._state, self._kernel = Closed(SandboxLost(forked)), stopped(self._kernel)
+        self._state, self._kernel = SandboxClosed(SandboxLost(forked)), stopped(self._kernel)
 
     @property
     def lost(self) -> SandboxError | None:
@@ -236,7 +236,7 @@ class LiveSandbox:
 
     async def stop_kernel(self) -> None:
         """End the current kernel and everything that it started. Files under /mnt/data stay."""
-        if isinstance(self._state, Closed):
+        if isinstance(self._state, SandboxClosed):
             return
         if isinstance(self._state, Stands):
             await self._obeyed(self._stop(kernel_name(self.generation)), STOPPED_WITHIN)
@@ -266,9 +266,9 @@ class LiveSandbox:
 
     async def aclose(self) -> None:
         """End the sandbox and remove all that belonged to it, on the host too."""
-        if isinstance(self._state, Closed):
+        if isinstance(self._state, SandboxClosed):
             return
-        before, self._state = self._state, Closed(SandboxLost("The session was closed."))
+        before, self._state = self._state, SandboxClosed(SandboxLost("The session was closed."))
         try:
             await self.gate.aclose()
             await (before.ending if isinstance(before, PutDown) else self.sandbox.aclose())

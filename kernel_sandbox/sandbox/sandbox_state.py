@@ -2,7 +2,7 @@
 
     Stands ─ Lost        its stream has ended, by itself
     Stands ─ PutDown     it was ended by this process, which says why
-    Closed may follow each, and nothing follows it
+    SandboxClosed may follow each, and nothing follows it
 
     NoKernel ─ Running ─ Ended ─ Stopped ─ Running     a kernel may also be stopped while it runs
 
@@ -43,13 +43,13 @@ class PutDown:
 
 
 @dataclass(frozen=True, eq=False)
-class Closed:
+class SandboxClosed:
     """It was ended because nobody wants it any more, or is that of the process from which this one was forked."""
 
     why: SandboxError
 
 
-SandboxState: TypeAlias = Stands | Lost | PutDown | Closed
+SandboxState: TypeAlias = Stands | Lost | PutDown | SandboxClosed
 
 
 @dataclass(frozen=True, eq=False)

@@ -29,13 +29,13 @@ MOST_BYTES = 64 * 1024**2
 """Of all answers together; the oldest are let go first, but not that they were given."""
 
 
-class Answer(Protocol):
+class KeptAnswer(Protocol):
     """What a request was answered."""
 
     body: bytes | memoryview[int]
 
 
-A = TypeVar("A", bound=Answer)
+A = TypeVar("A", bound=KeptAnswer)
 
 
 class AnswerNotKept(SandboxError):

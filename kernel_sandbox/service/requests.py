@@ -18,19 +18,19 @@ POOL_PREFIX = "session_pool_prefix"
 """The scope's key for the prefix that was taken away, as it was sent: "" or "/pool"."""
 
 
-class Connection(Protocol):
+class ClientConnection(Protocol):
     """A request or a WebSocket."""
 
     @property
     def scope(self) -> MutableMapping[str, Any]: ...
 
 
-def identity_of(connection: Connection) -> Identity:
+def identity_of(connection: ClientConnection) -> Identity:
     """Who sends a request that was let in."""
     identity: Identity = connection.scope["state"][IDENTITY]
     return identity
 
 
-def note_tool(connection: Connection, tool: str, *, failed: bool) -> None:
+def note_tool(connection: ClientConnection, tool: str, *, failed: bool) -> None:
     """Note that a request calls a tool that there is; as failed until it has ended."""
     connection.scope["state"][TOOL] = (tool, failed)

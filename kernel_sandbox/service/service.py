@@ -22,7 +22,7 @@ from kernel_sandbox.service.ownership import Address, Reach
 from kernel_sandbox.service.results import Results
 from kernel_sandbox.service.runs import Runs, Watched
 from kernel_sandbox.service.saved import SavedTranscript, SavedTranscripts
-from kernel_sandbox.service.session_values import Ran, SessionView, Streaming
+from kernel_sandbox.service.session_values import ServedExecution, SessionView, Streaming
 from kernel_sandbox.service.settings import ServerSettings
 from kernel_sandbox.service.storage import Store
 from kernel_sandbox.session.shell_commands import GRACE, shell_cell
@@ -151,7 +151,7 @@ class SessionService:
         timeout: float | None = None,
         create: bool = True,
         watched: Watched | None = None,
-    ) -> Ran:
+    ) -> ServedExecution:
         """Run a cell and wait for its end. A failing cell is data. A cancelled call interrupts its cell.
 
         `timeout` is in seconds, at most the server's maximum. With `create` a missing session is made, else
@@ -161,7 +161,7 @@ class SessionService:
 
     async def _run_cell(
         self, address: Address, source: str, seconds: float, create: bool, watched: Watched | None
-    ) -> Ran:
+    ) -> ServedExecution:
         asked = time.perf_counter()
         async with self._streaming(address, source, seconds, create, REQUESTS) as streaming:
             if watched is not None:
@@ -172,7 +172,7 @@ class SessionService:
             execution = streaming.cell.result()
             waited = max(time.perf_counter() - asked - execution.duration, 0.0)
             news = streaming.news() if watched is None or watched.is_heard else None
-            return Ran(execution, streaming.session_id, streaming.is_new, waited, news)
+            return ServedExecution(execution, streaming.session_id, streaming.is_new, waited, news)
 
     @contextlib.asynccontextmanager
     async def stream(
@@ -213,7 +213,7 @@ class SessionService:
         posix: bool = False,
         create: bool = True,
         watched: Watched | None = None,
-    ) -> Ran:
+    ) -> ServedExecution:
         """Run a shell command in the sandbox: a text for bash (sh, with `posix`), or its words without a shell.
 
         It and all that it started are killed after `timeout`. It takes its turn among the cells, and stands in the

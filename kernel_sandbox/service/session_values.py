@@ -27,7 +27,7 @@ class SessionView:
 
 
 @dataclass(frozen=True, slots=True)
-class Ran:
+class ServedExecution:
     """An execution, and what it took to get there."""
 
     execution: Execution

@@ -120,7 +120,7 @@ class ServerSettings:
 
 
 @dataclass(frozen=True, slots=True)
-class Setting:
+class ServiceSetting:
     """One setting, as help and documentation show it."""
 
     key: str
@@ -131,10 +131,11 @@ class Setting:
     help: str
 
 
-def describe() -> tuple[Setting, ...]:
+def describe() -> tuple[ServiceSetting, ...]:
     """List all settings, in the order of the table."""
     return tuple(
-        Setting(row.key, _flag(row.key), _variable(row.key), _default(row), row.kind.allowed, row.help) for row in TABLE
+        ServiceSetting(row.key, _flag(row.key), _variable(row.key), _default(row), row.kind.allowed, row.help)
+        for row in TABLE
     )
 
 

@@ -28,7 +28,7 @@ a cell costs ipykernel the reply."""
 
 
 @dataclass(eq=False)
-class Cell:
+class RunningCell:
     """A cell's state. Only the session and the readers of its channels, in one event loop, touch it."""
 
     source: str
@@ -40,7 +40,7 @@ class Cell:
     timing: dict[str, datetime] = field(default_factory=dict)
     metadata: Mapping[str, Any] = field(default_factory=dict)
     """For the transcript's cell."""
-    on_late: Callable[[Cell], None] | None = None
+    on_late: Callable[[RunningCell], None] | None = None
     """Called for outputs that arrive after the end."""
     on_input: Callable[[str, bool], None] | None = None
     """Called with a prompt, and whether the answer is a password."""
@@ -278,7 +278,9 @@ class CellStream:
     far behind misses events (updates of displays, mostly); `execution` misses nothing.
     """
 
-    def __init__(self, cell: Cell, task: asyncio.Task[None], stop: Callable[[Cell], Awaitable[None]]) -> None:
+    def __init__(
+        self, cell: RunningCell, task: asyncio.Task[None], stop: Callable[[RunningCell], Awaitable[None]]
+    ) -> None:
         self._cell = cell
         self.run = task
         """Done when the cell is over and recorded."""

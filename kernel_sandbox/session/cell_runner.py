@@ -13,12 +13,12 @@ from collections.abc import AsyncIterator, Iterator, Mapping
 from typing import Any
 
 from kernel_sandbox.errors import SandboxError, SessionClosed
-from kernel_sandbox.session.cell import Cell, CellStream
-from kernel_sandbox.session.kernel import SessionKernel
+from kernel_sandbox.session.cell import CellStream, RunningCell
 from kernel_sandbox.session.messages import Message
 from kernel_sandbox.session.outputs import Status
 from kernel_sandbox.session.prompts import Prompts
 from kernel_sandbox.session.recorder import Recorder
+from kernel_sandbox.session.session_kernel import SessionKernel
 
 LATE_CELLS = 1000
 """How many finished cells still take what arrives late."""
@@ -35,7 +35,7 @@ class CellRunner:
         self._grace = kernel.spec.limits.interrupt_grace
         self._recorder = recorder
         self._prompts = prompts
-        self.current: Cell | None = None
+        self.current: RunningCell | None = None
         """The cell whose turn it is."""
         self.tasks: set[asyncio.Task[Any]] = set()
         """One for each cell, those that wait for their turn included."""
@@ -44,7 +44,7 @@ class CellRunner:
         self._restarting: set[asyncio.Task[None]] = set()
         self._restarted = asyncio.Event()
         """Set when the last restart is over."""
-        self._known: dict[str, Cell] = {}
+        self._known: dict[str, RunningCell] = {}
 
     def begin(self, source: str, timeout: float | None, metadata: Mapping[str, Any]) -> CellStream:
         """Give a cell its place in the line."""
@@ -59,7 +59,7 @@ class CellRunner:
         task.add_done_callback(self.tasks.discard)
         return task
 
-    async def _run(self, cell: Cell, timeout: float | None, restarts: int) -> None:
+    async def _run(self, cell: RunningCell, timeout: float | None, restarts: int) -> None:
         try:
             async with self._turn:
                 self.current = cell
@@ -73,7 +73,7 @@ class CellRunner:
         finally:
             self._recorder.conclude(cell)
 
-    async def _take_turn(self, cell: Cell, timeout: float | None, restarts: int) -> None:
+    async def _take_turn(self, cell: RunningCell, timeout: float | None, restarts: int) -> None:
         if cell.over.is_set():
             return
         if restarts != self._restarts:
@@ -85,7 +85,7 @@ class CellRunner:
         else:
             await self._send(cell, timeout)
 
-    async def _send(self, cell: Cell, timeout: float | None) -> None:
+    async def _send(self, cell: RunningCell, timeout: float | None) -> None:
         await self._kernel.others.rest(cell)
         channels = self._kernel.channels
         if cell.over.is_set() or channels is None:
@@ -117,7 +117,7 @@ class CellRunner:
         }
 
     @contextlib.contextmanager
-    def _time_for(self, cell: Cell, timeout: float | None) -> Iterator[asyncio.Timeout]:
+    def _time_for(self, cell: RunningCell, timeout: float | None) -> Iterator[asyncio.Timeout]:
         """Limit a cell's time from its beginning. Where only the session has the kernel, from its sending if need be.
 
         While the kernel does something for another client, no time passes.
@@ -147,13 +147,13 @@ class CellRunner:
 
     # Ending a cell
 
-    async def _stop(self, cell: Cell, status: Status, why: str, ename: str) -> None:
+    async def _stop(self, cell: RunningCell, status: Status, why: str, ename: str) -> None:
         """End a cell that was sent; all who want that at a time wait for the same end."""
         if cell.stopping is None:
             cell.stopping = self._task(self._end_in_steps(cell, status, why, ename))
         await asyncio.shield(cell.stopping)
 
-    async def _end_in_steps(self, cell: Cell, status: Status, why: str, ename: str) -> None:
+    async def _end_in_steps(self, cell: RunningCell, status: Status, why: str, ename: str) -> None:
         """Interrupt, then SIGINT, then restart, until the cell is over and the kernel answers; say which it took."""
         ended_itself = cell.over.is_set()
         why = await self._until_it_may_be_interrupted(cell, why)
@@ -189,7 +189,7 @@ class CellRunner:
             return "so the kernel was ended; no other one has started"
         return "so the kernel was restarted"
 
-    async def _do_without_reply(self, cell: Cell) -> None:
+    async def _do_without_reply(self, cell: RunningCell) -> None:
         """End a cell for which the kernel does nothing any more. It answers in order: no reply comes after another."""
         if not await self._answers():
             await self._stop(cell, "error", "The kernel sent no reply for the cell", "NoReply")
@@ -198,7 +198,7 @@ class CellRunner:
         else:
             cell.end("error", SandboxError("The kernel sent no reply for the cell; variables are kept."), "NoReply")
 
-    async def _until_it_may_be_interrupted(self, cell: Cell, why: str) -> str:
+    async def _until_it_may_be_interrupted(self, cell: RunningCell, why: str) -> str:
         """Wait while the kernel runs another client's request, which got in before the cell.
 
         That it does can be heard late: a cell that has not begun has the benefit of a doubt.
@@ -225,7 +225,7 @@ class CellRunner:
         reply = await channels.ask("shell", "execute_request", self._request("", silent=True), self._grace)
         return reply is not None and self._kernel.why_no_cell is None
 
-    async def _give_up(self, cell: Cell) -> None:
+    async def _give_up(self, cell: RunningCell) -> None:
         """Stop a cell that nobody waits for any more. One that waits for its turn never runs."""
         if cell.sent:
             if not cell.over.is_set():
@@ -266,7 +266,7 @@ class CellRunner:
             if number == self._restarts:
                 self._restarted.set()
 
-    async def _tell_of_restart(self, cell: Cell) -> None:
+    async def _tell_of_restart(self, cell: RunningCell) -> None:
         """End a cell that a restart has cut off, once it is known what that has left."""
         try:
             await self._restarted.wait()
@@ -308,7 +308,7 @@ class CellRunner:
         self._recorder.forget_displays()
         self._known.clear()
 
-    def _remember(self, identifier: str, cell: Cell) -> None:
+    def _remember(self, identifier: str, cell: RunningCell) -> None:
         self._known[identifier] = cell
         while len(self._known) > LATE_CELLS:
             oldest = next(iter(self._known))
@@ -316,12 +316,12 @@ class CellRunner:
             if self._kernel.channels is not None:
                 self._kernel.channels.forget(oldest)
 
-    def _ask_user(self, cell: Cell, prompt: str, password: bool) -> None:
+    def _ask_user(self, cell: RunningCell, prompt: str, password: bool) -> None:
         channels = self._kernel.channels
         if channels is not None:
             self._prompts.ask(prompt, password, channels.answer_input, functools.partial(self._lack_answer, cell))
 
-    def _lack_answer(self, cell: Cell, exc: Exception) -> None:
+    def _lack_answer(self, cell: RunningCell, exc: Exception) -> None:
         """End a cell whose question the user's handler could not put."""
         why = f"The cell asked for input, whose handler failed ({type(exc).__name__}: {exc!s:.500}),"
         self._task(self._stop(cell, "error", why, "InputHandlerFailed"))

@@ -2,7 +2,7 @@
 
     New ─ Opening ─ Open ─ Dead ─ Restarting ─ Open     a restart may also come at once, without a death
                                   Restarting ─ NotRestarted ─ Restarting
-    Closed may follow each, and nothing follows it
+    KernelClosed may follow each, and nothing follows it
 
 SessionKernel makes the values and ends what they hold; nothing here waits or starts anything.
 """
@@ -35,7 +35,7 @@ def _restarting() -> SandboxError:
 
 
 @dataclass(frozen=True, eq=False)
-class Connection:
+class KernelConnection:
     """What the session has of one kernel that answered."""
 
     channels: Channels
@@ -67,7 +67,7 @@ class Opening:
     start: asyncio.Future[None]
     why_no_cell: SandboxError
 
-    def connected(self, connection: Connection) -> Open:
+    def connected(self, connection: KernelConnection) -> Open:
         return Open(connection)
 
 
@@ -76,7 +76,7 @@ class Open:
     """Cells run."""
 
     stage: ClassVar[Stage] = "open"
-    connection: Connection
+    connection: KernelConnection
     why_no_cell: None = None
 
     def died(self, cause: SandboxError) -> Dead:
@@ -92,7 +92,7 @@ class Dead:
 
     stage: ClassVar[Stage] = "dead"
     why_no_cell: SandboxError
-    connection: Connection
+    connection: KernelConnection
 
     def restarting(self, because: str) -> Restarting:
         return Restarting(because)
@@ -106,7 +106,7 @@ class Restarting:
     because: str
     why_no_cell: SandboxError = field(default_factory=_restarting)
 
-    def connected(self, connection: Connection) -> Open:
+    def connected(self, connection: KernelConnection) -> Open:
         return Open(connection)
 
     def failed(self, cause: SandboxError) -> NotRestarted:
@@ -126,11 +126,11 @@ class NotRestarted:
 
 
 @dataclass(frozen=True, eq=False)
-class Closed:
+class KernelClosed:
     """The session is closed, did not open, or is that of the process from which this one was forked."""
 
     stage: ClassVar[Stage] = "closed"
     why_no_cell: SandboxError
 
 
-KernelState: TypeAlias = New | Opening | Open | Dead | Restarting | NotRestarted | Closed
+KernelState: TypeAlias = New | Opening | Open | Dead | Restarting | NotRestarted | KernelClosed

@@ -14,7 +14,7 @@ from collections.abc import Callable
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from kernel_sandbox.session.cell import Cell
+    from kernel_sandbox.session.cell import RunningCell
 
 MOST_REQUESTS = 1000
 """Requests of others that are counted at a time; an honest kernel is busy with one, and with one on its control
@@ -55,7 +55,7 @@ class OtherClients:
         if self.on_change is not None and self.busy != before:  # else a kernel could put a cell's time limit off
             self.on_change()
 
-    async def rest(self, cell: Cell) -> None:
+    async def rest(self, cell: RunningCell) -> None:
         """Wait until the kernel does nothing for others, or the cell is over before that."""
         while self._busy and not cell.over.is_set():
             waits = [asyncio.ensure_future(self._at_rest.wait()), asyncio.ensure_future(cell.over.wait())]

@@ -11,7 +11,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from kernel_sandbox.host import forks
-from kernel_sandbox.session.cell import Cell
+from kernel_sandbox.session.cell import RunningCell
 from kernel_sandbox.session.outputs import CellOutputs, SessionOutputs
 from kernel_sandbox.session.transcript import Transcript
 from kernel_sandbox.spec.values import Limits, parse_size
@@ -26,8 +26,8 @@ class Recorder:
         self._limits = limits
         self._outputs = SessionOutputs(limits, self._changed_by_another)
         self._transcript = transcript
-        self._finished: dict[CellOutputs, Cell] = {}
-        self._changed: set[Cell] = set()
+        self._finished: dict[CellOutputs, RunningCell] = {}
+        self._changed: set[RunningCell] = set()
         forks.tell(self)
 
     def after_fork(self) -> None:
@@ -49,14 +49,14 @@ class Recorder:
         self._transcript.set_kernel(KERNELSPEC, language if isinstance(language, dict) else {})
         self._transcript.set_provenance(provenance)
 
-    def new_cell(self, source: str, metadata: Mapping[str, Any]) -> Cell:
+    def new_cell(self, source: str, metadata: Mapping[str, Any]) -> RunningCell:
         interrupts = self._limits.on_output_limit == "interrupt"
-        cell = Cell(source, self._outputs.cell(), parse_size(self._limits.output_bytes), interrupts)
+        cell = RunningCell(source, self._outputs.cell(), parse_size(self._limits.output_bytes), interrupts)
         cell.metadata = metadata
         cell.on_late = self._note_change
         return cell
 
-    def conclude(self, cell: Cell) -> None:
+    def conclude(self, cell: RunningCell) -> None:
         """Make the Execution of a cell that is over, and save. Raises TranscriptError where that fails."""
         if cell.transcript_cell is not None:
             return
@@ -81,6 +81,6 @@ class Recorder:
         if cell is not None:
             self._note_change(cell)
 
-    def _note_change(self, cell: Cell) -> None:
+    def _note_change(self, cell: RunningCell) -> None:
         if cell.transcript_cell is not None:
             self._changed.add(cell)

@@ -18,15 +18,15 @@ from kernel_sandbox.host.affinity import NotCopied
 from kernel_sandbox.host.reactor import on_reactor
 from kernel_sandbox.sandbox.engines.base import new_session_id
 from kernel_sandbox.sandbox.files import AsyncSandboxFiles
+from kernel_sandbox.session.carried_variables import fetch_variable, send_variable
 from kernel_sandbox.session.cell import CellStream
 from kernel_sandbox.session.cell_runner import CellRunner
-from kernel_sandbox.session.kernel import SessionKernel
 from kernel_sandbox.session.outputs import Execution
 from kernel_sandbox.session.prompts import InputHandler, Prompts
 from kernel_sandbox.session.recorder import Recorder
+from kernel_sandbox.session.session_kernel import SessionKernel
 from kernel_sandbox.session.shell_commands import GRACE, ShellResult, require_command, shell_cell, shell_result
 from kernel_sandbox.session.transcript import Transcript
-from kernel_sandbox.session.variables import fetch_variable, send_variable
 from kernel_sandbox.spec.forms import require, require_policy, require_seconds
 from kernel_sandbox.spec.values import Limits, Mount, SandboxSpec, parse_size
 from kernel_sandbox.text.quoting import quoted

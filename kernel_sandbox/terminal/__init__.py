@@ -3,10 +3,10 @@
 console         where text goes, and how lines from a sandbox are printed
 safe            hostile text made safe to show; pure
 options         the options that describe a sandbox
-opening         how commands begin that open a session in front of the user
-questions       questions that decide something: what was typed before is no answer
+session_opening how commands begin that open a session in front of the user
+confirming      questions that decide something: what was typed before is no answer
 interrupts      Ctrl-C while cells run
-cell_view       one cell while it runs; `tables` makes of DataFrames what can be shown
+cell_view       one cell while it runs; `drawn_tables` makes of DataFrames what can be shown
 progress_view   builds and installations while they run
 status_line     the line at the bottom of a terminal
 """

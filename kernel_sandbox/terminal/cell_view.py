@@ -30,10 +30,10 @@ from kernel_sandbox.session.outputs import (
     text_to_show,
 )
 from kernel_sandbox.terminal.console import INDENT, Decoder, Screen, fold
+from kernel_sandbox.terminal.drawn_tables import fitting_table
 from kernel_sandbox.terminal.interrupts import Interrupts
 from kernel_sandbox.terminal.safe import LineBuffer, one_line, plain
 from kernel_sandbox.terminal.status_line import Bottom, StatusLine
-from kernel_sandbox.terminal.tables import fitting_table
 
 STDERR_STYLE = "red"
 

@@ -19,10 +19,10 @@ from kernel_sandbox.agents import (
     ModelAnswered,
     ScriptedModel,
     TextDelta,
+    TokenUsage,
     ToolCall,
     ToolCallStarted,
     ToolResult,
-    Usage,
     tool,
 )
 from kernel_sandbox.agents.loop import GIVEN_UP, INTERRUPTED
@@ -52,12 +52,12 @@ class Adder(BaseAgent):
         self.tool_manager.register_tool(forever)
 
 
-def calls(*pairs: tuple[str, Any], text: str = "", usage: Usage | None = None) -> Completion:
+def calls(*pairs: tuple[str, Any], text: str = "", usage: TokenUsage | None = None) -> Completion:
     made = tuple(ToolCall(f"c{n}", name, json.dumps(arguments)) for n, (name, arguments) in enumerate(pairs))
-    return Completion(text, made, usage or Usage(), "tool_calls")
+    return Completion(text, made, usage or TokenUsage(), "tool_calls")
 
 
-ONE = calls(("add", {"a": 1, "b": 2}), usage=Usage(100, 10, 5))
+ONE = calls(("add", {"a": 1, "b": 2}), usage=TokenUsage(100, 10, 5))
 
 
 def roles(messages: ChatMessages) -> list[str]:
@@ -134,10 +134,10 @@ async def test_tools_can_be_left_out() -> None:
 
 
 async def test_usage_and_time_are_summed_per_task() -> None:
-    agent = Adder(ScriptedModel([ONE, ONE, Completion("3", usage=Usage(1, 1))]))
+    agent = Adder(ScriptedModel([ONE, ONE, Completion("3", usage=TokenUsage(1, 1))]))
     await agent.atask("go")
     assert agent.last_task is not None
-    assert agent.last_task.usage == Usage(201, 21, 10)
+    assert agent.last_task.usage == TokenUsage(201, 21, 10)
     assert agent.last_task.turns == 3
     assert 0 < agent.last_task.model_seconds + agent.last_task.tool_seconds <= agent.last_task.seconds
 
@@ -148,11 +148,11 @@ async def test_events_show_each_step() -> None:
     await agent.atask("go")
     call = ONE.tool_calls[0]
     assert events == [
-        ModelAnswered(ONE, Usage(100, 10, 5)),
+        ModelAnswered(ONE, TokenUsage(100, 10, 5)),
         ToolCallStarted(call),
         ToolResult(call, "3"),
         TextDelta("3"),
-        ModelAnswered(Completion("3"), Usage(100, 10, 5)),
+        ModelAnswered(Completion("3"), TokenUsage(100, 10, 5)),
     ]
 
 

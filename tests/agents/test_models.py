@@ -12,8 +12,8 @@ from typing import Any
 import openai
 import pytest
 
-from kernel_sandbox.agents import Completion, LanguageModelInterface, OpenAILanguageModel, ToolCall, Usage
-from kernel_sandbox.agents.messages import Message
+from kernel_sandbox.agents import Completion, LanguageModelInterface, OpenAILanguageModel, TokenUsage, ToolCall
+from kernel_sandbox.agents.chat_messages import Message
 from kernel_sandbox.errors import ModelError, ModelNotConfigured
 from tests.agents.model_server import Call, Cut, Fail, Hang, ModelServer, Raw, Reply, Say, model_server
 
@@ -47,7 +47,7 @@ def ask() -> Iterator[Asker]:
 
 def test_request_holds_what_was_asked_and_no_more(ask: Asker) -> None:
     model, server = ask(Say("hello"), Say("hello"))
-    assert model.generate_completion("m", HELLO) == Completion("hello", (), Usage(100, 10), "stop")
+    assert model.generate_completion("m", HELLO) == Completion("hello", (), TokenUsage(100, 10), "stop")
     model.generate_completion("m", HELLO, TOOLS, "high")
     assert server.requests[0] == {"model": "m", "messages": HELLO}
     assert server.requests[1] == {"model": "m", "messages": HELLO, "tools": TOOLS, "reasoning_effort": "high"}
@@ -59,7 +59,7 @@ async def test_streamed_answer_equals_the_whole_one(ask: Asker) -> None:
     pieces: list[str] = []
     streamed = await model.agenerate_completion("m", HELLO, TOOLS, on_text=pieces.append)
     assert streamed == await model.agenerate_completion("m", HELLO, TOOLS)
-    assert streamed == Completion("Let me look.", EXPECTED, Usage(100, 10), "tool_calls")
+    assert streamed == Completion("Let me look.", EXPECTED, TokenUsage(100, 10), "tool_calls")
     assert "".join(pieces) == "Let me look."
     assert len(pieces) > 1
     assert server.requests[0]["stream_options"] == {"include_usage": True}

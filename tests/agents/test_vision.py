@@ -23,8 +23,8 @@ from kernel_sandbox.agents import (
     ToolManager,
     tool,
 )
+from kernel_sandbox.agents.chat_messages import PICTURES
 from kernel_sandbox.agents.loop import INTERRUPTED, LoopOptions, TaskLoop
-from kernel_sandbox.agents.messages import PICTURES
 from kernel_sandbox.agents.offline import OfflineAnalyst
 from kernel_sandbox.agents.vision import takes_pictures
 from kernel_sandbox.errors import ModelError

@@ -19,7 +19,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from kernel_sandbox.inside.variables.packing import MAGIC, pack
-from kernel_sandbox.inside.variables.plain import Refused
+from kernel_sandbox.inside.variables.plain import NotCarried
 from kernel_sandbox.inside.variables.unpacking import unpack
 
 LIMIT = 2**28
@@ -220,14 +220,14 @@ def test_bytes_and_scalars_come_back() -> None:
     ids=lambda value: value if isinstance(value, str) else type(value).__name__,
 )
 def test_what_cannot_be_carried_is_refused_by_name(value: Any, reason: str) -> None:
-    with pytest.raises(Refused, match=reason):
+    with pytest.raises(NotCarried, match=reason):
         pack(value, LIMIT)
 
 
 def test_too_much_is_refused_before_it_is_copied() -> None:
-    with pytest.raises(Refused, match="larger than 1,000 bytes"):
+    with pytest.raises(NotCarried, match="larger than 1,000 bytes"):
         pack(np.zeros(10**6), 1000)
-    with pytest.raises(Refused, match="16,777,216 are the limit"):
+    with pytest.raises(NotCarried, match="16,777,216 are the limit"):
         pack(["x" * 100] * 200_000, LIMIT)
 
 
@@ -290,7 +290,7 @@ RANGE = {"range": [0, 3, 1], "names": [None]}
     ids=range(30),
 )
 def test_hostile_bytes_are_refused(data: bytes) -> None:
-    with pytest.raises(Refused):
+    with pytest.raises(NotCarried):
         unpack(data)
 
 
@@ -303,7 +303,7 @@ def test_flipped_bytes_give_a_value_or_a_refusal() -> None:
             data[chance.randrange(4000)] = chance.randrange(256)
         try:
             unpack(bytes(data))
-        except Refused:
+        except NotCarried:
             continue
 
 
@@ -313,5 +313,5 @@ def test_zone_is_no_path() -> None:
     data = hostile(
         {"kind": "frame", "columns": [zoned], "names": names, "index": names}, npy("'<M8[ns]'", "(1,)", b"\0" * 8)
     )
-    with pytest.raises(Refused, match="no time zone"):
+    with pytest.raises(NotCarried, match="no time zone"):
         unpack(data)

@@ -10,7 +10,7 @@ import pandas as pd
 import pytest
 
 from kernel_sandbox.inside.variables.packing import pack
-from kernel_sandbox.inside.variables.plain import Refused, TooLarge
+from kernel_sandbox.inside.variables.plain import NotCarried, TooLarge
 from kernel_sandbox.inside.variables.unpacking import unpack
 from tests.inside.test_packing import ARRAY, LIMIT, RANGE, hostile, npy, round_trip, tagged
 
@@ -58,7 +58,7 @@ def frame_of(*columns: dict[str, Any], index: dict[str, Any] = LONG) -> dict[str
     ids=range(13),
 )
 def test_what_would_be_many_times_what_came_is_refused(data: bytes) -> None:
-    with pytest.raises(Refused):
+    with pytest.raises(NotCarried):
         unpack(data, LIMIT)
 
 

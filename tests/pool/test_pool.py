@@ -29,7 +29,7 @@ from kernel_sandbox import (
     SessionPool,
 )
 from kernel_sandbox.pool import Histogram
-from kernel_sandbox.pool.metrics import BOUNDS
+from kernel_sandbox.pool.pool_metrics import BOUNDS
 
 pytestmark = pytest.mark.anyio
 

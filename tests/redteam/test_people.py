@@ -15,7 +15,7 @@ import pytest
 
 from kernel_sandbox import Limits, Session, Transcript
 from kernel_sandbox.agents import PythonExecAgent, ScriptedModel
-from kernel_sandbox.agents.messages import ToolAnswer
+from kernel_sandbox.agents.chat_messages import ToolAnswer
 from kernel_sandbox.agents.python_exec import ListFilesTool, PythonExecTool
 from kernel_sandbox.artifacts import Artifacts
 from kernel_sandbox.host.reactor import call_reactor

@@ -10,10 +10,10 @@ import pytest
 
 from kernel_sandbox import ExecuteResult, Execution
 from kernel_sandbox.doors.http.cell_views import view_cell
-from kernel_sandbox.doors.magic.tables import table_html
+from kernel_sandbox.doors.magic.html_tables import table_html
 from kernel_sandbox.doors.mcp.cell_answers import tables_data
 from kernel_sandbox.session.outputs.tables import TABLE_TYPE
-from kernel_sandbox.terminal.tables import read_columns
+from kernel_sandbox.terminal.drawn_tables import read_columns
 
 SCHEMA = {"fields": [{"name": "index", "type": "integer"}, {"name": "x", "type": "number"}], "primaryKey": ["index"]}
 ROWS = [{"index": 0, "x": 0.5}, {"index": 1, "x": "INF"}]

@@ -7,11 +7,11 @@ import re
 from pathlib import Path
 from typing import Any
 
+from kernel_sandbox.agents.chat_messages import Message, ToolCall, shows_pictures
 from kernel_sandbox.agents.completions import Completion
-from kernel_sandbox.agents.messages import Message, ToolCall, shows_pictures
 from kernel_sandbox.agents.models import LanguageModelInterface
 from kernel_sandbox.agents.offline.answers import describe, goes_with, unnamed
-from kernel_sandbox.agents.offline.questions import NEEDS_MODEL, find_columns, read_question
+from kernel_sandbox.agents.offline.question_forms import NEEDS_MODEL, find_columns, read_question
 from kernel_sandbox.agents.offline.reports import Report, read_report
 from kernel_sandbox.errors import NoAnswer
 

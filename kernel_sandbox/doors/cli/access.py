@@ -20,7 +20,7 @@ from kernel_sandbox.agents.recipient import ACCESS as NEEDED
 from kernel_sandbox.agents.recipient import OFFLINE, ChosenModel, recipient
 from kernel_sandbox.doors.cli.dotenv import ACCESS, read_dotenv
 from kernel_sandbox.host.reactor import call_reactor
-from kernel_sandbox.terminal import questions
+from kernel_sandbox.terminal import confirming
 from kernel_sandbox.terminal.console import Screen
 from kernel_sandbox.terminal.safe import one_line
 
@@ -56,7 +56,7 @@ def _agreed(screen: Screen, found: Mapping[str, str]) -> bool:
     screen.say(f"  account: {_account(found)}")
     screen.say("The question, previews of your files and what cells show would go there.")
     screen.flush()
-    return questions.put(click.confirm, "Send them?", default=False)
+    return confirming.put(click.confirm, "Send them?", default=False)
 
 
 def _server(found: Mapping[str, str]) -> str:

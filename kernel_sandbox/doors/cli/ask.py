@@ -15,7 +15,7 @@ from kernel_sandbox.agents.recipient import DEFAULT_MODEL, OFFLINE, choose_model
 from kernel_sandbox.artifacts import Artifacts
 from kernel_sandbox.doors.cli.access import no_model, take_dotenv, who_receives
 from kernel_sandbox.doors.cli.app import FAILED
-from kernel_sandbox.doors.cli.asking import Asking
+from kernel_sandbox.doors.cli.ask_question import TerminalQuestion
 from kernel_sandbox.doors.cli.keeping import say_where
 from kernel_sandbox.doors.cli.prompt import Prompt
 from kernel_sandbox.errors import ModelError, ModelNotConfigured, NoAnswer, TranscriptError
@@ -23,15 +23,15 @@ from kernel_sandbox.host.reactor import call_reactor, portal
 from kernel_sandbox.show.markdown import harmless_markdown
 from kernel_sandbox.spec.values import SandboxSpec
 from kernel_sandbox.terminal.console import Screen, show_error
-from kernel_sandbox.terminal.opening import (
+from kernel_sandbox.terminal.options import sandbox_options
+from kernel_sandbox.terminal.safe import one_line
+from kernel_sandbox.terminal.session_opening import (
     check_for_model,
     check_uploads,
     files_directory,
     opened_session,
     start_options,
 )
-from kernel_sandbox.terminal.options import sandbox_options
-from kernel_sandbox.terminal.safe import one_line
 
 
 @click.command(short_help="Ask about files: an agent answers with code that it runs.")
@@ -129,7 +129,7 @@ def ask(
         for path in data:
             call_reactor(questions.add_file, path)
             screen.say((f"  ↑ /mnt/data/{path.name}", "dim"))
-        asking = Asking(screen, session, questions, Manner(reasoning_effort, safety, approve))
+        asking = TerminalQuestion(screen, session, questions, Manner(reasoning_effort, safety, approve))
         answered = _answer(asking, question) if question else _converse(screen, asking, chosen.name, model)
     if save is not None:
         say_where(screen, save, data)
@@ -161,7 +161,7 @@ def _needs_model(question: str, name: str) -> bool:
     return name == OFFLINE and read_question(question) is None
 
 
-def _answer(asking: Asking, question: str) -> bool:
+def _answer(asking: TerminalQuestion, question: str) -> bool:
     """Ask the one question of the command line."""
     try:
         return asking.ask(question)
@@ -170,7 +170,7 @@ def _answer(asking: Asking, question: str) -> bool:
         return False
 
 
-def _converse(screen: Screen, asking: Asking, name: str, model: str | None) -> bool:
+def _converse(screen: Screen, asking: TerminalQuestion, name: str, model: str | None) -> bool:
     """Answer one question after the other until "exit" or the end of the input. `model` is what the user named."""
     prompt = Prompt()
     only = (
@@ -190,7 +190,7 @@ def _converse(screen: Screen, asking: Asking, name: str, model: str | None) -> b
     return answered or prompt.interactive
 
 
-def _try(asking: Asking, question: str) -> bool:
+def _try(asking: TerminalQuestion, question: str) -> bool:
     """Ask one question of several: that a server or a disk failed is no reason to lose the session."""
     try:
         return asking.ask(question)

@@ -17,7 +17,7 @@ import click
 from kernel_sandbox.errors import SandboxError
 from kernel_sandbox.host import programs
 from kernel_sandbox.setup.kernelspec import INSTALL, UNOFFERED, default_directory, install, is_offered
-from kernel_sandbox.terminal import questions
+from kernel_sandbox.terminal import confirming
 from kernel_sandbox.terminal.console import Screen
 
 ELSEWHERE = "Another environment's JupyterLab would run these cells on your machine."
@@ -47,7 +47,7 @@ def offer_kernel(screen: Screen) -> None:
     directory = default_directory()
     screen.say((UNOFFERED, "yellow"))
     screen.flush()
-    if not questions.put(click.confirm, f"Install it in {directory}?", default=True):
+    if not confirming.put(click.confirm, f"Install it in {directory}?", default=True):
         return
     try:
         screen.say(("✓ ", "bold green"), f"{install(directory)} is installed.")

@@ -28,9 +28,9 @@ from kernel_sandbox.spec.values import SandboxSpec
 from kernel_sandbox.terminal.cell_view import CellView
 from kernel_sandbox.terminal.console import Screen, make_table, show_error
 from kernel_sandbox.terminal.interrupts import Interrupts
-from kernel_sandbox.terminal.opening import check_uploads, files_directory, opened_session, start_options
 from kernel_sandbox.terminal.options import sandbox_options
 from kernel_sandbox.terminal.safe import one_line, plain
+from kernel_sandbox.terminal.session_opening import check_uploads, files_directory, opened_session, start_options
 from kernel_sandbox.text.amounts import format_size
 from kernel_sandbox.text.spelling import did_you_mean
 
@@ -80,7 +80,7 @@ def repl(
     """
     check_uploads(data)
     pictures = PictureFolder(files_directory(save, output_dir))
-    screen, prompt, questions = Screen(), Prompt(), Questions()
+    screen, prompt, questions = Screen(), Prompt(), ReplQuestions()
     with opened_session(screen, engine, spec, data=data, save=save, input_handler=questions.ask) as session:
         loop = Repl(screen, prompt, questions, session, pictures)
         with prompt.with_history():
@@ -97,7 +97,7 @@ class Question:
     answer: Future[str] = field(default_factory=Future)
 
 
-class Questions:
+class ReplQuestions:
     """Brings the questions of a cell to the thread that shows its events: only one may hold the terminal."""
 
     def __init__(self) -> None:
@@ -132,7 +132,7 @@ class Repl:
     """Reads, runs and shows, until the input ends."""
 
     def __init__(
-        self, screen: Screen, prompt: Prompt, questions: Questions, session: Session, pictures: PictureFolder
+        self, screen: Screen, prompt: Prompt, questions: ReplQuestions, session: Session, pictures: PictureFolder
     ) -> None:
         self.failed = False
         self._screen = screen

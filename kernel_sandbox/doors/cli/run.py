@@ -26,9 +26,9 @@ from kernel_sandbox.spec.values import SandboxSpec
 from kernel_sandbox.terminal.cell_view import CellView
 from kernel_sandbox.terminal.console import Screen
 from kernel_sandbox.terminal.interrupts import Interrupts
-from kernel_sandbox.terminal.opening import check_uploads, files_directory, opened_session, start_options
 from kernel_sandbox.terminal.options import sandbox_options
 from kernel_sandbox.terminal.safe import one_line, visible_source
+from kernel_sandbox.terminal.session_opening import check_uploads, files_directory, opened_session, start_options
 from kernel_sandbox.text.amounts import format_seconds
 
 CODE_LINES = 8

@@ -14,11 +14,11 @@ from kernel_sandbox.sandbox.engines.environments import PREFIX_VARIABLE
 from kernel_sandbox.sandbox.engines.image_names import image_names
 from kernel_sandbox.setup.steps import Plan, make_plan
 from kernel_sandbox.spec.values import SandboxSpec
-from kernel_sandbox.terminal import questions
+from kernel_sandbox.terminal import confirming
 from kernel_sandbox.terminal.console import Screen
-from kernel_sandbox.terminal.opening import opened_session
 from kernel_sandbox.terminal.options import engine_option
 from kernel_sandbox.terminal.progress_view import ProgressView
+from kernel_sandbox.terminal.session_opening import opened_session
 
 PROOF = """\
 import platform
@@ -102,7 +102,7 @@ def agreed(question: str) -> bool:
     """Ask; raise click.UsageError where nobody can be asked."""
     if not sys.stdin.isatty():
         raise click.UsageError("Nothing was done, since there is no terminal to ask on: add --yes.")
-    return questions.put(click.confirm, question, default=True)
+    return confirming.put(click.confirm, question, default=True)
 
 
 def _say_prefix(screen: Screen, plan: Plan) -> None:

@@ -6,6 +6,7 @@ import contextlib
 from collections.abc import Callable, Iterator
 
 from kernel_sandbox.agents.approval import QUESTION, Approval
+from kernel_sandbox.agents.chat_messages import ToolCall
 from kernel_sandbox.agents.events import (
     AgentEvent,
     CellFinished,
@@ -16,14 +17,13 @@ from kernel_sandbox.agents.events import (
     ToolResult,
 )
 from kernel_sandbox.agents.listings import NAMED, unsaved_lines
-from kernel_sandbox.agents.messages import ToolCall
 from kernel_sandbox.agents.python_exec import cell_of
 from kernel_sandbox.artifacts import PictureFolder
 from kernel_sandbox.doors.cli.model_view import ModelView, show_prose
 from kernel_sandbox.doors.cli.run import show_code
 from kernel_sandbox.session.known_kernel import KnownKernel
 from kernel_sandbox.session.outputs import Execution, fresh_kernel
-from kernel_sandbox.terminal import questions
+from kernel_sandbox.terminal import confirming
 from kernel_sandbox.terminal.cell_view import CellView
 from kernel_sandbox.terminal.console import Screen
 from kernel_sandbox.terminal.interrupts import Hints, Interrupts
@@ -163,7 +163,7 @@ class TaskView:
                 self._screen.lines(approval.shown.split("\n"))
             try:
                 with self._interrupts.passed_on():
-                    return questions.put(input, QUESTION)
+                    return confirming.put(input, QUESTION)
             except EOFError:
                 return ""
             except KeyboardInterrupt:

@@ -28,7 +28,7 @@ from kernel_sandbox.service.requests import identity_of
 from kernel_sandbox.service.results import Outcome
 from kernel_sandbox.service.runs import Watched
 from kernel_sandbox.service.service import SessionMissing, SessionService
-from kernel_sandbox.service.session_values import Ran
+from kernel_sandbox.service.session_values import ServedExecution
 
 PAGE = 300
 """Sessions of one page of a list."""
@@ -313,7 +313,7 @@ def _session_page(request: Request, version: str, skip: str | None, path: str) -
     return {"value": page, "sessions": page, "count": len(page), "nextLink": following}
 
 
-def _timings(ran: Ran) -> dict[str, str]:
+def _timings(ran: ServedExecution) -> dict[str, str]:
     """The headers by which the first generation tells where the time went, in milliseconds."""
     inside, before = round(ran.execution.duration * 1000), round(ran.preparation * 1000)
     return {

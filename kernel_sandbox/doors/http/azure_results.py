@@ -14,7 +14,7 @@ import re
 from typing import Any
 
 from kernel_sandbox.service.notices import notices, restart_notice
-from kernel_sandbox.service.session_values import Ran
+from kernel_sandbox.service.session_values import ServedExecution
 from kernel_sandbox.session.outputs import (
     DisplayData,
     Execution,
@@ -33,7 +33,7 @@ DEEPEST = 64
 _LITERAL = re.compile(r"'(?:[^'\\\n]|\\.)*'|\"(?:[^\"\\\n]|\\.)*\"")
 
 
-def first_generation(ran: Ran, *, longest: int | None = None) -> dict[str, Any]:
+def first_generation(ran: ServedExecution, *, longest: int | None = None) -> dict[str, Any]:
     """Write an execution as `POST code/execute` answers it."""
     execution = ran.execution
     return {
@@ -49,7 +49,7 @@ def first_generation(ran: Ran, *, longest: int | None = None) -> dict[str, Any]:
     }
 
 
-def second_generation(ran: Ran, *, longest: int | None = None, bundle: bool = False) -> dict[str, Any]:
+def second_generation(ran: ServedExecution, *, longest: int | None = None, bundle: bool = False) -> dict[str, Any]:
     """Write what an execution resource has beside its id: status, result, error.
 
     With `bundle`, the result of the last expression is its whole MIME bundle.
@@ -67,7 +67,7 @@ def second_generation(ran: Ran, *, longest: int | None = None, bundle: bool = Fa
     return resource | ({} if execution.status == "ok" else {"error": {"error": _error(execution)}})
 
 
-def shell_execution(identifier: str, ran: Ran, *, longest: int | None = None) -> dict[str, Any]:
+def shell_execution(identifier: str, ran: ServedExecution, *, longest: int | None = None) -> dict[str, Any]:
     """Write a shell command as the shell pools do: its exit status is the status, as text."""
     told = shell_result(ran.execution)
     return {

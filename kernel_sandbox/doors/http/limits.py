@@ -39,7 +39,7 @@ def body_limit(settings: ServerSettings, method: str, path: str) -> int:
     return settings.max_body_bytes
 
 
-class Limits:
+class RequestLimits:
     """Holds every request to its size and its time."""
 
     def __init__(self, app: ASGIApp, settings: ServerSettings) -> None:

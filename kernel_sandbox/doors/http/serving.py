@@ -18,7 +18,7 @@ from typing import Any
 import uvicorn
 from uvicorn.protocols.http.h11_impl import H11Protocol
 
-from kernel_sandbox.doors.http.app import create_app
+from kernel_sandbox.doors.http.asgi_app import create_app
 from kernel_sandbox.doors.http.tls import tls_context
 from kernel_sandbox.service.authenticator import Authenticator
 from kernel_sandbox.service.logs import log_event

@@ -34,7 +34,7 @@ PIECE = 256 * 1024
 
 
 @dataclass(frozen=True, slots=True)
-class Wanted:
+class LaunchRequest:
     """What a connection file asks for (jupyter-client.readthedocs.io, "Connection files")."""
 
     transport: str
@@ -44,12 +44,12 @@ class Wanted:
     signature_scheme: str
 
 
-def read_connection_file(path: Path) -> Wanted:
+def read_connection_file(path: Path) -> LaunchRequest:
     """Read a connection file. Raises SandboxError for one that cannot be served."""
     try:
         info = json.loads(path.read_text())
         ports = {channel: int(info[f"{channel}_port"]) for channel in CHANNELS}
-        wanted = Wanted(
+        wanted = LaunchRequest(
             str(info.get("transport", "tcp")), str(info["ip"]), ports, info["key"].encode(), info["signature_scheme"]
         )
     except (OSError, ValueError, KeyError, TypeError, AttributeError) as exc:
@@ -59,7 +59,7 @@ def read_connection_file(path: Path) -> Wanted:
     return wanted
 
 
-async def serve(wanted: Wanted, engine: str | None, spec: SandboxSpec) -> int:
+async def serve(wanted: LaunchRequest, engine: str | None, spec: SandboxSpec) -> int:
     """Run one kernel until its end, and return its exit status. Raises SandboxError where it does not start."""
     live = LiveSandbox(spec, engine, new_session_id())
     loop, told = asyncio.get_running_loop(), asyncio.Event()
@@ -83,7 +83,7 @@ async def serve(wanted: Wanted, engine: str | None, spec: SandboxSpec) -> int:
         await live.aclose()
 
 
-async def _listen(wanted: Wanted, channel: str, inside: str) -> asyncio.Server:
+async def _listen(wanted: LaunchRequest, channel: str, inside: str) -> asyncio.Server:
     """Join an address of the front end's to a socket of the sandbox's gate. Raises SandboxError where it is taken."""
     splice = partial(_splice, inside)
     port = wanted.ports[channel]

@@ -10,8 +10,8 @@ from dataclasses import dataclass, field
 from html import escape
 
 from kernel_sandbox.doors.magic.commands import one_line
-from kernel_sandbox.doors.magic.front import Bundle
-from kernel_sandbox.doors.magic.tables import table_html
+from kernel_sandbox.doors.magic.front_end import Bundle
+from kernel_sandbox.doors.magic.html_tables import table_html
 from kernel_sandbox.session.outputs import (
     ClearOutput,
     DisplayData,

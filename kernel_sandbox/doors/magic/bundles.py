@@ -14,8 +14,8 @@ from collections.abc import Mapping
 from html import escape
 from typing import Any, Literal
 
-from kernel_sandbox.doors.magic.front import Bundle
-from kernel_sandbox.doors.magic.tables import table_html
+from kernel_sandbox.doors.magic.front_end import Bundle
+from kernel_sandbox.doors.magic.html_tables import table_html
 from kernel_sandbox.session.outputs import RASTERS, bundle_text, image_element, is_unspoken, picture_of
 from kernel_sandbox.session.outputs.pictures import SVG
 from kernel_sandbox.session.outputs.tables import TABLE_TYPE

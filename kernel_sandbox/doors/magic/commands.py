@@ -7,8 +7,8 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from kernel_sandbox.doors.magic.front import Front
-from kernel_sandbox.doors.magic.sessions import Sessions, Slot, Wanted
+from kernel_sandbox.doors.magic.front_end import Front
+from kernel_sandbox.doors.magic.sessions import Sessions, Slot, WantedSandbox
 from kernel_sandbox.errors import SandboxError, what_is_kept
 from kernel_sandbox.host.links import check_download, led_away
 from kernel_sandbox.host.reactor import portal
@@ -19,10 +19,10 @@ from kernel_sandbox.text.amounts import format_size
 from kernel_sandbox.text.ansi import plain_text
 
 
-def wanted_of(options: argparse.Namespace) -> Wanted:
+def wanted_of(options: argparse.Namespace) -> WantedSandbox:
     """Read what the options ask of a sandbox."""
     save = getattr(options, "save", None)
-    return Wanted(
+    return WantedSandbox(
         engine=options.engine,
         image=options.image,
         memory=options.memory,

@@ -9,7 +9,7 @@ import re
 from collections.abc import Iterable
 from typing import Any
 
-from kernel_sandbox.doors.magic.options import COMMANDS, SAFETY, ask_parser, cell_parser
+from kernel_sandbox.doors.magic.magic_options import COMMANDS, SAFETY, ask_parser, cell_parser
 from kernel_sandbox.doors.magic.sessions import DEFAULT, Sessions
 from kernel_sandbox.errors import SandboxError
 from kernel_sandbox.sandbox.engines import NAMES

@@ -20,11 +20,19 @@ from kernel_sandbox.doors.magic import carrying
 from kernel_sandbox.doors.magic.bundles import Display
 from kernel_sandbox.doors.magic.commands import Commands, wanted_of
 from kernel_sandbox.doors.magic.completion import complete_cell, complete_line
-from kernel_sandbox.doors.magic.failures import MagicFailed, failed_use, failure
-from kernel_sandbox.doors.magic.front import Front
-from kernel_sandbox.doors.magic.options import BadOptions, HelpAsked, cell_parser, flat, line_parser, parse, parse_ask
+from kernel_sandbox.doors.magic.front_end import Front
+from kernel_sandbox.doors.magic.magic_options import (
+    BadOptions,
+    HelpAsked,
+    cell_parser,
+    flat,
+    line_parser,
+    parse,
+    parse_ask,
+)
 from kernel_sandbox.doors.magic.running import run_cell
 from kernel_sandbox.doors.magic.sessions import DEFAULT, Sessions, Slot
+from kernel_sandbox.doors.magic.shown_errors import MagicFailed, failed_use, failure
 from kernel_sandbox.errors import SandboxError
 from kernel_sandbox.spec.values import parse_size
 
@@ -120,13 +128,16 @@ class KernelSandboxMagics(Magics):
     @told_in_a_line
     def ask(self, line: str, cell: str | None = None) -> None:
         """Ask an agent that runs cells in a sandbox. %ask --help says how."""
-        from kernel_sandbox.doors.magic.asking import Asking, interpolate  # agents are loaded when they are asked
+        from kernel_sandbox.doors.magic.ask_magic import (  # agents are loaded when they are asked
+            MagicQuestion,
+            interpolate,
+        )
 
         options, question = parse_ask(line or ("" if cell else "--help"))
         question = interpolate(f"{question}\n{cell or ''}".strip(), self.shell.user_ns)
         if not question:
             raise BadOptions("what is the question? `%ask --help` shows what there is.")
-        asking = Asking(self.front, self._open(options), options, self.model, parse_size(self.transfer_limit))
+        asking = MagicQuestion(self.front, self._open(options), options, self.model, parse_size(self.transfer_limit))
         sources = asking.ask(question, self.shell.user_ns)
         if options.cells and sources:
             session = "" if options.session == DEFAULT else f" --session {options.session}"

@@ -5,9 +5,9 @@ from __future__ import annotations
 from typing import Any
 
 from kernel_sandbox.doors.magic.bundles import Display, safe_bundle
-from kernel_sandbox.doors.magic.failures import failed_cell, failure
-from kernel_sandbox.doors.magic.front import Bundle, Front
+from kernel_sandbox.doors.magic.front_end import Bundle, Front
 from kernel_sandbox.doors.magic.sessions import Slot
+from kernel_sandbox.doors.magic.shown_errors import failed_cell, failure
 from kernel_sandbox.session.outputs import (
     ClearOutput,
     DisplayUpdate,

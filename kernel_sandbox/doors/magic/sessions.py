@@ -18,7 +18,7 @@ DEFAULT = "default"
 
 
 @dataclass(frozen=True, slots=True)
-class Wanted:
+class WantedSandbox:
     """What a magic's options ask of a sandbox; what is None was not asked."""
 
     engine: str | None = None
@@ -28,10 +28,10 @@ class Wanted:
     mounts: tuple[str, ...] = ()
     save: Path | None = None
 
-    def over(self, settings: Mapping[str, Any]) -> Wanted:
+    def over(self, settings: Mapping[str, Any]) -> WantedSandbox:
         """Fill in what was not asked from the settings of `%config`."""
         given = {name: getattr(self, name) or settings.get(name) or None for name in ("engine", "image", "memory")}
-        return Wanted(**given, cpus=self.cpus, mounts=self.mounts, save=self.save)
+        return WantedSandbox(**given, cpus=self.cpus, mounts=self.mounts, save=self.save)
 
     def spec(self) -> SandboxSpec:
         """Make the spec. Raises PolicyError."""
@@ -67,7 +67,7 @@ class Sessions:
     def names(self) -> list[str]:
         return list(self._slots)
 
-    def get(self, name: str, wanted: Wanted, settings: Mapping[str, Any]) -> Slot:
+    def get(self, name: str, wanted: WantedSandbox, settings: Mapping[str, Any]) -> Slot:
         """Return the session of a name, opened if need be. Raises SandboxError; for options that it has not, too."""
         slot = self._slots.get(name)
         if slot is None:
@@ -101,7 +101,7 @@ class Sessions:
                 self.close(name)
 
 
-def _check_same(slot: Slot, wanted: Wanted) -> None:
+def _check_same(slot: Slot, wanted: WantedSandbox) -> None:
     """Refuse options that an open session does not have: they would be ignored without a word."""
     spec = slot.session.spec
     asked = {"--engine": (wanted.engine, slot.session.engine), "--image": (wanted.image, spec.image)}

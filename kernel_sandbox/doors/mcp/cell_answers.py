@@ -9,8 +9,8 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
-from kernel_sandbox.doors.mcp.answers import Answer, Part, PicturePart, TextPart, quoted
-from kernel_sandbox.doors.mcp.contract import Ran
+from kernel_sandbox.doors.mcp.contract import CallExecution
+from kernel_sandbox.doors.mcp.tool_results import CallResult, Part, PicturePart, TextPart, quoted
 from kernel_sandbox.session.outputs import (
     RASTERS,
     DisplayData,
@@ -42,7 +42,7 @@ MAX_VALUE = 200
 MAX_EVALUE = 2_000
 
 
-def cell_answer(ran: Ran, session: str) -> Answer:
+def cell_answer(ran: CallExecution, session: str) -> CallResult:
     """Write down a cell that has run; `session` is the name of its session."""
     execution = ran.execution
     words, pictures = choose_pictures(execution.outputs)
@@ -65,7 +65,7 @@ def cell_answer(ran: Ran, session: str) -> Answer:
     data |= {"session": session} if session else {}
     data |= {"notes": notes} if notes else {}
     parts = _parts([head, *notes], text, [picture for picture in pictures.values() if picture is not None])
-    return Answer(parts, data, failed=execution.status != "ok")
+    return CallResult(parts, data, failed=execution.status != "ok")
 
 
 def _parts(head: Sequence[str], text: str, pictures: Iterable[Picture]) -> tuple[Part, ...]:
@@ -96,7 +96,7 @@ def _error_data(execution: Execution) -> dict[str, Any]:
     }
 
 
-def _notes(ran: Ran) -> list[str]:
+def _notes(ran: CallExecution) -> list[str]:
     """Return what is to be said beside the outputs: what the cell began with, how it ended, what comes next."""
     execution = ran.execution
     began = "" if ran.restarted_because is None else fresh_kernel(ran.restarted_because)
@@ -105,7 +105,7 @@ def _notes(ran: Ran) -> list[str]:
     return [note for note in (began, execution.fate if cut_off else "", more, ran.note) if note]
 
 
-def _fate_data(ran: Ran) -> dict[str, Any]:
+def _fate_data(ran: CallExecution) -> dict[str, Any]:
     told = {"ran": ran.execution.ran, "kept": ran.execution.kept, "new_session": ran.is_new}
     return told | ({} if ran.restarted_because is None else {"restarted_because": ran.restarted_because})
 
@@ -200,7 +200,7 @@ def _value(value: Any) -> Any:
 # Shell commands
 
 
-def shell_answer(ran: Ran, exit_status: int, session: str) -> Answer:
+def shell_answer(ran: CallExecution, exit_status: int, session: str) -> CallResult:
     """Write down a shell command that has run."""
     execution = ran.execution
     text = read_text([output for output in execution.outputs if not _is_silent(output)], {})
@@ -221,7 +221,7 @@ def shell_answer(ran: Ran, exit_status: int, session: str) -> Answer:
     data |= {} if ended else {"error": _error_data(execution)}
     data |= {"session": session} if session else {}
     data |= {"notes": notes} if notes else {}
-    return Answer(_parts([head, *notes], text, ()), data, failed=not ended)
+    return CallResult(_parts([head, *notes], text, ()), data, failed=not ended)
 
 
 def _is_silent(output: Output) -> bool:

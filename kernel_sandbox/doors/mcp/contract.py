@@ -19,7 +19,7 @@ class CallRefused(SandboxError):
 
 
 @dataclass(frozen=True, slots=True)
-class Ran:
+class CallExecution:
     """An execution, and what became of its session."""
 
     execution: Execution
@@ -53,7 +53,7 @@ class Workspace(Protocol):
     def name(self) -> str:
         """What its caller may call it; empty where there is only one."""
 
-    async def run(self, source: str, timeout: float, on_event: OnEvent) -> Ran:
+    async def run(self, source: str, timeout: float, on_event: OnEvent) -> CallExecution:
         """Run a cell after those before it, for at most `timeout` seconds. A cancelled call interrupts it."""
 
     async def list_files(self, directory: str) -> tuple[FileInfo, ...]:

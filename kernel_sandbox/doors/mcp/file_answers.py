@@ -6,10 +6,10 @@ import json
 from collections.abc import Sequence
 
 from kernel_sandbox.agents.listings import shown_name
-from kernel_sandbox.doors.mcp.answers import Answer, FilePart, Part, PicturePart, TextPart, quoted
 from kernel_sandbox.doors.mcp.cell_answers import MAX_PICTURE, MAX_PIXELS
 from kernel_sandbox.doors.mcp.contract import CallRefused
 from kernel_sandbox.doors.mcp.definitions import MAX_READ
+from kernel_sandbox.doors.mcp.tool_results import CallResult, FilePart, Part, PicturePart, TextPart, quoted
 from kernel_sandbox.sandbox.files import FileInfo
 from kernel_sandbox.session.outputs.pictures import read_picture
 from kernel_sandbox.show.model_text import ReadingLimits, clip
@@ -25,7 +25,7 @@ NOTEBOOK = "application/x-ipynb+json"
 READ_THE_REST = "read a part of the file with execute_python"
 
 
-def listing_answer(files: Sequence[FileInfo]) -> Answer:
+def listing_answer(files: Sequence[FileInfo]) -> CallResult:
     """Name the files, without directories."""
     found = [info for info in files if info.kind == "file"]
     listed = [
@@ -41,24 +41,24 @@ def listing_answer(files: Sequence[FileInfo]) -> Answer:
     head = f"{len(found)} file{'' if len(found) == 1 else 's'} under {DATA_DIRECTORY}"
     head += f", the first {MAX_LISTED} of them:" if len(found) > MAX_LISTED else ":" if found else "."
     text = "\n".join([head, quoted("\n".join(lines))]) if lines else head
-    return Answer((TextPart(text),), {"status": "ok", "files": listed, "total": len(found)})
+    return CallResult((TextPart(text),), {"status": "ok", "files": listed, "total": len(found)})
 
 
-def file_answer(name: str, content: bytes) -> Answer:
+def file_answer(name: str, content: bytes) -> CallResult:
     """Give a file: as text, as a picture, or as bytes. Its size is bounded by who read it."""
     path = f"{DATA_DIRECTORY}/{shown_name(name)}"
     data = {"status": "ok", "path": path, "size": len(content)}
     head = f"{path}, {format_size(len(content))}"
     if part := _picture(content):
-        return Answer((TextPart(f"{head}: {part.kind}."), part), data | {"kind": part.kind})
+        return CallResult((TextPart(f"{head}: {part.kind}."), part), data | {"kind": part.kind})
     text = _text(content)
     if text is None:
         kind = "application/pdf" if content.startswith(b"%PDF-") else BINARY
         resource: Part = FilePart(path, kind, content)
-        return Answer((TextPart(f"{head}: no text, so it comes as a resource."), resource), data | {"kind": kind})
+        return CallResult((TextPart(f"{head}: no text, so it comes as a resource."), resource), data | {"kind": kind})
     shown = clip(visible(text), TEXT_LIMITS, rest=READ_THE_REST)
     told = {"kind": "text/plain", "text": shown, "truncated": len(shown) < len(text)}
-    return Answer((TextPart(f"{head}:\n{quoted(shown)}"),), data | told)
+    return CallResult((TextPart(f"{head}:\n{quoted(shown)}"),), data | told)
 
 
 def _picture(content: bytes) -> PicturePart | None:
@@ -81,7 +81,7 @@ def _text(content: bytes) -> str | None:
         return None
 
 
-def notebook_answer(notebook: bytes) -> Answer:
+def notebook_answer(notebook: bytes) -> CallResult:
     """Embed a notebook; without outputs, where it is too large with them. Raises CallRefused where it still is."""
     content = json.loads(notebook)
     text = json.dumps(content, separators=(",", ":"))  # ASCII: what a sandbox wrote cannot hide or reorder anything
@@ -97,4 +97,4 @@ def notebook_answer(notebook: bytes) -> Answer:
     said = f"The notebook, of {cells} cell{'' if cells == 1 else 's'}, follows as a resource"
     said += ", without outputs: with them it is too large to embed." if left_out else "."
     data = {"status": "ok", "cells": cells, "outputs_left_out": left_out}
-    return Answer((TextPart(said), FilePart("/notebook.ipynb", NOTEBOOK, text)), data)
+    return CallResult((TextPart(said), FilePart("/notebook.ipynb", NOTEBOOK, text)), data)

@@ -18,7 +18,7 @@ from starlette.requests import Request
 from starlette.responses import JSONResponse
 from starlette.types import Message, Receive, Scope, Send
 
-from kernel_sandbox.doors.mcp.contract import CallRefused, OnEvent, Ran, SessionLine
+from kernel_sandbox.doors.mcp.contract import CallExecution, CallRefused, OnEvent, SessionLine
 from kernel_sandbox.doors.mcp.definitions import PACKAGES
 from kernel_sandbox.doors.mcp.mcp_server import HttpTransport, make_server
 from kernel_sandbox.doors.mcp.pool_tools import PoolTools
@@ -118,7 +118,7 @@ class HostedWorkspace:
         self.key = address.key
         self.name = address.identifier
 
-    async def run(self, source: str, timeout: float, on_event: OnEvent) -> Ran:
+    async def run(self, source: str, timeout: float, on_event: OnEvent) -> CallExecution:
         streaming: Streaming | None = None
         late = ""
         opened = self._service.stream(self._address, source, timeout=timeout, client=self._caller.client)
@@ -135,7 +135,7 @@ class HostedWorkspace:
         news = streaming.news()
         is_first = streaming.is_new and news is None  # the news say that it is new, and more
         began = "The session began with this call: nothing from before is in it." if is_first else ""
-        return Ran(execution, streaming.is_new, f"{began} {late}".strip(), news)
+        return CallExecution(execution, streaming.is_new, f"{began} {late}".strip(), news)
 
     @contextlib.asynccontextmanager
     async def _watching(self, cell: CellStream) -> AsyncIterator[None]:

@@ -9,7 +9,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from kernel_sandbox.doors.mcp.contract import OnEvent, Ran, SessionLine
+from kernel_sandbox.doors.mcp.contract import CallExecution, OnEvent, SessionLine
 from kernel_sandbox.doors.mcp.notebook_folder import reserve
 from kernel_sandbox.errors import SandboxError, SessionClosed, TranscriptError, what_is_kept
 from kernel_sandbox.sandbox.files import FileInfo
@@ -66,7 +66,7 @@ class LocalSession:
 
     # As a workspace
 
-    async def run(self, source: str, timeout: float, on_event: OnEvent) -> Ran:
+    async def run(self, source: str, timeout: float, on_event: OnEvent) -> CallExecution:
         session, is_new = await self._opened()
         stream = session.stream(source, timeout=min(timeout, self.longest_timeout + GRACE))
         note = NEW_SANDBOX if is_new and self._begun > 1 else ""
@@ -82,7 +82,7 @@ class LocalSession:
         news = self._known.news(stream)
         if execution.status == "dead":
             note = f"{note} {await self._revive(session)}".strip()
-        return Ran(execution, is_new, note, news)
+        return CallExecution(execution, is_new, note, news)
 
     async def list_files(self, directory: str) -> tuple[FileInfo, ...]:
         session, _ = await self._opened()

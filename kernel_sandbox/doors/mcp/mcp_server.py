@@ -26,11 +26,11 @@ from mcp.shared.inbound import MCP_PROTOCOL_VERSION_HEADER
 from mcp_types.version import HANDSHAKE_PROTOCOL_VERSIONS
 from starlette.types import Receive, Scope, Send
 
-from kernel_sandbox.doors.mcp.answers import Answer, FilePart, Part, TextPart
+from kernel_sandbox.doors.mcp.cell_progress import Report
 from kernel_sandbox.doors.mcp.definitions import INSTRUCTIONS, Definition
-from kernel_sandbox.doors.mcp.progress import Report
 from kernel_sandbox.doors.mcp.stdio import Lines, Writer
-from kernel_sandbox.doors.mcp.toolbox import RefusedByProtocol, Tools
+from kernel_sandbox.doors.mcp.tool_results import CallResult, FilePart, Part, TextPart
+from kernel_sandbox.doors.mcp.toolbox import RefusedByProtocol, SessionTools
 
 Context = ServerRequestContext[Any, Any]
 FindCaller = Callable[[Any], Any]
@@ -44,7 +44,7 @@ MAX_SESSIONS = 1000
 
 
 def make_server(
-    toolbox: Tools,
+    toolbox: SessionTools,
     find_caller: FindCaller = lambda request: None,
     note_call: NoteCall = lambda caller, tool, failed: None,
 ) -> Server[Any]:
@@ -105,7 +105,7 @@ def _tool(definition: Definition) -> types.Tool:
     )
 
 
-def _result(answer: Answer) -> types.CallToolResult:
+def _result(answer: CallResult) -> types.CallToolResult:
     content = [_content(part) for part in answer.parts]
     return types.CallToolResult(content=content, structured_content=answer.data, is_error=answer.failed)
 

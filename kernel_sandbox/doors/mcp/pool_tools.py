@@ -10,12 +10,12 @@ import collections
 import secrets
 from typing import Any
 
-from kernel_sandbox.doors.mcp.answers import Answer, TextPart
 from kernel_sandbox.doors.mcp.cell_answers import cell_answer, read_text, shell_answer, stream_text
+from kernel_sandbox.doors.mcp.cell_progress import CellProgress
 from kernel_sandbox.doors.mcp.contract import Backend, CallRefused
 from kernel_sandbox.doors.mcp.definitions import DEFAULT_TIMEOUT, PYTHON, SHELL, Definition
-from kernel_sandbox.doors.mcp.progress import Progress
-from kernel_sandbox.doors.mcp.toolbox import RefusedByProtocol, Tools
+from kernel_sandbox.doors.mcp.tool_results import CallResult, TextPart
+from kernel_sandbox.doors.mcp.toolbox import RefusedByProtocol, SessionTools
 from kernel_sandbox.service.notices import notices
 from kernel_sandbox.session.outputs import ExecuteResult
 from kernel_sandbox.session.shell_commands import GRACE, shell_cell, shell_result
@@ -66,7 +66,7 @@ DEFINITIONS = (
 )
 
 
-class PoolTools(Tools):
+class PoolTools(SessionTools):
     """The three tools, over the sessions of a service."""
 
     def __init__(self, backend: Backend) -> None:
@@ -74,7 +74,7 @@ class PoolTools(Tools):
         self._launched: dict[str, collections.deque[str]] = {}
         """The environments of each owner, the oldest first."""
 
-    async def _answer(self, name: str, arguments: dict[str, Any], caller: Any, progress: Progress) -> Answer:
+    async def _answer(self, name: str, arguments: dict[str, Any], caller: Any, progress: CellProgress) -> CallResult:
         owner = caller.identity.name
         if name == "launchShell":
             return self._launch(owner)
@@ -87,14 +87,14 @@ class PoolTools(Tools):
                 run = self._run_code if name == "runPythonCodeInRemoteEnvironment" else self._run_command
                 return await run(workspace, progress, **arguments)
 
-    def _launch(self, owner: str) -> Answer:
+    def _launch(self, owner: str) -> CallResult:
         environment = secrets.token_hex(16)
         self._launched.setdefault(owner, collections.deque(maxlen=MOST_OF_ONE)).append(environment)
-        return Answer((TextPart(f"environmentId: {environment}"),), {"environmentId": environment})
+        return CallResult((TextPart(f"environmentId: {environment}"),), {"environmentId": environment})
 
     async def _run_code(
-        self, workspace: Any, progress: Progress, pythonCode: str, timeoutSeconds: float = DEFAULT_TIMEOUT, **_: Any
-    ) -> Answer:
+        self, workspace: Any, progress: CellProgress, pythonCode: str, timeoutSeconds: float = DEFAULT_TIMEOUT, **_: Any
+    ) -> CallResult:
         ran = await workspace.run(pythonCode, self._seconds(timeoutSeconds), progress.take)
         answer = cell_answer(ran, "")
         value = read_text([output for output in ran.execution.outputs if isinstance(output, ExecuteResult)], {})
@@ -106,17 +106,17 @@ class PoolTools(Tools):
             "stderr": "\n".join(part.rstrip("\n") for part in said if part),
             "exitCode": int(answer.failed),
         }
-        return Answer(answer.parts, told, answer.failed)
+        return CallResult(answer.parts, told, answer.failed)
 
     async def _run_command(
         self,
         workspace: Any,
-        progress: Progress,
+        progress: CellProgress,
         shellCommand: str | None = None,
         execCommandAndArgs: list[str] | None = None,
         timeoutSeconds: float = DEFAULT_TIMEOUT,
         **_: Any,
-    ) -> Answer:
+    ) -> CallResult:
         command = shellCommand or execCommandAndArgs
         if not command:
             raise CallRefused("Give shellCommand or execCommandAndArgs.")
@@ -126,4 +126,4 @@ class PoolTools(Tools):
         answer = shell_answer(ran, result.exit_status, "")
         told = {name: stream_text(ran.execution, name) for name in ("stdout", "stderr")}
         told["stderr"] = notices(ran.execution, ran.restarted_because) + told["stderr"]
-        return Answer(answer.parts, told | {"exitCode": result.exit_status}, answer.failed)
+        return CallResult(answer.parts, told | {"exitCode": result.exit_status}, answer.failed)

@@ -18,13 +18,13 @@ import anyio
 from kernel_sandbox.agents.arguments import ArgumentsRefused, parse_arguments
 from kernel_sandbox.agents.fences import unfence
 from kernel_sandbox.agents.listings import shown_name
-from kernel_sandbox.doors.mcp.answers import Answer, TextPart, failure
 from kernel_sandbox.doors.mcp.cell_answers import cell_answer, shell_answer
+from kernel_sandbox.doors.mcp.cell_progress import CellProgress, Report
 from kernel_sandbox.doors.mcp.contract import Backend, CallRefused, Workspace
 from kernel_sandbox.doors.mcp.definitions import DEFAULT_TIMEOUT, MAX_READ, Definition, definitions
 from kernel_sandbox.doors.mcp.file_answers import file_answer, listing_answer, notebook_answer
 from kernel_sandbox.doors.mcp.notebook_folder import NotebookFolder
-from kernel_sandbox.doors.mcp.progress import Progress, Report
+from kernel_sandbox.doors.mcp.tool_results import CallResult, TextPart, failure
 from kernel_sandbox.errors import SandboxError
 from kernel_sandbox.session.shell_commands import GRACE, shell_cell, shell_result
 from kernel_sandbox.setup import kernelspec
@@ -47,7 +47,7 @@ class RefusedByProtocol(Exception):
         self.code = code
 
 
-class Tools(ABC):
+class SessionTools(ABC):
     """Some tools: their definitions, and a call of one of them."""
 
     def __init__(self, backend: Backend, definitions: Sequence[Definition]) -> None:
@@ -58,14 +58,14 @@ class Tools(ABC):
 
     async def call(
         self, name: str, arguments: dict[str, Any] | None, *, caller: Any = None, report: Report | None = None
-    ) -> Answer:
+    ) -> CallResult:
         """Run a tool for a caller; `report` is told how it goes on. Raises RefusedByProtocol."""
         if name not in self._schemas:
             known = ", ".join(self._schemas)
             raise RefusedByProtocol(f"There is no tool named {name[:100]!r}. The tools are: {known}.")
         try:
             checked = parse_arguments(json.dumps(arguments or {}), self._schemas[name])
-            return await _to_rest(self._answer(name, checked, caller, Progress(report)))
+            return await _to_rest(self._answer(name, checked, caller, CellProgress(report)))
         except ArgumentsRefused as exc:
             return failure(visible(f"{name} was not run. {exc}"))
         except CallRefused as exc:
@@ -79,7 +79,7 @@ class Tools(ABC):
             return failure(f"{name} failed, by an error of the server.")
 
     @abstractmethod
-    async def _answer(self, name: str, arguments: dict[str, Any], caller: Any, progress: Progress) -> Answer:
+    async def _answer(self, name: str, arguments: dict[str, Any], caller: Any, progress: CellProgress) -> CallResult:
         """Do what a tool is for; its arguments fit its schema."""
 
     def _seconds(self, timeout: float) -> float:
@@ -101,7 +101,7 @@ class Tools(ABC):
                 del self._waiting[workspace.key]
 
 
-class Toolbox(Tools):
+class Toolbox(SessionTools):
     """The tools over one backend. Used from one event loop."""
 
     def __init__(self, backend: Backend, *, packages: str = "", folder: NotebookFolder | None = None) -> None:
@@ -115,11 +115,11 @@ class Toolbox(Tools):
         )
         super().__init__(backend, defined)
 
-    async def _answer(self, name: str, arguments: dict[str, Any], caller: Any, progress: Progress) -> Answer:
+    async def _answer(self, name: str, arguments: dict[str, Any], caller: Any, progress: CellProgress) -> CallResult:
         if name == "list_sessions":
             return self._list_sessions(caller)
         workspace = self._backend.workspace(caller, arguments.pop("session", None))
-        tools: dict[str, Callable[..., Awaitable[Answer]]] = {
+        tools: dict[str, Callable[..., Awaitable[CallResult]]] = {
             "list_files": self._list_files,
             "read_file": self._read_file,
             "write_file": self._write_file,
@@ -135,36 +135,36 @@ class Toolbox(Tools):
                 return await run(workspace, progress, **arguments)
 
     async def _run_python(
-        self, workspace: Workspace, progress: Progress, code: str, timeout: float = DEFAULT_TIMEOUT
-    ) -> Answer:
+        self, workspace: Workspace, progress: CellProgress, code: str, timeout: float = DEFAULT_TIMEOUT
+    ) -> CallResult:
         ran = await workspace.run(unfence(code), self._seconds(timeout), progress.take)
         return await asyncio.to_thread(cell_answer, ran, workspace.name)
 
     async def _run_command(
-        self, workspace: Workspace, progress: Progress, command: str, timeout: float = DEFAULT_TIMEOUT
-    ) -> Answer:
+        self, workspace: Workspace, progress: CellProgress, command: str, timeout: float = DEFAULT_TIMEOUT
+    ) -> CallResult:
         seconds = self._seconds(timeout)
         ran = await workspace.run(shell_cell(command, timeout=seconds), seconds + GRACE, progress.take)
         return await asyncio.to_thread(shell_answer, ran, shell_result(ran.execution).exit_status, workspace.name)
 
-    async def _list_files(self, workspace: Workspace, directory: str = "") -> Answer:
+    async def _list_files(self, workspace: Workspace, directory: str = "") -> CallResult:
         return listing_answer(await workspace.list_files(_below_data(directory)))
 
-    async def _read_file(self, workspace: Workspace, path: str) -> Answer:
+    async def _read_file(self, workspace: Workspace, path: str) -> CallResult:
         name = _below_data(path)
         return await asyncio.to_thread(file_answer, name, await workspace.read_file(name, MAX_READ))
 
-    async def _write_file(self, workspace: Workspace, path: str, content: str, encoding: str = "utf-8") -> Answer:
+    async def _write_file(self, workspace: Workspace, path: str, content: str, encoding: str = "utf-8") -> CallResult:
         info = await workspace.write_file(_below_data(path), _decoded(content, encoding))
         name = f"{DATA_DIRECTORY}/{shown_name(info.name)}"
         data = {"status": "ok", "path": name, "size": info.size}
-        return Answer((TextPart(f"Wrote {name}, {info.size:,} bytes."),), data)
+        return CallResult((TextPart(f"Wrote {name}, {info.size:,} bytes."),), data)
 
-    async def _reset(self, workspace: Workspace, fresh: bool = False) -> Answer:
+    async def _reset(self, workspace: Workspace, fresh: bool = False) -> CallResult:
         said = await workspace.reset(fresh=fresh)
-        return Answer((TextPart(said),), {"status": "ok", "message": said})
+        return CallResult((TextPart(said),), {"status": "ok", "message": said})
 
-    async def _export(self, workspace: Workspace) -> Answer:
+    async def _export(self, workspace: Workspace) -> CallResult:
         notebook = await workspace.notebook()
         if self._folder is not None:
             path = await asyncio.to_thread(self._folder.save, notebook)
@@ -172,10 +172,10 @@ class Toolbox(Tools):
             said = (
                 f"The notebook is saved on the user's machine as {path}.{f' Tell them: {warning}' if warning else ''}"
             )
-            return Answer((TextPart(said),), {"status": "ok", "path": str(path)})
+            return CallResult((TextPart(said),), {"status": "ok", "path": str(path)})
         return await asyncio.to_thread(notebook_answer, notebook)
 
-    def _list_sessions(self, caller: Any) -> Answer:
+    def _list_sessions(self, caller: Any) -> CallResult:
         lines = self._backend.sessions(caller)
         shown = [
             {
@@ -189,7 +189,7 @@ class Toolbox(Tools):
         ]
         text = "\n".join(f"{line['name']}\t{line['state']}\t{line['cells']} cells" for line in shown)
         data = {"status": "ok", "sessions": shown, "total": len(lines)}
-        return Answer((TextPart(text or "You have no sessions: the first call of a tool begins one."),), data)
+        return CallResult((TextPart(text or "You have no sessions: the first call of a tool begins one."),), data)
 
 
 def _below_data(path: str) -> str:

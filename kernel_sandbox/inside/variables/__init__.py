@@ -1,6 +1,6 @@
 """Variables in and out of a kernel, by value: `session.get`, `session.put`, and the magics' -i and -o.
 
-session/variables.py asks the kernel, through a file under /mnt/data.
+session/carried_variables.py asks the kernel, through a file under /mnt/data.
 
 exchange      one transfer, in the kernel: read as text
 packing       arrays and tables as bytes; runs at BOTH ends

@@ -1,4 +1,4 @@
-"""One transfer, done in the sandbox's kernel: `session/variables` reads this as text; imported by nobody on the host.
+"""One transfer, done in the sandbox's kernel: `session/carried_variables` reads it as text.
 
 Runs as an expression beside the cells, in a namespace of its own, so that nothing of it is left in the user's.
 """
@@ -9,14 +9,14 @@ import json
 from typing import Any
 
 
-class Answer(str):
+class Carried(str):
     """Text whose repr is itself: a client reads it off an expression as it is."""
 
     def __repr__(self) -> str:
         return str(self)
 
 
-def serve(request: dict[str, Any], namespace: dict[str, Any], values: dict[str, Any]) -> Answer:
+def serve(request: dict[str, Any], namespace: dict[str, Any], values: dict[str, Any]) -> Carried:
     """Read the file `path` into the variable `name`, or write the variable to the file.
 
     `values` has the names of plain, packing and unpacking.
@@ -28,18 +28,18 @@ def serve(request: dict[str, Any], namespace: dict[str, Any], values: dict[str, 
                 namespace[name] = values["unpack"](file.read())
             _keep_as_file(namespace[name], request.get("file"))
         elif name not in namespace:
-            return Answer(json.dumps({"refused": "the kernel has no variable of this name", "why": "absent"}))
+            return Carried(json.dumps({"refused": "the kernel has no variable of this name", "why": "absent"}))
         else:
             packed = values["pack"](namespace[name], request["limit"])
             with open(path, "wb") as file:
                 file.write(packed)
     except values["TooLarge"] as exc:
-        return Answer(json.dumps({"refused": str(exc), "why": "large"}))
+        return Carried(json.dumps({"refused": str(exc), "why": "large"}))
     except values["Refused"] as exc:
-        return Answer(json.dumps({"refused": str(exc)}))
+        return Carried(json.dumps({"refused": str(exc)}))
     except (ImportError, OSError, MemoryError) as exc:
-        return Answer(json.dumps({"refused": f"in the sandbox: {type(exc).__name__}: {exc}"}))
-    return Answer(json.dumps({"done": True}))
+        return Carried(json.dumps({"refused": f"in the sandbox: {type(exc).__name__}: {exc}"}))
+    return Carried(json.dumps({"done": True}))
 
 
 def _keep_as_file(frame: Any, path: str | None) -> None:

@@ -1,9 +1,9 @@
 """Values as bytes: NumPy's npy for arrays and for the columns of DataFrames, JSON for what is plain (`plain`).
 
-Runs at BOTH ends: the host imports it, and the sandbox's kernel gets it as text (`session/variables`), so it imports
-nothing of this package there. `unpacking` reads what it writes. Not Arrow: pyarrow need not be on the host, its readers
-have run code for hostile files (CVE-2023-47248), and a column as npy keeps every dtype listed here exactly, at the
-speed of memory.
+Runs at BOTH ends: the host imports it, and the sandbox's kernel gets it as text (`session/carried_variables`), so it
+imports nothing of this package there. `unpacking` reads what it writes. Not Arrow: pyarrow need not be on the host, its
+readers have run code for hostile files (CVE-2023-47248), and a column as npy keeps every dtype listed here exactly, at
+the speed of memory.
 
     b"KSV2", four bytes with the length of the head (little-endian), the head as JSON, then the parts
 
@@ -19,8 +19,8 @@ import re
 import struct
 from typing import Any
 
-if __name__ != "packing":  # in the sandbox plain's names are here already (`session/variables`)
-    from kernel_sandbox.inside.variables.plain import NUMPY_KINDS, Refused, TooLarge, encode, zone_name
+if __name__ != "packing":  # in the sandbox plain's names are here already (`session/carried_variables`)
+    from kernel_sandbox.inside.variables.plain import NUMPY_KINDS, NotCarried, TooLarge, encode, zone_name
 
 MAGIC = b"KSV2"
 MAX_HEAD = 16 * 1024 * 1024
@@ -79,7 +79,7 @@ class _Packer:
             return {"kind": "index", "index": self.index(value)}
         if ("numpy", "ndarray") in names:
             if type(value).__name__ != "ndarray":
-                raise Refused(f"a {type(value).__name__} is not a plain array: numpy.asarray makes one")
+                raise NotCarried(f"a {type(value).__name__} is not a plain array: numpy.asarray makes one")
             return {"kind": "array", "part": self.array(value)}
         if ("numpy", "generic") in names:
             import numpy
@@ -98,7 +98,7 @@ class _Packer:
         node = self.node(value)
         self._nodes += 1
         if self._nodes > MAX_NODES:
-            raise Refused(f"it holds more than {MAX_NODES} tables and arrays: get them one by one")
+            raise NotCarried(f"it holds more than {MAX_NODES} tables and arrays: get them one by one")
         return node
 
     def array(self, value: Any) -> int:
@@ -106,7 +106,9 @@ class _Packer:
 
         value = numpy.asarray(value)
         if value.dtype.kind not in NUMPY_KINDS or value.dtype.itemsize == 0:
-            raise Refused(f"an array of dtype {value.dtype} cannot be carried without pickling: give it a plain dtype")
+            raise NotCarried(
+                f"an array of dtype {value.dtype} cannot be carried without pickling: give it a plain dtype"
+            )
         self.charge(value.nbytes)
         buffer = io.BytesIO()
         numpy.lib.format.write_array(buffer, value, allow_pickle=False)
@@ -122,7 +124,7 @@ class _Packer:
         for place, name in enumerate(frame.columns):
             try:
                 columns.append(self.column(frame.iloc[:, place]))
-            except Refused as exc:
+            except NotCarried as exc:
                 raise type(exc)(f"column {name!r}: {exc}") from exc
         return {"kind": "frame", "columns": columns} | indexes
 
@@ -144,7 +146,7 @@ class _Packer:
         self.count_columns(len(levels))
         try:
             described = {"levels": [self.column(level.to_series()) for level in levels], "names": names}
-        except Refused as exc:
+        except NotCarried as exc:
             raise type(exc)(f"the index or the column names: {exc}") from exc
         if getattr(index, "freqstr", None):
             described["freq"] = index.freqstr
@@ -186,7 +188,7 @@ class _Packer:
             or not hasattr(dtype, "itemsize")
             or not hasattr(dtype, "str")
         ):
-            raise Refused(f"dtype {dtype} cannot be carried: convert it first, .astype(str) or .convert_dtypes()")
+            raise NotCarried(f"dtype {dtype} cannot be carried: convert it first, .astype(str) or .convert_dtypes()")
         return {"kind": "plain", "part": self.array(series.to_numpy())}
 
     def objects(self, series: Any) -> dict[str, Any]:
@@ -207,7 +209,7 @@ class _Packer:
         try:
             text = "".join([value for value in values if type(value) is str]).encode()
         except UnicodeEncodeError as exc:
-            raise Refused("it holds a lone surrogate, which is no text") from exc
+            raise NotCarried("it holds a lone surrogate, which is no text") from exc
         self.charge(len(text))
         self._texts += TEXT_SIZE * len(values) + len(text)
         if self._texts > GROWTH * self._limit:

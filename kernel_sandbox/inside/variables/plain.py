@@ -1,8 +1,8 @@
 """Plain values as JSON and back, each as what it was: whole numbers of any length, dates, tuples, keys of any kind.
 
-Runs at BOTH ends: the host imports it, and the sandbox's kernel gets it as text (`session/variables`), so it imports
-nothing of this package. What `decode` reads is hostile: nothing is unpickled or evaluated, depth is bounded, and so is
-how many keys of a dict or set may fall together.
+Runs at BOTH ends: the host imports it, and the sandbox's kernel gets it as text (`session/carried_variables`), so it
+imports nothing of this package. What `decode` reads is hostile: nothing is unpickled or evaluated, depth is bounded, and
+so is how many keys of a dict or set may fall together.
 
 A value that JSON has no form for is {"!": its kind, "v": JSON}; NaN and the infinities are as Python writes them.
 """
@@ -37,11 +37,11 @@ NUMPY_KINDS = "biufcmMSU"
 Other = Callable[[Any], Any]
 
 
-class Refused(ValueError):
+class NotCarried(ValueError):
     """A value that cannot be carried, or bytes that are none; the message is one line."""
 
 
-class TooLarge(Refused):
+class TooLarge(NotCarried):
     """A value beyond the limit."""
 
 
@@ -53,7 +53,7 @@ def encode(value: Any, other: Other | None = None, depth: int = 0) -> Any:
     if kind is int:
         return value if -LONG < value < LONG else {TAG: "int", "v": hex(value)}
     if depth > MAX_DEPTH:
-        raise Refused(f"it nests deeper than {MAX_DEPTH} levels")
+        raise NotCarried(f"it nests deeper than {MAX_DEPTH} levels")
     if kind is list:
         return [encode(item, other, depth + 1) for item in value]
     if kind is dict and TAG not in value and all(type(key) is str for key in value):
@@ -69,7 +69,7 @@ def encode(value: Any, other: Other | None = None, depth: int = 0) -> Any:
         return {TAG: "numpy", "v": _write_numpy(value)}
     if other is not None:
         return {TAG: "other", "v": other(value)}
-    raise Refused(f"{kind.__name__} objects cannot be carried without pickling. What can: {CARRIED}")
+    raise NotCarried(f"{kind.__name__} objects cannot be carried without pickling. What can: {CARRIED}")
 
 
 def _write_moment(value: Any) -> list[Any]:
@@ -84,7 +84,7 @@ def _write_stamp(value: Any) -> list[Any]:
 def _write_numpy(value: Any) -> list[str]:
     dtype = value.dtype
     if dtype.kind not in NUMPY_KINDS or dtype.itemsize == 0:
-        raise Refused(f"a value of dtype {dtype} cannot be carried without pickling")
+        raise NotCarried(f"a value of dtype {dtype} cannot be carried without pickling")
     return [dtype.str, base64.b64encode(value.tobytes()).decode()]
 
 
@@ -112,7 +112,7 @@ def decode(value: Any, other: Other | None = None, depth: int = 0) -> Any:
     if kind not in (list, dict):
         return value
     if depth > MAX_DEPTH + 1:
-        raise Refused(f"it nests deeper than {MAX_DEPTH} levels")
+        raise NotCarried(f"it nests deeper than {MAX_DEPTH} levels")
     if kind is list:  # in its place: a copy would be as large as what came
         for place, item in enumerate(value):
             value[place] = decode(item, other, depth + 1)
@@ -123,7 +123,7 @@ def decode(value: Any, other: Other | None = None, depth: int = 0) -> Any:
         return value
     tag, content = value[TAG], value["v"]
     if tag in ("tuple", "set", "frozenset", "dict") and type(content) is not list:
-        raise Refused("a list is missing")
+        raise NotCarried("a list is missing")
     if tag in ("tuple", "set", "frozenset"):
         items = [decode(item, other, depth + 1) for item in content]
         return tuple(items) if tag == "tuple" else {"set": set, "frozenset": frozenset}[tag](hashable(items))
@@ -147,7 +147,7 @@ def hashable(items: Iterable[Any]) -> list[Any]:
         if shared in different and item not in different[shared]:
             different[shared].append(item)
             if len(different[shared]) > MOST_ALIKE:
-                raise Refused("too many of its keys are alike")
+                raise NotCarried("too many of its keys are alike")
     return found
 
 
@@ -171,7 +171,7 @@ def _numpy_time(kind: str, number: Any, unit: Any) -> Any:
     import numpy
 
     if type(number) is not int or unit not in _UNITS:
-        raise Refused("a time of no known kind")
+        raise NotCarried("a time of no known kind")
     return getattr(numpy, kind)(number, unit)
 
 
@@ -191,7 +191,7 @@ def _read_period(content: Any) -> Any:
 def read_frequency(freq: Any) -> str:
     """Return the name of a frequency. Raises Refused for what is none."""
     if not isinstance(freq, str) or not FREQUENCY.fullmatch(freq):
-        raise Refused("a frequency that is none")
+        raise NotCarried("a frequency that is none")
     return freq
 
 
@@ -200,7 +200,7 @@ def _read_numpy(content: Any) -> Any:
 
     dtype, data = numpy.dtype(str(content[0])[:40]), base64.b64decode(content[1])
     if dtype.kind not in NUMPY_KINDS or not 0 < dtype.itemsize == len(data):
-        raise Refused(f"a value of dtype {dtype} is not taken")
+        raise NotCarried(f"a value of dtype {dtype} is not taken")
     return numpy.frombuffer(data, dtype=dtype)[0]
 
 
@@ -241,7 +241,7 @@ def zone_name(zone: Any) -> str | None:
     if zone == datetime.timezone.utc:
         return "UTC"
     if not _ZONE.fullmatch(name) and not _OFFSET.fullmatch(name):
-        raise Refused(f"the time zone {name!r:.60} has no name: .dt.tz_convert to one of the zone database")
+        raise NotCarried(f"the time zone {name!r:.60} has no name: .dt.tz_convert to one of the zone database")
     return name
 
 
@@ -254,5 +254,5 @@ def read_zone(name: Any) -> Any:
         minutes = int(offset[2]) * 60 + int(offset[3])
         return datetime.timezone((1 if offset[1] == "+" else -1) * datetime.timedelta(minutes=minutes))
     if not _ZONE.fullmatch(name):
-        raise Refused(f"there is no time zone {name!r:.60}")
+        raise NotCarried(f"there is no time zone {name!r:.60}")
     return datetime.timezone.utc if name == "UTC" else zoneinfo.ZoneInfo(name)

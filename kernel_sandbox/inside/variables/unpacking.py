@@ -14,7 +14,9 @@ import struct
 import sys
 from typing import Any
 
-if __name__ != "packing":  # in the sandbox the names of plain and packing are here already (`session/variables`)
+if (
+    __name__ != "packing"
+):  # in the sandbox the names of plain and packing are here already (`session/carried_variables`)
     from kernel_sandbox.inside.variables.packing import (
         BLOCK_KINDS,
         GROWTH,
@@ -28,7 +30,7 @@ if __name__ != "packing":  # in the sandbox the names of plain and packing are h
     from kernel_sandbox.inside.variables.plain import (
         FREQUENCY,
         NUMPY_KINDS,
-        Refused,
+        NotCarried,
         TooLarge,
         decode,
         hashable,
@@ -52,10 +54,10 @@ def unpack(data: bytes | memoryview, limit: int | None = None) -> Any:
     """
     try:
         return _Unpacker(data, limit).value()
-    except (Refused, ImportError):
+    except (NotCarried, ImportError):
         raise
     except Exception as exc:  # hostile bytes lead pandas and NumPy to raise whatever they like
-        raise Refused(f"what came is not a value ({type(exc).__name__}: {str(exc)[:200]})") from exc
+        raise NotCarried(f"what came is not a value ({type(exc).__name__}: {str(exc)[:200]})") from exc
 
 
 class _Unpacker:
@@ -63,7 +65,7 @@ class _Unpacker:
         view = memoryview(data)
         size = struct.unpack("<I", view[4:8])[0]
         if bytes(view[:4]) != MAGIC or size > MAX_HEAD or 8 + size > len(view):
-            raise Refused("what came is not a value")
+            raise NotCarried("what came is not a value")
         self._head = json.loads(bytes(view[8 : 8 + size]))
         self._parts: list[memoryview | None] = []
         self._nodes = 0
@@ -71,11 +73,11 @@ class _Unpacker:
         self._texts = 0
         self._limit = len(view) * TEXT_SIZE if limit is None else limit
         if len(self._head["parts"]) > MAX_PARTS:
-            raise Refused("it has more parts than columns")
+            raise NotCarried("it has more parts than columns")
         place = 8 + size
         for length in self._head["parts"]:
             if type(length) is not int or not 0 <= length <= len(view) - place:
-                raise Refused("a part of the value is missing")
+                raise NotCarried("a part of the value is missing")
             self._parts.append(view[place : place + length])
             place += length
 
@@ -94,16 +96,16 @@ class _Unpacker:
     def inner(self, node: dict[str, Any]) -> Any:
         self._nodes += 1
         if self._nodes > MAX_NODES or node["kind"] == "json":
-            raise Refused("what came is not a value")
+            raise NotCarried("what came is not a value")
         return self.node(node)
 
     def _part(self, place: Any) -> memoryview:
         """Take a part, once: what is made of it has come."""
         if type(place) is not int or place < 0:
-            raise Refused("a part of the value is missing")
+            raise NotCarried("a part of the value is missing")
         part, self._parts[place] = self._parts[place], None
         if part is None:
-            raise Refused("a part of the value is there for two")
+            raise NotCarried("a part of the value is there for two")
         return part
 
     def _count_columns(self, more: int) -> None:
@@ -124,14 +126,14 @@ class _Unpacker:
         read = {(1, 0): numpy.lib.format.read_array_header_1_0, (2, 0): numpy.lib.format.read_array_header_2_0}[version]
         shape, fortran, found = read(head, max_header_size=10_000)
         if found.kind not in NUMPY_KINDS or found.itemsize == 0 or found.fields or found.subdtype:
-            raise Refused(f"an array of dtype {found} is not taken")
+            raise NotCarried(f"an array of dtype {found} is not taken")
         if dtype and found != numpy.dtype(dtype):
-            raise Refused(f"an array of dtype {found} in the place of {dtype}")
+            raise NotCarried(f"an array of dtype {found} in the place of {dtype}")
         body, count = part[head.tell() :], 1
         for length in shape:
             count *= length
         if len(shape) > 32 or any(not 0 <= length < 2**40 for length in shape) or count * found.itemsize != len(body):
-            raise Refused("an array is not as large as it says")
+            raise NotCarried("an array is not as large as it says")
         array = numpy.frombuffer(body, dtype=found).copy()
         return array.reshape(shape, order="F" if fortran else "C")
 
@@ -161,7 +163,7 @@ class _Unpacker:
 
         values = self.array(node, "block")
         if values.dtype.kind not in BLOCK_KINDS or values.ndim != 2 or values.shape[1] > values.size + MOST_EMPTY:
-            raise Refused("a block of columns that is none")
+            raise NotCarried("a block of columns that is none")
         return pandas.DataFrame(values, index=index, columns=self.index(node["names"]), copy=False)
 
     def index(self, node: dict[str, Any]) -> Any:
@@ -170,7 +172,7 @@ class _Unpacker:
         names = [_read_name(name) for name in node["names"]]
         if "range" in node:
             if not all(type(bound) is int and abs(bound) < 2**62 for bound in node["range"]):
-                raise Refused("a range without bounds")
+                raise NotCarried("a range without bounds")
             start, stop, step = node["range"]
             return pandas.RangeIndex(start, stop, step, name=names[0])
         self._count_columns(len(node["levels"]))
@@ -196,7 +198,7 @@ class _Unpacker:
         if kind == "plain":
             values = self.array(node)
             if values.dtype.kind not in BLOCK_KINDS:  # of U and S pandas would make objects
-                raise Refused(f"a column of dtype {values.dtype} is not taken")
+                raise NotCarried(f"a column of dtype {values.dtype} is not taken")
         elif kind == "texts":
             values = self.texts(node)
         elif kind == "objects":
@@ -211,7 +213,7 @@ class _Unpacker:
         elif kind == "category":
             categories, codes = self.index(node["categories"]), self.array(node, "codes")
             if isinstance(categories, pandas.RangeIndex) and len(categories) > len(codes) + MOST_EMPTY:
-                raise Refused("a column of too many categories")
+                raise NotCarried("a column of too many categories")
             values = pandas.Categorical.from_codes(codes, categories=categories, ordered=node["ordered"] is True)
         elif kind == "zoned":
             values = pandas.Series(self.array(node)).dt.tz_localize("UTC").dt.tz_convert(read_zone(node["zone"])).array
@@ -223,7 +225,7 @@ class _Unpacker:
         import pandas
 
         if node["kind"] != "masked" or not NULLABLE.fullmatch(node["dtype"]):
-            raise Refused("a column of no known kind")
+            raise NotCarried("a column of no known kind")
         plain = "bool" if node["dtype"] == "boolean" else node["dtype"].lower()
         values = pandas.array(self.array(node, dtype=plain), dtype=node["dtype"])
         values[self.array(node, "mask", dtype="bool")] = pandas.NA
@@ -235,7 +237,7 @@ class _Unpacker:
 
         text, lengths = str(self._part(node["text"]), "utf-8"), self.array(node, "lengths", dtype="int32")
         if lengths.ndim != 1 or numpy.maximum(lengths, 0).sum(dtype="int64") != len(text):
-            raise Refused("a column of text is not as long as it says")
+            raise NotCarried("a column of text is not as long as it says")
         self._texts += TEXT_SIZE * len(lengths) + sys.getsizeof(text)
         if self._texts > GROWTH * self._limit:
             raise TooLarge(f"its texts take more than {GROWTH} times {self._limit:,} bytes in memory")

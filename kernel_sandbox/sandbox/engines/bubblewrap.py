@@ -1,7 +1,7 @@
 """The bubblewrap engine: one locked-down process tree per sandbox, with no daemon, no image and no root.
 
-bubblewrap makes the namespaces and the view of the file system; inside/prepare.py, which runs in it first, makes the
-writable places and gives the privileges up. As root a sandbox gets a user id of its own; otherwise it runs as its
+bubblewrap makes the namespaces and the view of the file system; inside/confinement.py, which runs in it first, makes
+the writable places and gives the privileges up. As root a sandbox gets a user id of its own; otherwise it runs as its
 owner, in a user namespace. The root directory comes from environments.py.
 """
 

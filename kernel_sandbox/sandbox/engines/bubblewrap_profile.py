@@ -1,4 +1,4 @@
-"""The default profile as bubblewrap's command line, and as what prepare.py does in the sandbox first.
+"""The default profile as bubblewrap's command line, and as what confinement.py does in the sandbox first.
 
 The controls and their reasons: the guide "Security" in the README. engines/bubblewrap.py runs what is made here.
 """
@@ -25,7 +25,7 @@ USER_RANGE = (1_000_000_000, 2_000_000_000)
 PATH = "/opt/venv/bin:/usr/local/bin:/usr/bin:/bin"
 """As in the container images."""
 PROCESSORS = "/sys/devices/system/cpu"
-"""By which libraries choose how many threads they start; prepare.py puts copies in its place."""
+"""By which libraries choose how many threads they start; confinement.py puts copies in its place."""
 DEVICES = ("null", "zero", "full", "random", "urandom", "tty")
 
 
@@ -49,10 +49,10 @@ class Profile:
         return (*self.group.weakened, *((shared,) if self.nested else ()))
 
     def command(self, info: int) -> list[str]:
-        """Return the command line up to prepare.py's configuration; bubblewrap tells of its child on `info`."""
+        """Return the command line up to confinement.py's configuration; bubblewrap tells of its child on `info`."""
         command = [*self.group.entering, "bwrap", "--unshare-ipc", "--unshare-pid", "--unshare-net", "--unshare-uts"]
         command += ["--unshare-cgroup-try", *(["--unshare-user", "--uid", "0", "--gid", "0"] if self.nested else [])]
-        # prepare.py needs the capabilities for its mounts, and gives them up before the sandbox's command runs.
+        # confinement.py needs the capabilities for its mounts, and gives them up before the sandbox's command runs.
         command += ["--cap-add", "ALL", "--hostname", "sandbox", "--die-with-parent", "--new-session", "--as-pid-1"]
         command += ["--clearenv", "--setenv", "PATH", PATH, "--setenv", "LANG", "C.UTF-8"]
         command += ["--setenv", "HOME", HOME_DIRECTORY, "--ro-bind", str(self.root), "/", "--proc", "/proc"]
@@ -80,7 +80,7 @@ class Profile:
         return ["--tmpfs", INPUT_DIRECTORY, *binds, "--remount-ro", INPUT_DIRECTORY]
 
     def _mounts_above(self) -> dict[str, tuple[str, str] | None]:
-        """Return prepare.py's `mounts`: an overlay is one of a directory, so it sees that of a single file."""
+        """Return confinement.py's `mounts`: an overlay is one of a directory, so it sees that of a single file."""
         above: dict[str, tuple[str, str] | None] = {}
         for number, mount in enumerate(self.spec.mounts):
             source = Path(mount.source).resolve()
@@ -88,7 +88,7 @@ class Profile:
         return above
 
     def preparation(self) -> dict[str, Any]:
-        """Return prepare.py's configuration, apart from its descriptor."""
+        """Return confinement.py's configuration, apart from its descriptor."""
         limits = self.spec.limits
         low, high = USER_RANGE
         user = low + secrets.randbelow(high - low)
@@ -118,7 +118,7 @@ class Profile:
 
 
 def shared_inodes(places: list[str]) -> tuple[str, ...]:
-    """Return in words what could get no overlay, where prepare.py names such places."""
+    """Return in words what could get no overlay, where confinement.py names such places."""
     weakened = []
     if "/" in places:
         weakened.append("this machine makes no overlay for a sandbox, so that others see which of its files are opened")
@@ -133,11 +133,11 @@ def shared_inodes(places: list[str]) -> tuple[str, ...]:
 
 @functools.cache
 def _prepare_source() -> str:
-    return resources.files("kernel_sandbox").joinpath("inside", "prepare.py").read_text(encoding="utf-8")
+    return resources.files("kernel_sandbox").joinpath("inside", "confinement.py").read_text(encoding="utf-8")
 
 
 def _masked_files() -> list[str]:
-    """Name what this host has of them, for prepare.py to cover."""
+    """Name what this host has of them, for confinement.py to cover."""
     return [name for name in PROC_FILES if Path("/proc", name).exists()]
 
 
@@ -151,7 +151,7 @@ def _masks() -> list[str]:
 
 
 def _devices() -> list[str]:
-    """Show the host's own, instead of which prepare.py makes others where it may."""
+    """Show the host's own, instead of which confinement.py makes others where it may."""
     devices = ["--tmpfs", "/dev", "--dir", "/dev/shm", "--dir", "/dev/pts", "--symlink", "pts/ptmx", "/dev/ptmx"]
     for name in DEVICES:
         devices += ["--dev-bind", f"/dev/{name}", f"/dev/{name}"]

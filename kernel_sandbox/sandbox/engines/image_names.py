@@ -21,7 +21,7 @@ NAMESPACE = "kernel-sandbox/"
 PACKAGE = Path(__file__).parents[2]
 ARCHIVER = PACKAGE / "inside" / "archive.py"
 """Runs in an image while it is made."""
-MEMBER = PACKAGE / "inside" / "member.py"
+MEMBER = PACKAGE / "inside" / "zip_member.py"
 """Runs in the sandbox in which an environment is made."""
 
 

@@ -3,7 +3,7 @@
 The only room that knows kernel message shapes; no I/O. Messages are hostile input: what is malformed is dropped or
 coerced, and nothing here raises because of it. The session calls it; `transcript` writes what it holds.
 
-    values      the Output union and the events of a running cell
+    output_values  the Output union and the events of a running cell
     content     hostile message content in, clean bounded values out
     pictures    the kinds of pictures, what a bundle's is and how large
     tables      the one reader of the tables that cells display
@@ -21,15 +21,7 @@ from kernel_sandbox.session.outputs.content import bundle_text, clean_json, is_u
 from kernel_sandbox.session.outputs.display import image_element
 from kernel_sandbox.session.outputs.execution import CellError, CellTimeout, Execution, Status
 from kernel_sandbox.session.outputs.fate import Ran, advice_on, fate, fresh_kernel, what_ran
-from kernel_sandbox.session.outputs.pictures import (
-    PICTURE_SUFFIXES,
-    RASTERS,
-    Picture,
-    data_url,
-    has_picture,
-    picture_of,
-)
-from kernel_sandbox.session.outputs.values import (
+from kernel_sandbox.session.outputs.output_values import (
     ClearOutput,
     DisplayData,
     DisplayUpdate,
@@ -38,6 +30,14 @@ from kernel_sandbox.session.outputs.values import (
     ExecuteResult,
     Output,
     StreamOutput,
+)
+from kernel_sandbox.session.outputs.pictures import (
+    PICTURE_SUFFIXES,
+    RASTERS,
+    Picture,
+    data_url,
+    has_picture,
+    picture_of,
 )
 
 __all__ = [

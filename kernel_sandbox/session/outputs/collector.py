@@ -23,7 +23,7 @@ from kernel_sandbox.session.outputs.content import (
     error_size,
     shrink_error,
 )
-from kernel_sandbox.session.outputs.values import (
+from kernel_sandbox.session.outputs.output_values import (
     ClearOutput,
     DisplayData,
     DisplayUpdate,

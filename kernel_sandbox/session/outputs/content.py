@@ -14,7 +14,7 @@ from dataclasses import dataclass
 from itertools import islice
 from typing import Any
 
-from kernel_sandbox.session.outputs.values import ErrorOutput
+from kernel_sandbox.session.outputs.output_values import ErrorOutput
 from kernel_sandbox.text.characters import hides
 from kernel_sandbox.text.clipping import clip_text
 from kernel_sandbox.text.utf8 import clean_text, text_size

@@ -27,7 +27,7 @@ _DTYPES = {
     "duration": {f"timedelta64[{unit}]" for unit in ("s", "ms", "us", "ns")},
     "any": {"object", "str", "string", "int64", "bool"},
 }
-"""NumPy's own, which the guest names beside the type (inside/tables.py)."""
+"""NumPy's own, which the guest names beside the type (inside/table_data.py)."""
 _NULLABLE = {
     "integer": {f"{sign}Int{bits}" for sign in ("", "U") for bits in (8, 16, 32, 64)},
     "number": {"Float32", "Float64"},

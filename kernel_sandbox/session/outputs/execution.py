@@ -15,9 +15,9 @@ from kernel_sandbox.session.outputs.content import bundle_text
 from kernel_sandbox.session.outputs.dataframes import table_to_dataframe
 from kernel_sandbox.session.outputs.display import shown_bundle
 from kernel_sandbox.session.outputs.fate import Ran, fate
+from kernel_sandbox.session.outputs.output_values import DisplayData, ErrorOutput, ExecuteResult, Output, StreamOutput
 from kernel_sandbox.session.outputs.pictures import PICTURE_SUFFIXES, Picture, picture_bytes, picture_of
 from kernel_sandbox.session.outputs.tables import TABLE_TYPE, total_rows
-from kernel_sandbox.session.outputs.values import DisplayData, ErrorOutput, ExecuteResult, Output, StreamOutput
 from kernel_sandbox.text.ansi import remove_ansi
 from kernel_sandbox.text.characters import visible
 from kernel_sandbox.text.clipping import shorten

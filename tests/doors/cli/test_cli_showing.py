@@ -14,7 +14,7 @@ from rich.text import Text
 from kernel_sandbox.doors.cli.prompt import is_complete
 from kernel_sandbox.session.outputs.tables import TABLE_TYPE
 from kernel_sandbox.terminal.console import fold
-from kernel_sandbox.terminal.tables import fitting_table, read_columns
+from kernel_sandbox.terminal.drawn_tables import fitting_table, read_columns
 
 json_values = st.recursive(
     st.none() | st.booleans() | st.integers() | st.floats(allow_nan=False) | st.text(max_size=5),

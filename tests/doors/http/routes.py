@@ -15,7 +15,7 @@ from typing import Any
 import httpx
 from starlette.routing import BaseRoute, Route, WebSocketRoute
 
-from kernel_sandbox.doors.http.app import create_app
+from kernel_sandbox.doors.http.asgi_app import create_app
 from kernel_sandbox.doors.http.doorkeeper import OPEN_PATHS
 from kernel_sandbox.doors.http.methods import flat
 from kernel_sandbox.pool import SessionPool

@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 
 from kernel_sandbox.doors.http.azure_results import cut, first_generation, printed_result, stdout_of, typed_result
-from kernel_sandbox.service.session_values import Ran
+from kernel_sandbox.service.session_values import ServedExecution
 from kernel_sandbox.session.outputs import DisplayData, ErrorOutput, ExecuteResult, Execution, Output, StreamOutput
 
 
@@ -44,7 +44,7 @@ def test_result_that_is_no_plain_value_stays_text(text: str, value: Any) -> None
 
 def test_answer_can_always_be_written_as_json() -> None:
     for text in ("NaN", "1e999", "[NaN]", "[1e999]", r"'\ud800'", "[" * 900 + "]" * 900, "[" * 60 + "]" * 60):
-        ran = Ran(result(text), "id", False, 0.0)
+        ran = ServedExecution(result(text), "id", False, 0.0)
         json.dumps(first_generation(ran), allow_nan=False, ensure_ascii=False).encode()
 
 
@@ -63,7 +63,7 @@ def test_last_picture_is_the_result() -> None:
 
 def test_restart_and_failure_are_told_in_stderr() -> None:
     error = ErrorOutput("ValueError", "no", ("\x1b[31mTraceback\x1b[0m", "ValueError: no"))
-    ran = Ran(execution(error, status="error"), "id", False, 0.0, "The kernel exited with status 3.")
+    ran = ServedExecution(execution(error, status="error"), "id", False, 0.0, "The kernel exited with status 3.")
     said = first_generation(ran)["properties"]
     assert said["stderr"].splitlines()[0].endswith("without earlier variables. The kernel exited with status 3.]")
     assert said["stderr"].endswith("Traceback\nValueError: no\n")

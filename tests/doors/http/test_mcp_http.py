@@ -462,7 +462,7 @@ def test_service_without_the_extra_has_no_tools() -> None:
         WITHOUT
         + """
 from types import SimpleNamespace
-from kernel_sandbox.doors.http.app import create_app
+from kernel_sandbox.doors.http.asgi_app import create_app
 from kernel_sandbox.service.settings import ServerSettings
 app = create_app(SimpleNamespace(settings=ServerSettings()), None)
 print(app.state.mcp, [route for route in app.routes if getattr(route, "path", "") == "/mcp"])"""

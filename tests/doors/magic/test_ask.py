@@ -11,8 +11,8 @@ from typing import Any
 
 import pytest
 
-from kernel_sandbox.doors.magic.asking import interpolate
-from kernel_sandbox.doors.magic.options import BadOptions, HelpAsked, parse_ask
+from kernel_sandbox.doors.magic.ask_magic import interpolate
+from kernel_sandbox.doors.magic.magic_options import BadOptions, HelpAsked, parse_ask
 from tests.agents.model_server import Call, Fail, Hang, ModelServer, Say, Slow, model_server
 from tests.doors.magic.host import Host, Ran
 

@@ -15,13 +15,13 @@ import nbformat
 import pytest
 
 from kernel_sandbox import SandboxError
-from kernel_sandbox.doors.mcp.answers import Answer, FilePart, PicturePart, TextPart, failure
 from kernel_sandbox.doors.mcp.cell_answers import cell_answer, shell_answer
-from kernel_sandbox.doors.mcp.contract import CallRefused, Ran
+from kernel_sandbox.doors.mcp.cell_progress import CellProgress
+from kernel_sandbox.doors.mcp.contract import CallExecution, CallRefused
 from kernel_sandbox.doors.mcp.definitions import definitions
 from kernel_sandbox.doors.mcp.file_answers import file_answer, listing_answer, notebook_answer
 from kernel_sandbox.doors.mcp.notebook_folder import NotebookFolder, reserve
-from kernel_sandbox.doors.mcp.progress import Progress
+from kernel_sandbox.doors.mcp.tool_results import CallResult, FilePart, PicturePart, TextPart, failure
 from kernel_sandbox.errors import KernelDied
 from kernel_sandbox.sandbox.files import FileInfo
 from kernel_sandbox.session.outputs import (
@@ -44,18 +44,18 @@ def execution(*outputs: Output, status: Status = "ok", cause: SandboxError | Non
     return Execution("source", status, outputs, 7, NOW, 0.25, cause)
 
 
-def answered(*outputs: Output, status: Status = "ok", cause: SandboxError | None = None) -> Answer:
-    answer = cell_answer(Ran(execution(*outputs, status=status, cause=cause), False), "")
+def answered(*outputs: Output, status: Status = "ok", cause: SandboxError | None = None) -> CallResult:
+    answer = cell_answer(CallExecution(execution(*outputs, status=status, cause=cause), False), "")
     jsonschema.validate(answer.data, TOOLS["execute_python"].data)
     return answer
 
 
-def data_of(answer: Answer) -> dict[str, Any]:
+def data_of(answer: CallResult) -> dict[str, Any]:
     assert answer.data is not None
     return answer.data
 
 
-def text_of(answer: Answer) -> str:
+def text_of(answer: CallResult) -> str:
     (first,) = (part for part in answer.parts if isinstance(part, TextPart))
     return first.text
 
@@ -209,7 +209,7 @@ def test_error_without_outputs_is_told_from_its_cause() -> None:
 
 def test_shell_answer_keeps_the_streams_apart() -> None:
     outputs = (StreamOutput("stdout", "out\n"), StreamOutput("stderr", "err\n"), DisplayData({"text/plain": "x"}, {}))
-    answer = shell_answer(Ran(execution(*outputs), False), 3, "")
+    answer = shell_answer(CallExecution(execution(*outputs), False), 3, "")
     jsonschema.validate(answer.data, TOOLS["execute_shell"].data)
     assert (data_of(answer)["stdout"], data_of(answer)["stderr"], data_of(answer)["exit_status"]) == (
         "out\n",
@@ -259,7 +259,7 @@ def notebook(*texts: str) -> bytes:
     return transcript.to_bytes()
 
 
-def embedded(answer: Answer) -> Any:
+def embedded(answer: CallResult) -> Any:
     part = answer.parts[1]
     assert isinstance(part, FilePart)
     assert isinstance(part.content, str)
@@ -318,7 +318,7 @@ def test_progress_tells_the_last_line(written: str, line: str) -> None:
     async def report(seconds: float, text: str) -> None:
         raise AssertionError("it is not entered")
 
-    progress = Progress(report)
+    progress = CellProgress(report)
     for start in range(0, len(written), 7):
         progress.take(StreamOutput("stdout", written[start : start + 7]))
     assert progress.last_line == line

@@ -15,7 +15,7 @@ from typing import Any
 
 from kernel_sandbox import Execution, Limits, Session
 from kernel_sandbox.session.outputs.collector import CellOutputs
-from kernel_sandbox.session.outputs.values import DisplayData, ErrorOutput
+from kernel_sandbox.session.outputs.output_values import DisplayData, ErrorOutput
 from kernel_sandbox.session.prompts import Prompts
 from tests.redteam.cells import is_well, strike
 from tests.redteam.without import seams

@@ -18,7 +18,7 @@ from typing import Any, Protocol
 
 from kernel_sandbox.errors import FileError, SandboxError, VariableError, VariableNotFound, VariableTooLarge
 from kernel_sandbox.inside.variables.packing import pack
-from kernel_sandbox.inside.variables.plain import Refused, TooLarge
+from kernel_sandbox.inside.variables.plain import NotCarried, TooLarge
 from kernel_sandbox.inside.variables.unpacking import unpack
 from kernel_sandbox.sandbox.files import AsyncSandboxFiles
 from kernel_sandbox.spec.values import DATA_DIRECTORY
@@ -40,7 +40,7 @@ _EXPRESSION = (
 _ERRORS = {"absent": VariableNotFound, "large": VariableTooLarge}
 
 
-class Reach(Protocol):
+class CarryingSession(Protocol):
     """What a transfer needs of a session."""
 
     @property
@@ -54,7 +54,7 @@ class Reach(Protocol):
     async def interrupt(self) -> None: ...
 
 
-async def send_variable(session: Reach, name: str, value: Any, limit: int, file: str | None = None) -> None:
+async def send_variable(session: CarryingSession, name: str, value: Any, limit: int, file: str | None = None) -> None:
     """Set a variable of the kernel to a copy of a value; `file` keeps a DataFrame under /mnt/data too.
 
     Raises VariableError for what cannot be carried, VariableTooLarge for more than `limit` bytes.
@@ -62,7 +62,7 @@ async def send_variable(session: Reach, name: str, value: Any, limit: int, file:
     otherwise = f"{check_name(name)!r} was not sent"
     try:
         packed = await asyncio.to_thread(pack, value, limit)
-    except Refused as exc:
+    except NotCarried as exc:
         raise _error("large" if isinstance(exc, TooLarge) else "", otherwise, str(exc)) from exc
     request = {"do": "take", "name": name, "file": f"{DATA_DIRECTORY}/{file}" if file else None}
     async with _Exchange(session) as exchange:
@@ -70,7 +70,7 @@ async def send_variable(session: Reach, name: str, value: Any, limit: int, file:
         await exchange.ask(request, otherwise)
 
 
-async def fetch_variable(session: Reach, name: str, limit: int) -> Any:
+async def fetch_variable(session: CarryingSession, name: str, limit: int) -> Any:
     """Return a copy of a variable of the kernel. Raises what `send_variable` does, and VariableNotFound."""
     otherwise = f"{check_name(name)!r} was not fetched"
     async with _Exchange(session) as exchange:
@@ -85,7 +85,7 @@ async def fetch_variable(session: Reach, name: str, limit: int) -> Any:
             raise _error("", otherwise, "its bytes changed while they were read") from exc
     try:
         return await asyncio.to_thread(unpack, packed.getbuffer(), limit)
-    except Refused as exc:
+    except NotCarried as exc:
         raise _error("large" if isinstance(exc, TooLarge) else "", otherwise, str(exc)) from exc
     except ImportError as exc:
         raise _error("", otherwise, f"it needs {exc.name} on this machine: pip install {exc.name}") from exc
@@ -105,7 +105,7 @@ def _error(why: str, otherwise: str, reason: str) -> VariableError:
 class _Exchange:
     """A file under /mnt/data for one transfer, and the question to the kernel about it."""
 
-    def __init__(self, session: Reach) -> None:
+    def __init__(self, session: CarryingSession) -> None:
         self._session = session
         self.files = session.files
         self.place = f"{FOLDER}/{secrets.token_hex(8)}"

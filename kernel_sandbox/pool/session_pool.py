@@ -16,10 +16,10 @@ from typing import Any, Self
 from kernel_sandbox.errors import PoolClosed, PoolFull, SandboxError, SessionClosed, SessionNotFound
 from kernel_sandbox.host import forks
 from kernel_sandbox.host.affinity import Affinity, NotCopied
-from kernel_sandbox.pool.metrics import PoolMetrics
+from kernel_sandbox.pool.pool_metrics import PoolMetrics
 from kernel_sandbox.pool.pooled import Entry, PooledSession
+from kernel_sandbox.pool.ready_sessions import Order, Stock
 from kernel_sandbox.pool.stages import Finishing, Ready, Reviving, Starting, Stopping
-from kernel_sandbox.pool.stock import Order, Stock
 from kernel_sandbox.session.session import AsyncSession
 from kernel_sandbox.setup.capacity import shortages
 from kernel_sandbox.spec.forms import require, require_policy

@@ -22,11 +22,11 @@ from kernel_sandbox.agents.events import (
 )
 from kernel_sandbox.agents.python_exec import cell_of
 from kernel_sandbox.doors.magic.agent_view import FRAMES, CellBlock, status_bundle
-from kernel_sandbox.doors.magic.front import Bundle, Front
+from kernel_sandbox.doors.magic.front_end import Bundle, Front
 from kernel_sandbox.session.known_kernel import KnownKernel
 from kernel_sandbox.session.outputs import fresh_kernel
 from kernel_sandbox.show.markdown import harmless_markdown
-from kernel_sandbox.terminal import questions
+from kernel_sandbox.terminal import confirming
 from kernel_sandbox.terminal.interrupts import Interrupts
 from kernel_sandbox.text.amounts import format_seconds
 from kernel_sandbox.text.ansi import plain_text
@@ -169,7 +169,7 @@ class Steps:
             self._front.say(approval.shown)
         try:
             with self._stop.passed_on():
-                return questions.put(input, QUESTION)
+                return confirming.put(input, QUESTION)
         except Exception as exc:  # noqa: BLE001 (a front end without input raises its own kind)
             self._front.write(f"Nobody can be asked here ({type(exc).__name__}): the cell is declined.\n", "stderr")
             return ""

@@ -17,16 +17,16 @@ from kernel_sandbox.agents.questions import Manner, Questions
 from kernel_sandbox.agents.recipient import OFFLINE, choose_model, recipient
 from kernel_sandbox.doors.magic.agent_view import sources_of
 from kernel_sandbox.doors.magic.carrying import send
-from kernel_sandbox.doors.magic.failures import failure
-from kernel_sandbox.doors.magic.front import Front
+from kernel_sandbox.doors.magic.front_end import Front
+from kernel_sandbox.doors.magic.question_steps import Steps
 from kernel_sandbox.doors.magic.sessions import Slot
-from kernel_sandbox.doors.magic.steps import Steps
+from kernel_sandbox.doors.magic.shown_errors import failure
 from kernel_sandbox.errors import NoAnswer, SandboxError
 from kernel_sandbox.host.reactor import call_reactor
 from kernel_sandbox.session.sync import Session
 from kernel_sandbox.show.model_text import read_execution
 from kernel_sandbox.spec.values import DATA_DIRECTORY
-from kernel_sandbox.terminal.opening import check_for_model
+from kernel_sandbox.terminal.session_opening import check_for_model
 from kernel_sandbox.text.characters import visible
 
 MAX_INSERTED = 20_000
@@ -47,7 +47,7 @@ def interpolate(question: str, names: Mapping[str, Any]) -> str:
     return _VARIABLE.sub(text, question)
 
 
-class Asking:
+class MagicQuestion:
     """One question: from the options to the answer on the page."""
 
     def __init__(self, front: Front, slot: Slot, options: argparse.Namespace, model: str, limit: int) -> None:
@@ -142,4 +142,4 @@ def _lines(url: str, model: str) -> str:
     return f"  %env {BASE_URL}={url}\n  %ask --model {model} …"
 
 
-__all__ = ["Asking", "interpolate"]
+__all__ = ["MagicQuestion", "interpolate"]

@@ -1,6 +1,6 @@
 """Writes one member of a zip archive to a file, in the sandbox in which an environment is made.
 
-`python3 member.py ARCHIVE MEMBER FILE`
+`python3 zip_member.py ARCHIVE MEMBER FILE`
 """
 
 from __future__ import annotations

@@ -42,7 +42,7 @@ Part = TextPart | PicturePart | FilePart
 
 
 @dataclass(frozen=True, slots=True)
-class Answer:
+class CallResult:
     """The result of a tool call."""
 
     parts: tuple[Part, ...]
@@ -57,6 +57,6 @@ def quoted(text: str) -> str:
     return f"<output {mark}>\n{text.rstrip()}\n</output {mark}>"
 
 
-def failure(text: str) -> Answer:
+def failure(text: str) -> CallResult:
     """Answer that the call failed. Fits every tool's schema of its data."""
-    return Answer((TextPart(text),), {"status": "failed", "problem": text}, failed=True)
+    return CallResult((TextPart(text),), {"status": "failed", "problem": text}, failed=True)

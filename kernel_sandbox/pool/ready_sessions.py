@@ -16,7 +16,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from kernel_sandbox.errors import ImageNotFound, KernelNotReady, PolicyError, PoolClosed, PoolFull, SandboxError
-from kernel_sandbox.pool.metrics import PoolMetrics
+from kernel_sandbox.pool.pool_metrics import PoolMetrics
 from kernel_sandbox.session.session import AsyncSession
 from kernel_sandbox.spec.pool import PoolSettings
 

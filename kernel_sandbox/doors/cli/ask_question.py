@@ -15,7 +15,7 @@ from kernel_sandbox.text.amounts import format_seconds
 
 
 @dataclass
-class Asking:
+class TerminalQuestion:
     """Puts the user's questions, and shows what comes of them."""
 
     screen: Screen

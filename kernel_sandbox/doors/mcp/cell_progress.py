@@ -20,7 +20,7 @@ Report = Callable[[float, str], Awaitable[None]]
 """Told the seconds so far and a line of text."""
 
 
-class Progress:
+class CellProgress:
     """Takes the events of one call, and reports while it is entered."""
 
     def __init__(self, report: Report | None) -> None:

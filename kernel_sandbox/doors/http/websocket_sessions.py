@@ -27,8 +27,8 @@ from starlette.websockets import WebSocket, WebSocketDisconnect
 
 from kernel_sandbox.doors.http.bodies import response_of
 from kernel_sandbox.doors.http.event_stream import with_silences
-from kernel_sandbox.doors.http.live_messages import texts_of
 from kernel_sandbox.doors.http.outputs_json import execution_json
+from kernel_sandbox.doors.http.websocket_messages import texts_of
 from kernel_sandbox.errors import SandboxError
 from kernel_sandbox.service.failures import InvalidRequest, failure_of
 from kernel_sandbox.service.ownership import Address, address_of

@@ -35,9 +35,9 @@ from kernel_sandbox.host.run_directory import explained
 from kernel_sandbox.sandbox.standing import StandingSandbox
 from kernel_sandbox.session.channels import Channels, Handler
 from kernel_sandbox.session.kernel_state import (
-    Closed,
-    Connection,
     Dead,
+    KernelClosed,
+    KernelConnection,
     KernelState,
     New,
     Open,
@@ -92,9 +92,9 @@ class SessionKernel:
 
     def after_fork(self) -> None:
         """Leave the kernel to the parent. What is not open yet can be opened here."""
-        if not isinstance(self._state, New | Closed):
+        if not isinstance(self._state, New | KernelClosed):
             forks.keep(self._state)
-            self._state = Closed(SessionClosed(FORKED))
+            self._state = KernelClosed(SessionClosed(FORKED))
 
     # Opening and closing
 
@@ -134,7 +134,7 @@ class SessionKernel:
 
     async def _end(self, tasks: Iterable[asyncio.Task[Any]]) -> None:
         """End all that there is by now, also what a start that failed or was given up has left."""
-        before, self._state = self._state, Closed(SessionClosed(CLOSED))
+        before, self._state = self._state, KernelClosed(SessionClosed(CLOSED))
         with anyio.CancelScope(shield=True):
             if isinstance(before, Opening):
                 before.start.cancel()
@@ -160,7 +160,9 @@ class SessionKernel:
         except BaseException:
             await channels.close()
             raise
-        connection = Connection(channels, asyncio.get_running_loop().create_task(self._watch_death(live, channels)))
+        connection = KernelConnection(
+            channels, asyncio.get_running_loop().create_task(self._watch_death(live, channels))
+        )
         if not isinstance(self._state, Opening | Restarting):  # closed meanwhile
             return await connection.close()
         self.info = info
@@ -195,7 +197,7 @@ class SessionKernel:
 
     @property
     def _is_closed(self) -> bool:
-        return isinstance(self._state, Closed)
+        return isinstance(self._state, KernelClosed)
 
     def check_open(self) -> None:
         """Raise unless the session is open, and in this event loop: a caller's mistake is not a cell's failure.
@@ -272,7 +274,7 @@ class SessionKernel:
         """
         async with self._ending:  # who closes the session waits: nothing may be started after its end
             before = self._state
-            if isinstance(before, New | Opening | Restarting | Closed):
+            if isinstance(before, New | Opening | Restarting | KernelClosed):
                 raise before.why_no_cell
             self._state = restarting = before.restarting(because)
             self.on_fresh()

@@ -23,11 +23,11 @@ from starlette.responses import HTMLResponse, JSONResponse, Response
 from starlette.routing import Match, Route
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
-from kernel_sandbox.doors.http import admin, azure, live, native, page
+from kernel_sandbox.doors.http import admin, azure, native, sessions_page, websocket_sessions
 from kernel_sandbox.doors.http.azure_requests import VERSIONS
 from kernel_sandbox.doors.http.bodies import response_of
 from kernel_sandbox.doors.http.doorkeeper import OPEN_PATHS, Doorkeeper
-from kernel_sandbox.doors.http.limits import Limits
+from kernel_sandbox.doors.http.limits import RequestLimits
 from kernel_sandbox.doors.http.methods import HeadAsGet, allowed_methods
 from kernel_sandbox.doors.http.observer import Observer
 from kernel_sandbox.doors.http.prefixes import Paths
@@ -91,8 +91,8 @@ def create_app(
     settings = service.settings
     app.include_router(native.router)
     app.include_router(admin.router)
-    app.include_router(live.router)
-    app.include_router(page.router)
+    app.include_router(websocket_sessions.router)
+    app.include_router(sessions_page.router)
     app.include_router(azure.router)
     app.state.mcp = _mount_mcp(app, service)
     _add_own_routes(app)
@@ -105,7 +105,7 @@ def create_app(
     open_paths = OPEN_PATHS | {"/metrics"} if settings.metrics == "open" else OPEN_PATHS
     most = settings.quota_requests
     app.add_middleware(Doorkeeper, authenticator=authenticator, most_requests=most, open_paths=open_paths)
-    app.add_middleware(Limits, settings=settings)
+    app.add_middleware(RequestLimits, settings=settings)
     app.add_middleware(HeadAsGet)
     app.add_middleware(Observer, metrics=metrics, tracing=tracing or Tracing(None))
     app.add_middleware(Paths)
