@@ -1,8 +1,8 @@
 """Plain values as JSON and back, each as what it was: whole numbers of any length, dates, tuples, keys of any kind.
 
 Runs at BOTH ends: the host imports it, and the sandbox's kernel gets it as text (`session/carried_variables`), so it
-imports nothing of this package. What `decode` reads is hostile: nothing is unpickled or evaluated, depth is bounded, and
-so is how many keys of a dict or set may fall together.
+imports nothing of this package. What `decode` reads is hostile: nothing is unpickled or evaluated, depth and how many
+keys of a dict or set may fall together are bounded.
 
 A value that JSON has no form for is {"!": its kind, "v": JSON}; NaN and the infinities are as Python writes them.
 """
