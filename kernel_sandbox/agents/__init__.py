@@ -17,7 +17,7 @@ Modules, each above those before it:
     typed_tools     @tool                                      agent         BaseAgent
     default_session the session that agents share
     file_access     the agent that brings files                python_exec   the agent that writes cells
-    approval        cells that a person is to approve          safety        a look at a cell before it runs
+    approval        cells that a person is to approve          safety        a model's look at a cell before it runs
     recipient       which model gets the data                  offline       two analyses that need no model
     questions       one after the other, for every door        local_servers model servers of this machine
 """

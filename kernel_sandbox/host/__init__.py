@@ -1,4 +1,4 @@
-"""This process and this machine, as everything above needs them: nothing here knows sandboxes or kernels.
+"""This process and this machine, as everything above needs them. Nothing here talks to a sandbox or a kernel.
 
 directories     this user's directories
 run_directory   a session's private directory, and who owns it

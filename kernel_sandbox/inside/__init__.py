@@ -7,11 +7,11 @@
     inspection      what PID 1 sees of its walls; `allowance` what a process may take
     watch           what the host's kernel charges to nobody, counted
     accounts        the names in a sandbox, as files of /etc, at both ends
-    file_operations  list, read, write, delete under /mnt/data; `full_places` what a kernel says where one is full
+    file_operations  list, read, write, delete under /mnt/data; `full_places` what is said where a disk is full
     kernels         PID 1's kernels: start, reap, stop without survivors
     last_words      what a kernel wrote to standard error last; `common_memory` is where PID 1 and kernels share it
     zygote          a process that has imported ipykernel, and forks kernels
-    apart           what it imports reads nothing that a cell can write; `archive` the image's modules in one file
+    apart           what the zygote imports reads nothing that a cell can write; `archive` the image's modules in one file
     application     the kernel's application and shell, made in the zygote before it imports anything of the image
     kernel          what a forked kernel does before and after it binds its sockets
     streams         what code prints and shows: in few steps, held up where the host is slow
@@ -22,6 +22,6 @@
     packages        what an image holds, for the service
     zip_member      writes one member of an archive to a file, while an environment is made
 
-All but the kernel's own side (application, kernel, streams, tables, preview) is standard library, for Python 3.9 or
+All but the kernel's own side (application, kernel, streams, table_data, preview) is standard library, for Python 3.9 or
 newer.
 """

@@ -8,7 +8,7 @@
                  who gets the data
     setup        what is missing on this machine, done and proved; `demo` does it too
     export       a notebook as a page, Markdown or a script; `keeping` says how to open one that was kept
-    image sandboxes kernelspec_command doctor_command     the other commands
+    sandboxes    `ps` and `gc`; image kernelspec_command doctor_command the other commands
 
 What is neither parsing nor showing is not here: set-up, kernelspecs and the doctor have modules of their own below.
 """

@@ -8,7 +8,7 @@ image_names         the images that this package makes: names, folders, locks
 docker              one locked-down container per sandbox
 docker_client       the only module that imports docker-py
 docker_host         what Docker has no option for, and root adds; `docker_mounts` what a container sees of the host
-docker_findings     whether an engine is what a sandbox needs
+docker_findings     what `doctor` says of a Docker engine
 attached            the connection of an attach call as a plain socket
 
 bubblewrap          one locked-down process tree per sandbox, without a daemon

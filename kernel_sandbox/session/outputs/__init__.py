@@ -1,6 +1,6 @@
 """What cells put out: values, the result of one cell, and the collectors that make both from kernel messages.
 
-The only room that knows kernel message shapes; no I/O. Messages are hostile input: what is malformed is dropped or
+The only room that knows what the content of an output message means; no I/O. Messages are hostile input: what is malformed is dropped or
 coerced, and nothing here raises because of it. The session calls it; `transcript` writes what it holds.
 
     output_values  the Output union and the events of a running cell
