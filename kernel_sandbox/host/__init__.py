@@ -1,4 +1,4 @@
-"""This process and this machine, as everything above needs them. Nothing here talks to a sandbox or a kernel.
+"""This process and this machine, as all rooms above need them. Nothing here talks to a sandbox.
 
 directories     this user's directories
 run_directory   a session's private directory, and who owns it

@@ -1,7 +1,8 @@
 """What cells put out: values, the result of one cell, and the collectors that make both from kernel messages.
 
-The only room that knows what the content of an output message means; no I/O. Messages are hostile input: what is malformed is dropped or
-coerced, and nothing here raises because of it. The session calls it; `transcript` writes what it holds.
+The only room that knows what the content of an output message means; no I/O. Messages are hostile input: what is
+malformed is dropped or coerced, and nothing here raises because of it. The session calls it; `transcript` writes what
+it holds.
 
     output_values  the Output union and the events of a running cell
     content     hostile message content in, clean bounded values out
