@@ -179,7 +179,7 @@ TABLE = (
     Row("oidc.executor_role", TEXT, "Its value for who may use sessions of their own."),
     Row("oidc.admin_role", TEXT, "Its value for who may see and stop everybody's."),
     Row("pool.ready", whole(0), "How many sessions are held ready, with the libraries of the image loaded."),
-    Row("pool.session_pool", whole(1), "How many sessions there may be at once."),
+    Row("pool.sessions", whole(1), "How many sessions there may be at once."),
     Row("pool.queue_timeout", SECONDS, "How long a request waits for a session when all are in use."),
     Row("pool.queue_length", whole(0), "How many requests may wait so."),
     Row("pool.idle_timeout", SECONDS, "A session that is not used for so long ends."),

@@ -26,13 +26,16 @@ COMMANDS = {
     "demo": ("cli.demo:demo", "See it work: a question about made-up data, answered by code."),
     "export": ("cli.export:export", "Make a page, Markdown or a script of a notebook."),
     "image": ("cli.image:image", "Build and list the images that sandboxes start from."),
-    "kernelspec": ("cli.kernelspec:kernelspec", "Install the sandboxed kernel for JupyterLab, nbclient and papermill."),
+    "kernelspec": (
+        "cli.kernelspec_command:kernelspec",
+        "Install the sandboxed kernel for JupyterLab, nbclient and papermill.",
+    ),
     "serve": ("http.serve:serve", "Serve sessions over HTTP: to agents, by an identifier of theirs."),
-    "keys": ("http.keys:keys", "Make, list and revoke the API keys of the service."),
+    "keys": ("http.keys_command:keys", "Make, list and revoke the API keys of the service."),
     "mcp": ("mcp.command:mcp", "Serve the sandbox as MCP tools, over stdio."),
     "ps": ("cli.sandboxes:ps", "List the sandboxes that there are."),
     "gc": ("cli.sandboxes:gc", "Remove what dead processes left behind."),
-    "doctor": ("cli.doctor:doctor", "Check this machine, and say how to mend what is wrong."),
+    "doctor": ("cli.doctor_command:doctor", "Check this machine, and say how to mend what is wrong."),
 }
 """Name to where it lives, and its line in `--help`."""
 

@@ -14,7 +14,7 @@ from kernel_sandbox.service import logs, settings
 from kernel_sandbox.terminal.console import Screen
 from kernel_sandbox.terminal.options import engine_option
 
-_SHOWN = ("host", "port", "image", "pool.ready", "pool.session_pool")
+_SHOWN = ("host", "port", "image", "pool.ready", "pool.sessions")
 """The settings that are explained first; the rest is for who needs it."""
 _OF_THEIR_OWN = {"engine"}
 

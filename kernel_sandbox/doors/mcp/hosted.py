@@ -1,4 +1,6 @@
-"""The sessions of a SessionService as MCP tools, over streamable HTTP. server/app.py mounts it, behind its doorkeeper.
+"""The sessions of a SessionService as MCP tools, over streamable HTTP.
+
+doors/http/asgi_app.py mounts it, behind its doorkeeper.
 
 Each client's session of the protocol has a session of its own, whose identifier is made from it, and which ends with
 it; by name, a client uses the same sessions as over the other routes, as far as its identity may.
