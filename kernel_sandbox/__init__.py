@@ -53,7 +53,7 @@ if TYPE_CHECKING:
     from kernel_sandbox.sandbox.files import AsyncSandboxFiles as AsyncSandboxFiles
     from kernel_sandbox.sandbox.files import FileInfo as FileInfo
     from kernel_sandbox.sandbox.link import Usage as Usage
-    from kernel_sandbox.session.cell import CellStream as CellStream
+    from kernel_sandbox.session.cell import AsyncCellStream as AsyncCellStream
     from kernel_sandbox.session.outputs import CellError as CellError
     from kernel_sandbox.session.outputs import CellTimeout as CellTimeout
     from kernel_sandbox.session.outputs import ClearOutput as ClearOutput
@@ -71,9 +71,9 @@ if TYPE_CHECKING:
     from kernel_sandbox.session.session import AsyncSession as AsyncSession
     from kernel_sandbox.session.session import Timeout as Timeout
     from kernel_sandbox.session.shell_commands import ShellResult as ShellResult
+    from kernel_sandbox.session.sync import CellStream as CellStream
     from kernel_sandbox.session.sync import SandboxFiles as SandboxFiles
     from kernel_sandbox.session.sync import Session as Session
-    from kernel_sandbox.session.sync import SyncCellStream as SyncCellStream
     from kernel_sandbox.session.transcript import Cell as Cell
     from kernel_sandbox.session.transcript import CellKind as CellKind
     from kernel_sandbox.session.transcript import Transcript as Transcript
@@ -84,7 +84,7 @@ if TYPE_CHECKING:
     from kernel_sandbox.spec.values import SandboxSpec as SandboxSpec
 
 _ROOMS = {
-    "session.cell": "CellStream",
+    "session.cell": "AsyncCellStream",
     "errors": (
         "EngineError EngineUnavailable FileError FileNameRefused HostFileRefused ImageNotFound "
         "KernelDied KernelError KernelNotReady Kept ModelError ModelNotConfigured NoAnswer OutOfMemory PolicyError "
@@ -104,7 +104,7 @@ _ROOMS = {
     "session.prompts": "InputHandler",
     "session.session": "AsyncSession Timeout",
     "session.shell_commands": "ShellResult",
-    "session.sync": "SandboxFiles Session SyncCellStream",
+    "session.sync": "CellStream SandboxFiles Session",
     "session.transcript": "Cell CellKind Transcript",
 }
 _HOMES = {name: room for room, names in _ROOMS.items() for name in names.split()}

@@ -16,14 +16,14 @@ import pytest
 from mypy import api
 
 import kernel_sandbox
-from kernel_sandbox import AsyncSandboxFiles, AsyncSession, CellStream, SandboxFiles, Session, SyncCellStream
+from kernel_sandbox import AsyncCellStream, AsyncSandboxFiles, AsyncSession, CellStream, SandboxFiles, Session
 
 TWINS: list[tuple[type, type]] = [
     (Session, AsyncSession),
     (SandboxFiles, AsyncSandboxFiles),
-    (SyncCellStream, CellStream),
+    (CellStream, AsyncCellStream),
 ]
-IN_SYNC = {"aclose": "close", "an `async with": "a `with", "CellStream": "SyncCellStream", "AsyncIterator": "Iterator"}
+IN_SYNC = {"aclose": "close", "an `async with": "a `with", "AsyncCellStream": "CellStream", "AsyncIterator": "Iterator"}
 """How the words of the original read in its twin."""
 
 
@@ -72,7 +72,7 @@ def test_sync_session_is_made_and_read_as_the_original() -> None:
     original = {name for name in vars(AsyncSession()) if not name.startswith("_")} - {"on_death"}
     assert public(Session) | vars(Session()).keys() - {"_session"} == {*map(in_sync, public(AsyncSession)), *original}
     assert public(SandboxFiles) == public(AsyncSandboxFiles)
-    assert public(SyncCellStream) == {*map(in_sync, public(CellStream))}
+    assert public(CellStream) == {*map(in_sync, public(AsyncCellStream))}
     told = {name: inspect.getdoc(inspect.getattr_static(Session, name, None)) for name in original}
     assert told | attributes(Session) == {name: attributes(AsyncSession)[name] for name in original}
 
@@ -80,11 +80,11 @@ def test_sync_session_is_made_and_read_as_the_original() -> None:
 # Types
 
 SNIPPET = """
-from kernel_sandbox import AsyncSession, Event, Execution, FileInfo, Session, ShellResult, SyncCellStream, Timeout
+from kernel_sandbox import AsyncSession, CellStream, Event, Execution, FileInfo, Session, ShellResult, Timeout
 from kernel_sandbox import Sesion  # attr-defined
 
 def right(session: Session, wait: Timeout) -> tuple[Execution, str, bytes, ShellResult, list[Event]]:
-    stream: SyncCellStream = session.stream("1", metadata={"tags": ["a"]})
+    stream: CellStream = session.stream("1", metadata={"tags": ["a"]})
     listed: tuple[FileInfo, ...] = session.files.list()
     with Session(image="python", engine=None) as opened:
         opened.put("x", listed[0].size, limit="1m")
@@ -128,7 +128,7 @@ def test_type_checker_knows_the_calls_of_a_session(tmp_path: Path) -> None:
 
 # Exports
 
-MADE_BY_US = {"AsyncSandboxFiles", "SandboxFiles", "CellStream", "SyncCellStream", "PooledSession", "PoolMetrics"}
+MADE_BY_US = {"AsyncSandboxFiles", "SandboxFiles", "AsyncCellStream", "CellStream", "PooledSession", "PoolMetrics"}
 """What users get and never make: their constructors are nobody's to call."""
 EXPORTED = [getattr(kernel_sandbox, name) for name in kernel_sandbox.__all__]
 

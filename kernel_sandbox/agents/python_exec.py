@@ -34,7 +34,7 @@ from kernel_sandbox.errors import (
 )
 from kernel_sandbox.host.reactor import call_reactor
 from kernel_sandbox.sandbox.files import FileInfo
-from kernel_sandbox.session.cell import CellStream
+from kernel_sandbox.session.cell import AsyncCellStream
 from kernel_sandbox.session.known_kernel import KnownKernel
 from kernel_sandbox.session.outputs import Execution, fresh_kernel
 from kernel_sandbox.session.session import AsyncSession
@@ -199,7 +199,9 @@ class PythonExecTool(ToolInterface):
             return {f"the files under {DATA_DIRECTORY}": Saved(None, "they could not be listed")}
         return await self._artifacts.save(session.files, (*changes.new, *changes.changed))
 
-    async def _stream(self, session: AsyncSession, code: str, pictures: CellPictures) -> tuple[Execution, CellStream]:
+    async def _stream(
+        self, session: AsyncSession, code: str, pictures: CellPictures
+    ) -> tuple[Execution, AsyncCellStream]:
         stream = session.stream(code)
         try:
             async for output in stream:

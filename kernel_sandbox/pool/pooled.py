@@ -11,7 +11,7 @@ from typing import Literal
 from kernel_sandbox.errors import SandboxError, SessionClosed
 from kernel_sandbox.host.affinity import NotCopied
 from kernel_sandbox.pool.stages import Finishing, Reviving, Stage, Starting, Stopping
-from kernel_sandbox.session.cell import CellStream
+from kernel_sandbox.session.cell import AsyncCellStream
 from kernel_sandbox.session.outputs import Execution
 from kernel_sandbox.session.session import AsyncSession, Timeout
 from kernel_sandbox.session.shell_commands import ShellResult
@@ -81,7 +81,7 @@ class PooledSession(NotCopied):
         finally:
             self._entry.end()
 
-    def stream(self, source: str, *, timeout: Timeout = "default") -> CellStream:
+    def stream(self, source: str, *, timeout: Timeout = "default") -> AsyncCellStream:
         """Run one cell and iterate over its outputs as they come. See AsyncSession.stream."""
         self._entry.begin()
         try:

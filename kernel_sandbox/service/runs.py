@@ -12,7 +12,7 @@ from typing import Generic, TypeVar
 
 from kernel_sandbox.errors import SandboxError
 from kernel_sandbox.service.logs import log_failure
-from kernel_sandbox.session.cell import CellStream
+from kernel_sandbox.session.cell import AsyncCellStream
 
 T = TypeVar("T")
 
@@ -21,7 +21,7 @@ class Watched:
     """What a door sees of the cell that it waits for."""
 
     def __init__(self) -> None:
-        self.cell: CellStream | None = None
+        self.cell: AsyncCellStream | None = None
         """None until the session has it."""
         self.is_started = False
         """Whether something was started that ends by itself, and is no cell of the request's own."""

@@ -7,7 +7,7 @@ from datetime import datetime
 
 from kernel_sandbox.service.clients import Meeting
 from kernel_sandbox.service.ownership import Address
-from kernel_sandbox.session.cell import CellStream
+from kernel_sandbox.session.cell import AsyncCellStream
 from kernel_sandbox.session.outputs import Execution
 
 
@@ -44,7 +44,7 @@ class ServedExecution:
 class Streaming:
     """A cell whose outputs are iterated over as they come."""
 
-    cell: CellStream
+    cell: AsyncCellStream
     meeting: Meeting
     """Of its client and the session."""
     session_id: str

@@ -271,7 +271,7 @@ def _size(event: Event) -> int:
     return 500 + sum(len(value) if isinstance(value, str) else 1000 for value in data.values())
 
 
-class CellStream:
+class AsyncCellStream:
     """The live events of one cell: iterate it. `execution` is there when it has ended.
 
     A loop that is left early leaves the cell running; `aclose` interrupts it and waits for its end. A loop that falls

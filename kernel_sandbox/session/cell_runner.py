@@ -13,7 +13,7 @@ from collections.abc import AsyncIterator, Iterator, Mapping
 from typing import Any
 
 from kernel_sandbox.errors import SandboxError, SessionClosed
-from kernel_sandbox.session.cell import CellStream, RunningCell
+from kernel_sandbox.session.cell import AsyncCellStream, RunningCell
 from kernel_sandbox.session.messages import Message
 from kernel_sandbox.session.outputs import Status
 from kernel_sandbox.session.prompts import Prompts
@@ -46,12 +46,12 @@ class CellRunner:
         """Set when the last restart is over."""
         self._known: dict[str, RunningCell] = {}
 
-    def begin(self, source: str, timeout: float | None, metadata: Mapping[str, Any]) -> CellStream:
+    def begin(self, source: str, timeout: float | None, metadata: Mapping[str, Any]) -> AsyncCellStream:
         """Give a cell its place in the line."""
         text = source.encode("utf-8", "replace").decode("utf-8")  # a lone surrogate has no place in a message
         cell = self._recorder.new_cell(text, metadata)
         cell.on_input = functools.partial(self._ask_user, cell)
-        return CellStream(cell, self._task(self._run(cell, timeout, self._restarts)), self._give_up)
+        return AsyncCellStream(cell, self._task(self._run(cell, timeout, self._restarts)), self._give_up)
 
     def _task(self, work: Any) -> asyncio.Task[None]:
         task: asyncio.Task[None] = asyncio.get_running_loop().create_task(work)

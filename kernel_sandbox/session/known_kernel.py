@@ -11,7 +11,7 @@ from typing import Protocol
 
 
 class Sent(Protocol):
-    """A cell that may have been sent: a CellStream, sync or async."""
+    """A cell that may have been sent: a CellStream or an AsyncCellStream."""
 
     @property
     def generation(self) -> int | None:

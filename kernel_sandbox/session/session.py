@@ -19,7 +19,7 @@ from kernel_sandbox.host.reactor import on_reactor
 from kernel_sandbox.sandbox.engines.base import new_session_id
 from kernel_sandbox.sandbox.files import AsyncSandboxFiles
 from kernel_sandbox.session.carried_variables import fetch_variable, send_variable
-from kernel_sandbox.session.cell import CellStream
+from kernel_sandbox.session.cell import AsyncCellStream
 from kernel_sandbox.session.cell_runner import CellRunner
 from kernel_sandbox.session.outputs import Execution
 from kernel_sandbox.session.prompts import InputHandler, Prompts
@@ -181,7 +181,9 @@ class AsyncSession(NotCopied):
             raise
         return stream.result()
 
-    def stream(self, source: str, *, timeout: Timeout = "default", metadata: Mapping[str, Any] = NOTHING) -> CellStream:
+    def stream(
+        self, source: str, *, timeout: Timeout = "default", metadata: Mapping[str, Any] = NOTHING
+    ) -> AsyncCellStream:
         """Run one cell and iterate over its outputs as they come. Cells run in the order of these calls."""
         self._kernel.check_open()
         seconds = self._seconds(timeout)

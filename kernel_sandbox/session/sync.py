@@ -1,4 +1,4 @@
-"""The sync facade: AsyncSession, CellStream and AsyncSandboxFiles without `await`. No logic here.
+"""The sync facade: AsyncSession, AsyncCellStream and AsyncSandboxFiles without `await`. No logic here.
 
 Each forwards to one that lives in the reactor. It works in a plain script, in a thread, and where an event loop is
 running already (a notebook), because it never runs one of its own. Signatures and docstrings are written out, so that
@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Any, BinaryIO, Literal, Self
 from kernel_sandbox.host.affinity import NotCopied
 from kernel_sandbox.host.reactor import call_reactor, portal
 from kernel_sandbox.sandbox.files import AsyncSandboxFiles, FileInfo
-from kernel_sandbox.session.cell import CellStream
+from kernel_sandbox.session.cell import AsyncCellStream
 from kernel_sandbox.session.outputs import Event, Execution
 from kernel_sandbox.session.prompts import InputHandler
 from kernel_sandbox.session.session import NOTHING, AsyncSession, Timeout, describe_session
@@ -78,7 +78,7 @@ class SandboxFiles(NotCopied):
         call_reactor(self._files.delete, name)
 
 
-class SyncCellStream:
+class CellStream:
     """The live events of one cell: iterate it. `execution` is there when it has ended.
 
     A loop that is left early leaves the cell running; `close` interrupts it and waits for its end. A loop that falls
@@ -86,7 +86,7 @@ class SyncCellStream:
     """
 
     def __init__(self, session: AsyncSession, source: str, timeout: Timeout, metadata: Mapping[str, Any]) -> None:
-        async def start() -> CellStream:
+        async def start() -> AsyncCellStream:
             return session.stream(source, timeout=timeout, metadata=metadata)
 
         self._stream = call_reactor(start)
@@ -269,11 +269,9 @@ class Session(NotCopied):
         """
         return call_reactor(partial(self._session.execute, source, timeout=timeout, metadata=metadata))
 
-    def stream(
-        self, source: str, *, timeout: Timeout = "default", metadata: Mapping[str, Any] = NOTHING
-    ) -> SyncCellStream:
+    def stream(self, source: str, *, timeout: Timeout = "default", metadata: Mapping[str, Any] = NOTHING) -> CellStream:
         """Run one cell and iterate over its outputs as they come. Cells run in the order of these calls."""
-        return SyncCellStream(self._session, source, timeout, metadata)
+        return CellStream(self._session, source, timeout, metadata)
 
     def run_command(
         self, command: str | Sequence[str], *, timeout: Timeout = "default", posix: bool = False

@@ -23,7 +23,7 @@ from kernel_sandbox.host.links import check_download, led_away
 from kernel_sandbox.host.reactor import portal
 from kernel_sandbox.session.known_kernel import KnownKernel
 from kernel_sandbox.session.outputs import Event, Execution, advice_on, fresh_kernel
-from kernel_sandbox.session.sync import Session, SyncCellStream
+from kernel_sandbox.session.sync import CellStream, Session
 from kernel_sandbox.spec.values import SandboxSpec
 from kernel_sandbox.terminal.cell_view import CellView
 from kernel_sandbox.terminal.console import Screen, make_table, show_error
@@ -113,7 +113,7 @@ class ReplQuestions:
         """Drop a question that nobody answered. Call it before the next cell is sent: it may ask at once."""
         self.queue = queue.SimpleQueue()
 
-    def pump(self, stream: SyncCellStream) -> None:
+    def pump(self, stream: CellStream) -> None:
         """Begin to bring a cell's events too; None after the last one."""
 
         def pump() -> None:
@@ -186,7 +186,7 @@ class Repl:
         if stream.execution is not None:
             self._take_result(stream.execution)
 
-    def _interrupt(self, stream: SyncCellStream) -> None:
+    def _interrupt(self, stream: CellStream) -> None:
         """Interrupt a cell; one that waits behind another client's is given up."""
         if stream.is_waiting:
             stream.close()

@@ -17,7 +17,7 @@ from kernel_sandbox.doors.http.bodies import ClientGone, TurnMissed, disconnecte
 from kernel_sandbox.doors.http.outputs_json import event_json, execution_json
 from kernel_sandbox.service.service import suppressing_unsaved
 from kernel_sandbox.service.session_values import Streaming
-from kernel_sandbox.session.cell import CellStream
+from kernel_sandbox.session.cell import AsyncCellStream
 
 HEARTBEAT = 10.0
 """Seconds of silence after which a comment is sent, so that proxies keep the connection."""
@@ -89,7 +89,7 @@ async def _events(streaming: Streaming, deadline: float) -> AsyncIterator[bytes]
     yield _message("done", told)
 
 
-async def with_silences(stream: CellStream) -> AsyncIterator[dict[str, Any] | None]:
+async def with_silences(stream: AsyncCellStream) -> AsyncIterator[dict[str, Any] | None]:
     """Iterate over a cell's events as JSON; None after each silence."""
     following = asyncio.ensure_future(anext(stream, None))
     try:

@@ -35,7 +35,7 @@ from kernel_sandbox.service.ownership import Address, address_of, reach_of
 from kernel_sandbox.service.requests import POOL_PREFIX, identity_of, note_tool
 from kernel_sandbox.service.service import SessionMissing, SessionService, suppressing_unsaved
 from kernel_sandbox.service.session_values import Streaming
-from kernel_sandbox.session.cell import CellStream
+from kernel_sandbox.session.cell import AsyncCellStream
 from kernel_sandbox.session.outputs import what_ran
 from kernel_sandbox.session.shell_commands import GRACE
 from kernel_sandbox.text.amounts import format_size
@@ -140,7 +140,7 @@ class HostedWorkspace:
         return CallExecution(execution, streaming.is_new, f"{began} {late}".strip(), news)
 
     @contextlib.asynccontextmanager
-    async def _watching(self, cell: CellStream) -> AsyncIterator[None]:
+    async def _watching(self, cell: AsyncCellStream) -> AsyncIterator[None]:
         """Give up a cell that waits when its client goes away. One that runs goes on: that is no cancellation.
 
         See "Sending Messages to the Server", 6, in MCP's streamable HTTP.
