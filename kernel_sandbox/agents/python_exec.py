@@ -6,7 +6,6 @@ import asyncio
 import contextlib
 import json
 import logging
-import weakref
 from collections.abc import Awaitable, Callable
 from pathlib import Path
 from typing import Any, Protocol
@@ -47,8 +46,6 @@ SANDBOX_GONE = (SandboxLost, ProtocolViolation)
 """Deaths that take the files too."""
 
 log = logging.getLogger(__name__)
-_reviving: weakref.WeakKeyDictionary[AsyncSession, asyncio.Lock] = weakref.WeakKeyDictionary()
-"""Held while an agent of a session starts its kernel again: the others wait for that, and start none."""
 
 DESCRIPTION = f"""Run a cell of Python in a stateful IPython kernel and read what it shows.
 Variables, imports and functions stay from one call to the next. The working directory is {DATA_DIRECTORY}; the user's
@@ -176,7 +173,7 @@ class PythonExecTool(ToolInterface):
         if (news := self._known.news(sent)) is not None:
             notes.insert(0, f"[{fresh_kernel(news)}]")
         if execution.status == "dead":
-            notes.append(await _revive(session))
+            notes.append(await _after_death(session))
             self._known.generation = session.generation
         after = await _list(session)
         changes = None if before is None or after is None else compare_listings(before, after)
@@ -270,12 +267,10 @@ async def _list(session: AsyncSession) -> tuple[FileInfo, ...] | None:
         return None
 
 
-async def _revive(session: AsyncSession) -> str:
-    """Restart a kernel that has died, unless somebody else has, and return what is still there."""
+async def _after_death(session: AsyncSession) -> str:
+    """Start a kernel again after one that has died, and return what is still there."""
     try:
-        async with _reviving.setdefault(session, asyncio.Lock()):
-            if session.death is not None:
-                await session.restart()
+        await session.restart_if_dead()
     except SessionClosed:
         return "[The session is closed: no more cells can be run.]"
     except SandboxError as exc:

@@ -275,7 +275,7 @@ class SessionPool(NotCopied):
 
         async def restart() -> None:
             try:
-                await dead.session.restart()
+                await dead.session.restart_if_dead()
                 self.metrics.restarts += 1
             finally:
                 if isinstance(entry.stage, Reviving):

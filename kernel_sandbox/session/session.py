@@ -90,6 +90,8 @@ class AsyncSession(NotCopied):
         self._kernel = SessionKernel(engine, self.id, self.spec)
         self._kernel.on_connected, self._kernel.on_death = self._connected, self._died
         self._runner = CellRunner(self._kernel, self._recorder, Prompts(input_handler))
+        self._reviving = asyncio.Lock()
+        """Held while a dead kernel is started again: the others who found it dead wait for that, and start none."""
         self.files = AsyncSandboxFiles(self._kernel.link, self.spec)
         """The files under /mnt/data."""
 
@@ -227,6 +229,16 @@ class AsyncSession(NotCopied):
         self._kernel.check_open()
         death = self.death
         await self._runner.restart(death.happened if death is not None else "The kernel was restarted.")
+
+    async def restart_if_dead(self) -> None:
+        """Start a fresh kernel where this one has died, as `restart` does; nothing where it lives.
+
+        Whoever finds it dead at the same time waits for the same restart. `kept_by_restart` tells what is still there.
+        """
+        self._kernel.check_open()
+        async with self._reviving:
+            if self.death is not None:
+                await self.restart()
 
     async def request(self, kind: str, content: dict[str, Any], timeout: float = 10.0) -> dict[str, Any] | None:
         """Ask the kernel something beside the cells (a completion, say): its reply's content; None where none came."""

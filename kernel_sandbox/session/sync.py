@@ -296,6 +296,13 @@ class Session(NotCopied):
         """
         call_reactor(self._session.restart)
 
+    def restart_if_dead(self) -> None:
+        """Start a fresh kernel where this one has died, as `restart` does; nothing where it lives.
+
+        Whoever finds it dead at the same time waits for the same restart. `kept_by_restart` tells what is still there.
+        """
+        call_reactor(self._session.restart_if_dead)
+
     def request(self, kind: str, content: dict[str, Any], timeout: float = 10.0) -> dict[str, Any] | None:
         """Ask the kernel something beside the cells (a completion, say): its reply's content; None where none came."""
         return call_reactor(self._session.request, kind, content, timeout)

@@ -319,6 +319,19 @@ def test_message_ids_cannot_be_predicted(session: Session) -> None:
 
 
 @pytest.mark.anyio
+async def test_dead_kernel_is_restarted_once_for_all_who_find_it_dead(engine: str) -> None:
+    async with AsyncSession(engine=engine, image="python") as session:
+        await session.execute("kept = 1")
+        await session.restart_if_dead()
+        assert (await session.execute("kept")).text == "1"
+        assert (await session.execute("import os; os._exit(3)")).status == "dead"
+        await asyncio.gather(*(session.restart_if_dead() for _ in range(5)))
+        assert session.generation == 2
+        assert session.restarted_because == "The kernel exited with status 3."
+        assert (await session.execute("'kept' in globals()")).text == "False"
+
+
+@pytest.mark.anyio
 async def test_cancelled_execute_interrupts_its_cell(engine: str) -> None:
     async with AsyncSession(engine=engine, image="python") as session:
         running = asyncio.ensure_future(session.execute("import time\nfor i in range(100): time.sleep(0.1)"))
@@ -345,6 +358,7 @@ def test_session_that_is_not_open_raises(engine: str) -> None:
         "stream": lambda: session.stream("1"),
         "interrupt": lambda: session.interrupt(),
         "restart": lambda: session.restart(),
+        "restart_if_dead": lambda: session.restart_if_dead(),
         "list": lambda: session.files.list(),
         "usage": lambda: session.usage(),
         "request": lambda: session.request("kernel_info_request", {}),

@@ -39,7 +39,6 @@ class LocalSession:
     _session: AsyncSession | None = None
     _transcript: Transcript = field(default_factory=Transcript)
     _opening: asyncio.Lock = field(default_factory=asyncio.Lock)
-    _reviving: asyncio.Lock = field(default_factory=asyncio.Lock)
     _begun: int = 0
     """How many sandboxes there have been."""
     _known: KnownKernel = field(default_factory=lambda: KnownKernel(0))
@@ -81,7 +80,7 @@ class LocalSession:
         execution = stream.result()
         news = self._known.news(stream)
         if execution.status == "dead":
-            note = f"{note} {await self._revive(session)}".strip()
+            note = f"{note} {await self._after_death(session)}".strip()
         return CallExecution(execution, is_new, note, news)
 
     async def list_files(self, directory: str) -> tuple[FileInfo, ...]:
@@ -149,12 +148,10 @@ class LocalSession:
         if self.notebook_path is not None and self._transcript.path is None:
             self._transcript.path = reserve(self.notebook_path)
 
-    async def _revive(self, session: AsyncSession) -> str:
-        """Start a kernel again after one that has died, once for all calls that found it so; return what comes next."""
+    async def _after_death(self, session: AsyncSession) -> str:
+        """Start a kernel again after one that has died, or leave the sandbox; return what the next call finds."""
         try:
-            async with self._reviving:
-                if session.death is not None:
-                    await session.restart()
+            await session.restart_if_dead()
         except SessionClosed:
             return "The next call begins a new sandbox."
         except SandboxError as exc:
