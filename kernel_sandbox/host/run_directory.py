@@ -6,11 +6,11 @@
         h-1 … h-5              the sockets that clients connect to (the gate listens)
         etc/                   passwd, group and hosts of the sandbox, where it sees them (Docker, transport ipc)
         k/                     seen by the sandbox as /opt/kernel-sandbox/run (transport ipc only)
-            1/ s-1 … s-5       one directory per kernel: open while the kernel binds, then locked
+            1/ s-1 … s-5       one directory per kernel: open while the kernel binds, then locked; gone with it
 
-The sandbox can only ever write into the newest k/N, and only until `lock`, which leaves nothing but the sockets there:
-a file would be the sandbox's own on the host's disk. Afterwards no name in it is trusted: each socket is reached
-through the descriptor that was pinned then.
+The sandbox can only ever write into a k/N while no cell runs, and only until `lock`, which leaves nothing but the
+sockets there: a file would be the sandbox's own on the host's disk. Afterwards no name in it is trusted: each socket is
+reached through the descriptor that was pinned then.
 """
 
 from __future__ import annotations
@@ -214,23 +214,29 @@ class RunDirectory:
         """What a connection file names as `ip`; each socket is this, a dash, and its port."""
         return str(self.path / "h")
 
-    def open_for_kernel(self, generation: int) -> None:
-        """Make the directory that the next kernel may bind its sockets in, and remove the last one's."""
-        shutil.rmtree(self.shared / str(generation - 1), ignore_errors=True)
-        directory = self.shared / str(generation)
+    def open_for_kernel(self, number: int) -> None:
+        """Make the directory that a kernel may bind its sockets in. Only where no cell runs: it is on the host's disk.
+
+        Raises OSError.
+        """
+        directory = self.shared / str(number)
         _require_room(self.shared)
         directory.mkdir()
         directory.chmod(0o777)  # another user binds there; the 0700 parent keeps everybody else out
 
-    def lock(self, generation: int) -> dict[int, Descriptor]:
+    def lock(self, number: int) -> dict[int, Descriptor]:
         """Make a kernel's directory unwritable, leave its sockets alone there, and pin each: by a descriptor (O_PATH).
 
         Must run before the first cell. Raises ProtocolViolation when an entry is not what a kernel binds.
         """
-        with _opened(self.shared / str(generation)) as directory:
+        with _opened(self.shared / str(number)) as directory:
             os.fchmod(directory, 0o755)
             _remove_signs(directory)
             return _pin_all(directory)
+
+    def remove_of_kernel(self, number: int) -> None:
+        """Remove a kernel's directory."""
+        shutil.rmtree(self.shared / str(number), ignore_errors=True)
 
     def close(self) -> None:
         """Do nothing: `remove` is for the end of the session."""
@@ -265,23 +271,23 @@ class InsideSockets:
     def __init__(self, path: Path) -> None:
         self._directory = Descriptor(os.open(path, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC))
 
-    def open_for_kernel(self, generation: int) -> None:
-        """Make the directory for the next kernel, and remove the last one's: the file system there is small."""
-        last, place = str(generation - 1), self._directory.fileno()
-        with contextlib.suppress(OSError), _opened(last, place) as directory:
-            for name in _names(directory):
-                os.unlink(name, dir_fd=directory)
-            os.rmdir(last, dir_fd=place)
-        os.mkdir(str(generation), dir_fd=place)
-        with _opened(str(generation), place) as directory:
+    def open_for_kernel(self, number: int) -> None:
+        """Make the directory for a kernel. Raises OSError."""
+        place = self._directory.fileno()
+        os.mkdir(str(number), dir_fd=place)
+        with _opened(str(number), place) as directory:
             os.fchmod(directory, 0o777)
 
-    def lock(self, generation: int) -> dict[int, Descriptor]:
+    def lock(self, number: int) -> dict[int, Descriptor]:
         """Make a kernel's directory unwritable, with its sockets alone in it, and pin them. See RunDirectory."""
-        with _opened(str(generation), self._directory.fileno()) as directory:
+        with _opened(str(number), self._directory.fileno()) as directory:
             os.fchmod(directory, 0o755)
             _remove_signs(directory)
             return _pin_all(directory)
+
+    def remove_of_kernel(self, number: int) -> None:
+        """Remove a kernel's directory with all that it holds: the file system there has room for 100 names."""
+        shutil.rmtree(str(number), ignore_errors=True, dir_fd=self._directory.fileno())
 
     def close(self) -> None:
         """Close the directory, which would keep the sandbox's file system alive."""

@@ -16,7 +16,7 @@ from typing import Any
 
 from kernel_sandbox.errors import KernelNotReady, SandboxLost, last_words
 from kernel_sandbox.inside.mux import Channel, Mux, MuxError
-from kernel_sandbox.sandbox.engines.base import SOCKETS_INSIDE, Sandbox
+from kernel_sandbox.sandbox.engines.base import Sandbox
 
 LINE_LIMIT = 16 * 1024
 PATIENCE = 30.0
@@ -80,9 +80,9 @@ class Usage:
     processes: int
 
 
-def kernel_name(generation: int) -> str:
-    """The name of a session's nth kernel in the guest protocol: every restart starts a new one."""
-    return f"k{generation}"
+def kernel_name(number: int) -> str:
+    """The name of a sandbox's nth kernel in the guest protocol: every restart starts a new one."""
+    return f"k{number}"
 
 
 def guest_command() -> list[str]:
@@ -179,13 +179,12 @@ class GuestLink:
             raise SandboxLost("The sandbox did not say what it looks like from inside.")
         return found
 
-    async def start_kernel(self, generation: int, request: dict[str, Any], timeout: float) -> None:
+    async def start_kernel(self, name: str, request: dict[str, Any], timeout: float) -> None:
         """Start a kernel and return when its sockets are bound. Raises KernelNotReady."""
-        name, sockets = kernel_name(generation), f"{SOCKETS_INSIDE}/{generation}"
         late = f"The kernel was not ready after {timeout:g} s. Limits(start_timeout=…) gives it longer."
         try:
             async with asyncio.timeout(timeout):
-                await self.ask("start", patience=None, kernel=name, sockets=sockets, **request)
+                await self.ask("start", patience=None, kernel=name, **request)
         except GuestRefused as exc:
             raise KernelNotReady(f"The kernel did not start: {exc.reason}.{last_words(exc.said)}") from exc
         except TimeoutError as exc:

@@ -1,12 +1,12 @@
-"""What a sandbox is at, and what its current kernel is at: two values, whose cases hold what only they have.
+"""What a sandbox is at, and what a kernel of it is at: two values, whose cases hold what only they have.
 
     Stands ─ Lost        its stream has ended, by itself
     Stands ─ PutDown     it was ended by this process, which says why
     SandboxClosed may follow each, and nothing follows it
 
-    NoKernel ─ Running ─ Ended ─ Stopped ─ Running     a kernel may also be stopped while it runs
+    Running ─ Ended ─ Stopped     a kernel may also be stopped while it runs
 
-LiveSandbox makes the values and does what they stand for.
+LiveSandbox and LiveKernel make the values and do what they stand for.
 """
 
 from __future__ import annotations
@@ -53,16 +53,8 @@ SandboxState: TypeAlias = Stands | Lost | PutDown | SandboxClosed
 
 
 @dataclass(frozen=True, eq=False)
-class NoKernel:
-    """None was started yet."""
-
-    death: Future[SandboxError] = field(default_factory=Future)
-    exit_code: None = None
-
-
-@dataclass(frozen=True, eq=False)
 class Running:
-    """There are processes and files of it."""
+    """It is being started, or lives: there are processes and files of it."""
 
     death: Future[SandboxError] = field(default_factory=Future)
     """Why it is no longer alive, as soon as that is known."""
@@ -85,7 +77,7 @@ class Stopped:
     exit_code: int
 
 
-KernelLife: TypeAlias = NoKernel | Running | Ended | Stopped
+KernelLife: TypeAlias = Running | Ended | Stopped
 
 
 def ended(life: KernelLife, exit_code: int) -> KernelLife:

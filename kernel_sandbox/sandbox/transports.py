@@ -9,52 +9,57 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import secrets
 import socket
 from abc import ABC, abstractmethod
+from pathlib import Path
 
 from kernel_sandbox.host.forks import Descriptor, own
 from kernel_sandbox.host.run_directory import InsideSockets, RunDirectory
 from kernel_sandbox.inside.mux import Channel, MuxError
+from kernel_sandbox.sandbox.engines.base import SOCKETS_INSIDE
 from kernel_sandbox.sandbox.link import GuestLink, kernel_name
 
 CHUNK = 256 * 1024
 
 
 class Transport(ABC):
-    """One session's way to its kernels."""
+    """The way to one kernel."""
 
     name: str
+    place: str
+    """The directory inside in which the kernel binds its sockets."""
 
     @abstractmethod
-    def prepare(self, generation: int) -> None:
-        """Make the place where the kernel of this generation binds its sockets."""
+    def prepare(self) -> None:
+        """Make the place where the kernel binds its sockets. Raises OSError."""
 
     @abstractmethod
-    def secure(self, generation: int) -> None:
-        """Take the sockets out of the sandbox's reach, before the first cell. Raises ProtocolViolation."""
+    def secure(self) -> None:
+        """Take the sockets out of the sandbox's reach, before the kernel's first cell. Raises ProtocolViolation."""
 
     @abstractmethod
     async def dial(self, port: int) -> socket.socket:
-        """Return a connected socket that leads to the current kernel's port. Raises OSError when it has none."""
+        """Return a connected socket that leads to the kernel's port. Raises OSError when it has none."""
 
     @abstractmethod
     def close(self) -> None:
-        """Close descriptors and connections."""
+        """Close descriptors and connections, and remove the place as far as the host has made it."""
 
 
 class IpcTransport(Transport):
     name = "ipc"
 
-    def __init__(self, directory: RunDirectory | InsideSockets) -> None:
-        self._directory = directory
+    def __init__(self, directory: RunDirectory | InsideSockets, number: int) -> None:
+        self._directory, self._number = directory, number
+        self.place = f"{SOCKETS_INSIDE}/{number}"
         self._pinned: dict[int, Descriptor] = {}
 
-    def prepare(self, generation: int) -> None:
-        self._directory.open_for_kernel(generation)
+    def prepare(self) -> None:
+        self._directory.open_for_kernel(self._number)
 
-    def secure(self, generation: int) -> None:
-        self._release()
-        self._pinned = self._directory.lock(generation)
+    def secure(self) -> None:
+        self._pinned = self._directory.lock(self._number)
 
     async def dial(self, port: int) -> socket.socket:
         if port not in self._pinned:
@@ -69,14 +74,11 @@ class IpcTransport(Transport):
             raise
         return inside
 
-    def _release(self) -> None:
+    def close(self) -> None:
         for descriptor in self._pinned.values():
             descriptor.close()
         self._pinned = {}
-
-    def close(self) -> None:
-        self._release()
-        self._directory.close()
+        self._directory.remove_of_kernel(self._number)
 
 
 class ForwardTransport(Transport):
@@ -85,17 +87,17 @@ class ForwardTransport(Transport):
 
     name = "forward"
 
-    def __init__(self, link: GuestLink) -> None:
-        self._link = link
-        self._kernel = ""
+    def __init__(self, link: GuestLink, number: int, place: str | None = None) -> None:
+        """`place` is where the kernel binds its sockets, if not in the tmpfs that is there for them."""
+        self._link, self._kernel = link, kernel_name(number)
+        self.place = place or f"{SOCKETS_INSIDE}/{number}"
         self._carriers: set[asyncio.Task[None]] = set()
 
-    def prepare(self, generation: int) -> None:
-        pass  # PID 1 makes the directory, in a tmpfs of its own
+    def prepare(self) -> None:
+        pass  # PID 1 makes the directory, in a tmpfs of the sandbox's
 
-    def secure(self, generation: int) -> None:
-        # PID 1 connects inside: whatever answers there later is as hostile as the kernel itself.
-        self._kernel = kernel_name(generation)
+    def secure(self) -> None:
+        pass  # PID 1 connects inside: whatever answers there later is as hostile as the kernel itself
 
     async def dial(self, port: int) -> socket.socket:
         channel = await self._link.connect(self._kernel, port)
@@ -110,6 +112,32 @@ class ForwardTransport(Transport):
     def close(self) -> None:
         for task in self._carriers:
             task.cancel()
+
+
+class Ways:
+    """Makes the way to each kernel of one sandbox."""
+
+    def __init__(self, link: GuestLink, directory: RunDirectory, inside: Path | None, *, ipc: bool) -> None:
+        """`inside` is where the host reaches the sockets' file system in the sandbox, if not in `directory`."""
+        self.name = IpcTransport.name if ipc else ForwardTransport.name
+        self._link = link
+        self._directory = None if not ipc else directory if inside is None else InsideSockets(inside)
+
+    def to_kernel(self, number: int, *, among_cells: bool) -> Transport:
+        """Return the way to the kernel of this number, which binds its sockets before any cell runs, or `among_cells`.
+
+        What cells can write among them is never on the host's disk: such a kernel binds inside, where all can write.
+        """
+        if self._directory is None:
+            return ForwardTransport(self._link, number)
+        if among_cells and isinstance(self._directory, RunDirectory):
+            return ForwardTransport(self._link, number, f"/tmp/.kernel-sandbox-{number}-{secrets.token_hex(8)}")
+        return IpcTransport(self._directory, number)
+
+    def close(self) -> None:
+        """Close what is held of the sandbox's file systems."""
+        if self._directory is not None:
+            self._directory.close()
 
 
 async def _carry(channel: Channel, end: socket.socket) -> None:

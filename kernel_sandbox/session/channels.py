@@ -23,7 +23,7 @@ from kernel_sandbox.sandbox.zmtp import message as on_the_wire
 from kernel_sandbox.session.messages import InvalidMessage, Message, read_message, refused_reply
 
 if TYPE_CHECKING:
-    from kernel_sandbox.sandbox.sandbox import LiveSandbox
+    from kernel_sandbox.sandbox.gate import Gate
 
 Handler = Callable[[str, Message], None]
 """Called with the channel's name and the message, in the session's event loop."""
@@ -44,10 +44,10 @@ class Channels:
     """Connected channels of one kernel, from `open` to `close`. A restart makes new ones, with nothing old in them."""
 
     def __init__(
-        self, live: LiveSandbox, session: Session, unparented: Handler, failed: Callable[[BaseException], None]
+        self, gate: Gate, session: Session, unparented: Handler, failed: Callable[[BaseException], None]
     ) -> None:
-        """Take the messages of the current kernel of `live`, whose key `session` has."""
-        self._live = live
+        """Take the messages of the kernel behind `gate`, whose key `session` has."""
+        self._gate = gate
         self._session = session
         self._unparented = unparented
         self._failed = failed
@@ -65,7 +65,7 @@ class Channels:
 
     def open(self) -> None:
         """Begin to connect to each channel."""
-        gate, identity = self._live.gate, self._session.bsession
+        gate, identity = self._gate, self._session.bsession
         for name, (port, kind) in SOCKETS.items():
             take = functools.partial(self._take, name)
             # The kernel sends an input request to the stdin client of the same identity as the shell client.

@@ -153,7 +153,7 @@ class SessionKernel:
         """Connect to a kernel that has just started, and watch for its death."""
         live = self.live()
         self.others = OtherClients(self._has_other_clients)
-        channels = Channels(live, self._messages, self.on_unparented, self._channel_failed)
+        channels = Channels(live.gate, self._messages, self.on_unparented, self._channel_failed)
         try:
             channels.open()
             info = await self._shake_hands(channels)

@@ -39,7 +39,7 @@ async def death(live: LiveSandbox) -> SandboxError:
 
 async def test_kernel_that_ends_is_followed_by_another(engine: str) -> None:
     async with opened(engine) as live:
-        assert (live.lost, live.exit_code, live.death.done()) == (None, None, False)
+        assert (live.lost, live.kernels) == (None, {})
         await live.signal_kernel(signal.SIGKILL)  # there is none
         await start(live)
         assert (live.generation, live.exit_code, live.death.done()) == (1, None, False)
@@ -51,6 +51,7 @@ async def test_kernel_that_ends_is_followed_by_another(engine: str) -> None:
         assert live.exit_code == -signal.SIGKILL
         await start(live)
         assert live.death is not first
+        assert list(live.kernels) == ["k2"]
         assert [live.generation, live.lost, live.exit_code, live.death.done()] == [2, None, None, False]
     assert (live.exit_code, str(await death(live))) == (0, "The session was closed.")
 
@@ -104,5 +105,5 @@ async def test_sandbox_that_was_closed_starts_nothing(engine: str) -> None:
     await live.end_for_violation("a word too many")
     with pytest.raises(SandboxLost, match="was closed"):
         await start(live)
-    assert (live.generation, live.exit_code) == (0, 0)
+    assert (live.generation, live.kernels) == (0, {})
     seconds_until_none(lambda: traces(live.session_id), 5)

@@ -27,7 +27,8 @@ from typing import Any
 
 from kernel_sandbox.errors import SandboxError
 from kernel_sandbox.sandbox.engines.base import new_session_id
-from kernel_sandbox.sandbox.sandbox import CHANNELS, LiveSandbox
+from kernel_sandbox.sandbox.live_kernel import CHANNELS
+from kernel_sandbox.sandbox.sandbox import LiveSandbox
 from kernel_sandbox.spec.values import SandboxSpec
 
 PIECE = 256 * 1024

@@ -55,10 +55,10 @@ PULL_ADVICE = Seam("sandbox.engines.docker:how_to_get")
 
 # A sandbox and the ways into it
 
-KERNEL_ENVIRONMENT = Seam("sandbox.sandbox:kernel_environment")
-PROMISES = Seam("sandbox.sandbox:judge")
+KERNEL_ENVIRONMENT = Seam("sandbox.live_kernel:kernel_environment")
+PROMISES = Seam("sandbox.guarding:judge")
 DEATH_WATCHER = Seam("sandbox.sandbox:LiveSandbox._watch")
-GATE_BOUNDS = Seam("sandbox.sandbox:_bounds")
+GATE_BOUNDS = Seam("sandbox.live_kernel:bounds", "sandbox.sandbox:bounds")
 GREETING = Seam("sandbox.zmtp:_check_greeting")
 HANDSHAKE = Seam("sandbox.wire:Connection._obey")
 BACK_PRESSURE = Seam("sandbox.wire:Connection._pause")

@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from kernel_sandbox import Limits, Session
-from kernel_sandbox.sandbox import sandbox as live
+from kernel_sandbox.sandbox import guarding
 from kernel_sandbox.sandbox.engines.control_groups import ControlGroup, Setting
 
 LIMITS = Limits(memory="512m", pids=64, cpus=0.5)
@@ -37,7 +37,7 @@ def group_of(session: Session) -> ControlGroup:
 def test_limit_that_was_taken_away_is_put_back_and_said(
     engine: str, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture, limit: str
 ) -> None:
-    monkeypatch.setattr(live, "LIMITS_READ_EVERY", 0.2)
+    monkeypatch.setattr(guarding, "LIMITS_READ_EVERY", 0.2)
     with Session(engine=engine, image="python", limits=LIMITS) as session:
         group = group_of(session)
         settings = [setting for setting in group.settings if setting.limit == limit]
