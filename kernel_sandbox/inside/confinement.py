@@ -2,7 +2,8 @@
 becomes PID 1.
 
 bubblewrap cannot limit a tmpfs's inodes, forbid programs on it, or drop to another user, so it hands its capabilities
-to this program, which runs before anything hostile is there. `python3 -c SOURCE CONFIG COMMAND…`; CONFIG is JSON:
+to this program, which runs before anything hostile is there. Nothing of the image's packages runs with them: it is
+`python3 -I -S -c SOURCE CONFIG COMMAND…` of the interpreter below the image's environment. CONFIG is JSON:
 
     mounts      place of a mount to null, or for a single file to the place of its directory and its name there
     devices     names of the device nodes in /dev
@@ -351,15 +352,7 @@ def main() -> None:
     filter_system_calls(base64.b64decode(config["seccomp"]))
     os.write(config["ready"], json.dumps(shared).encode())
     os.close(config["ready"])
-    become(sys.argv[2:])
-
-
-def become(command: list[str]) -> None:
-    """Run the command in this process; where it is a Python program, in this interpreter, which saves a start."""
-    if command[:2] != ["python3", "-c"]:
-        os.execvp(command[0], command)
-    sys.argv = ["-c", *command[3:]]
-    exec(compile(command[2], "<string>", "exec"), {"__name__": "__main__"})
+    os.execvp(sys.argv[2], sys.argv[2:])
 
 
 if __name__ == "__main__":

@@ -24,6 +24,8 @@ USER_RANGE = (1_000_000_000, 2_000_000_000)
 """As in the Docker engine; the two draw from the same range."""
 PATH = "/opt/venv/bin:/usr/local/bin:/usr/bin:/bin"
 """As in the container images."""
+INTERPRETER = "/opt/python/bin/python3"
+"""Below the environment's packages: no wheel is installed there."""
 PROCESSORS = "/sys/devices/system/cpu"
 """By which libraries choose how many threads they start; confinement.py puts copies in its place."""
 DEVICES = ("null", "zero", "full", "random", "urandom", "tty")
@@ -57,7 +59,8 @@ class Profile:
         command += ["--clearenv", "--setenv", "PATH", PATH, "--setenv", "LANG", "C.UTF-8"]
         command += ["--setenv", "HOME", HOME_DIRECTORY, "--ro-bind", str(self.root), "/", "--proc", "/proc"]
         command += [*_masks(), *_devices(), *self._control_group_view(), *self._mounts(), "--chdir", "/"]
-        command += ["--info-fd", str(info), "--", "/opt/venv/bin/python3", "-c"]
+        # Without site: a .pth file among the image's packages would run, and with these capabilities.
+        command += ["--info-fd", str(info), "--", INTERPRETER, "-I", "-S", "-c"]
         return [*command, _prepare_source()]
 
     def _control_group_view(self) -> list[str]:
