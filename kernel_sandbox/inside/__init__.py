@@ -11,7 +11,7 @@
     kernels         PID 1's kernels: start, reap, stop without survivors
     last_words      what a kernel wrote to standard error last; `common_memory` is where PID 1 and kernels share it
     zygote          a process that has imported ipykernel, and forks kernels
-    apart           what the zygote imports reads nothing that a cell can write; `archive` an image's modules in one file
+    apart           what the zygote imports reads nothing of a cell's; `archive` an image's modules in one file
     application     the kernel's application and shell, made in the zygote before it imports anything of the image
     kernel          what a forked kernel does before and after it binds its sockets
     streams         what code prints and shows: in few steps, held up where the host is slow
