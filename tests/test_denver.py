@@ -40,7 +40,7 @@ def test_analysis_builds_on_earlier_cells_and_ends_in_a_notebook(rows: list[dict
     if reason := missing("docker"):
         pytest.skip(reason)
     path = tmp_path / "analysis.ipynb"
-    with Session(engine="docker", image="datascience", transcript=path) as session:
+    with Session(engine="docker", image="datascience", save=path) as session:
         session.files.upload(DENVER, "denver.csv")
         executions = [session.execute(source) for source in CELLS]
     assert [execution.status for execution in executions] == ["ok", "ok", "ok", "ok", "error", "ok"]
@@ -88,7 +88,7 @@ def check_notebook(path: Path) -> None:
 def test_notebook_is_replayed_into_a_new_session(tmp_path: Path) -> None:
     if reason := missing("docker"):
         pytest.skip(reason)
-    with Session(engine="docker", image="python", transcript=tmp_path / "first.ipynb") as session:
+    with Session(engine="docker", image="python", save=tmp_path / "first.ipynb") as session:
         session.execute("x = 6")
         session.execute("x * 7")
     again = Transcript.load(tmp_path / "first.ipynb")

@@ -4,6 +4,7 @@
     ready_sessions  the sessions that wait for somebody, and those who wait for a session
     pooled     a session that was handed out: its users' side and the pool's
     stages     what such a session is at, and what may follow
+    saving     where the notebooks of its sessions are kept
     session_pool  SessionPool: identifiers, expiry, the end
 
 Everything runs in the one event loop in which the pool was opened.

@@ -19,6 +19,7 @@ from kernel_sandbox.host.affinity import Affinity, NotCopied
 from kernel_sandbox.pool.pool_metrics import PoolMetrics
 from kernel_sandbox.pool.pooled import Entry, PooledSession
 from kernel_sandbox.pool.ready_sessions import Order, Stock
+from kernel_sandbox.pool.saving import make_save_dir, new_notebook
 from kernel_sandbox.pool.stages import Finishing, Ready, Reviving, Starting, Stopping
 from kernel_sandbox.session.session import AsyncSession
 from kernel_sandbox.setup.capacity import shortages
@@ -39,8 +40,9 @@ LEAST_RETRY, MOST_RETRY = 1.0, 60.0
 class SessionPool(NotCopied):
     """Hands out sessions by identifier, from some that are held ready. Use it as an async context manager.
 
-    All sessions are alike: `spec` and `engine` are those of AsyncSession. `transcripts` names the notebook of an
-    identifier, or None. `on_change`, where set, is called after every change that `sessions` or `metrics` show.
+    All sessions are alike: `spec` and `engine` are those of AsyncSession. In `save_dir`, a directory, the cells of each
+    session are kept as a notebook, whose name tells nothing of the identifier: `session.transcript.path` is it.
+    `on_change`, where set, is called after every change that `sessions` or `metrics` show.
 
     `open` returns at once: sessions start in the background. Where the engine fails they are tried again. With `prove`
     one is started, and tried again, even if none is to be held ready: `proven` says whether one can be.
@@ -52,12 +54,13 @@ class SessionPool(NotCopied):
         *,
         spec: SandboxSpec | None = None,
         engine: str | None = None,
-        transcripts: Callable[[str], Path | None] | None = None,
+        save_dir: str | Path | None = None,
         prove: bool = False,
     ) -> None:
         require_policy("settings", settings, (PoolSettings, type(None)), "PoolSettings, such as PoolSettings(ready=1)")
         require_policy("spec", spec, (SandboxSpec, type(None)), "a SandboxSpec")
         require("engine", engine, (str, type(None)), "'docker', 'bubblewrap' or None")
+        require("save_dir", save_dir, (str, Path, type(None)), "the path of a directory")
         self.settings = settings or PoolSettings()
         spec = spec or SandboxSpec()
         self.spec = replace(spec, preload=(*(spec.preload or ()), *self.settings.preload))
@@ -65,7 +68,7 @@ class SessionPool(NotCopied):
         self.metrics = PoolMetrics(self._states)
         self.on_change: Callable[[], None] | None = None
         self._engine = engine
-        self._transcripts = transcripts
+        self._save_dir = None if save_dir is None else Path(save_dir).expanduser()
         self._entries: dict[str, Entry] = {}
         self._leaving: set[Entry] = set()
         """Those whose end is on its way. Their identifiers are free."""
@@ -104,9 +107,11 @@ class SessionPool(NotCopied):
         await self.aclose()
 
     async def open(self) -> None:
-        """Begin to fill the pool, and return at once."""
+        """Begin to fill the pool, and return at once. Raises TranscriptError where `save_dir` cannot be made."""
         if self._opened:
             raise PoolClosed("A pool opens once: make a new one.")
+        if self._save_dir is not None:
+            make_save_dir(self._save_dir)
         self._affinity.bind()
         self._opened, self._refusal = True, None
         for shortage in shortages(self.settings.sessions, self.spec.limits):
@@ -227,7 +232,7 @@ class SessionPool(NotCopied):
             ) from exc
 
     def _add(self, identifier: str, began: float) -> Entry:
-        path = self._transcripts(identifier) if self._transcripts is not None else None
+        path = None if self._save_dir is None else new_notebook(self._save_dir)
         got = self._stock.take()
         entry = Entry(identifier, self.settings, self._refusal_of_cells, self._used)
         self._entries[identifier] = entry

@@ -20,12 +20,12 @@ async def open_service(settings: ServerSettings) -> AsyncIterator[SessionService
     """
     async with (
         Store(settings.database, result_seconds=settings.result_seconds) as store,
-        SavedTranscripts(store, settings.transcripts, days=settings.transcript_days) as saved,
+        SavedTranscripts(store, settings.save_dir, days=settings.transcript_days) as saved,
         SessionPool(
             settings.pool,
             spec=settings.spec,
             engine=settings.engine,
-            transcripts=saved.new_path,
+            save_dir=settings.save_dir,
             prove=True,
         ) as pool,
     ):

@@ -1,4 +1,4 @@
-"""The notebooks that sessions leave in a directory, and their index in the store.
+"""The notebooks that a pool's sessions leave in its directory, and their index in the store.
 
 A file's name tells nothing of whose it is: the index alone does. A session's notebook is in the index from its first
 cell on, so that it is found when the server was killed.
@@ -8,14 +8,12 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-import secrets
 from dataclasses import dataclass
-from datetime import UTC, datetime
+from datetime import datetime
 from pathlib import Path
 from types import TracebackType
 from typing import Self
 
-from kernel_sandbox.errors import TranscriptError
 from kernel_sandbox.service.ownership import Address, Reach
 from kernel_sandbox.service.storage import StorageError, Store, StoredTranscript
 from kernel_sandbox.session.transcript import Transcript
@@ -50,12 +48,6 @@ class SavedTranscripts:
         self._sweeper: asyncio.Task[None] | None = None
 
     async def __aenter__(self) -> Self:
-        try:
-            self._directory.mkdir(mode=0o700, parents=True, exist_ok=True)
-        except OSError as exc:
-            raise TranscriptError(
-                f"Notebooks cannot be kept in {self._directory} ({exc.strerror}): name another place."
-            ) from exc
         self._sweeper = asyncio.create_task(self._sweep())
         return self
 
@@ -65,10 +57,6 @@ class SavedTranscripts:
         if self._sweeper is not None:
             self._sweeper.cancel()
         await self.flush()
-
-    def new_path(self, key: str) -> Path:
-        """Name the file of a new session's notebook."""
-        return self._directory / f"{datetime.now(UTC):%Y%m%d-%H%M%S}-{secrets.token_hex(6)}.ipynb"
 
     def note(self, address: Address, transcript: Transcript) -> None:
         """Bring the index up to date about a session's notebook, in the background."""

@@ -17,7 +17,7 @@ from kernel_sandbox.errors import PolicyError
 from kernel_sandbox.pool import PoolSettings
 from kernel_sandbox.service.identity import is_loopback, is_trustworthy
 from kernel_sandbox.service.settings_table import NONE, ROWS, TABLE, Row, read_value
-from kernel_sandbox.service.state import default_database, default_transcripts
+from kernel_sandbox.service.state import default_database, default_save_dir
 from kernel_sandbox.spec.values import Limits, SandboxSpec
 from kernel_sandbox.text.spelling import did_you_mean
 
@@ -26,7 +26,7 @@ PREFIX = "KERNEL_SANDBOX_SERVER_"
 CONFIG_VARIABLE = f"{PREFIX}CONFIG"
 """Names the file, where no flag does."""
 MAX_FILE_BYTES = 1024**2
-PATHS = ("database", "transcripts", "tls_certificate", "tls_key")
+PATHS = ("database", "save_dir", "tls_certificate", "tls_key")
 """Settings that may be paths. In a file they are beside it; a variable's must be absolute: the directory in which the
 service happens to start must not bring the keys that open it."""
 
@@ -72,7 +72,7 @@ class ServerSettings:
     limits: Limits = field(default_factory=Limits)
     pool: PoolSettings = field(default_factory=PoolSettings)
     database: str = field(default_factory=default_database, repr=False)
-    transcripts: Path = field(default_factory=default_transcripts)
+    save_dir: Path = field(default_factory=default_save_dir)
     transcript_days: float | None = None
     result_seconds: float = 3600.0
     max_upload_bytes: int = 128 * 1024**2
@@ -281,7 +281,7 @@ def _variable(key: str) -> str:
 
 _PLACES = {
     "database": "server.db in the state directory (XDG_STATE_HOME/kernel-sandbox; as root /var/lib/kernel-sandbox)",
-    "transcripts": "transcripts in the state directory",
+    "save_dir": "transcripts in the state directory",
     **dict.fromkeys(("oidc.issuer", "oidc.audience"), "none"),
 }
 

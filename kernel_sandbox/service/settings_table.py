@@ -155,7 +155,7 @@ TABLE = (
     ),
     Row("strict", optional(YES_OR_NO), "Whether a sandbox with a limit that this host cannot hold is refused."),
     Row("database", TEXT, "Where keys, results and the index of transcripts are kept: a path, or a SQLAlchemy URL."),
-    Row("transcripts", PATH, "The directory in which the notebooks of sessions are saved."),
+    Row("save_dir", PATH, "The directory in which the notebooks of sessions are saved."),
     Row("transcript_days", optional(number("days")), "How long a saved notebook is kept after its last cell."),
     Row("result_seconds", SECONDS, "How long the result of an asynchronous execution is kept."),
     Row("max_upload_bytes", SIZE, "The largest file that may be uploaded."),

@@ -12,6 +12,6 @@ def default_database() -> str:
     return str(directories.state(of_service=True) / "server.db")
 
 
-def default_transcripts() -> Path:
+def default_save_dir() -> Path:
     """Return the directory of this user's saved notebooks."""
     return directories.state(of_service=True) / "transcripts"

@@ -46,7 +46,7 @@ class AsyncSession(NotCopied):
     `engine` is "docker", "bubblewrap", or None: what KERNEL_SANDBOX_ENGINE names, else Docker where it answers and has
     the image, else bubblewrap. Once open, `engine` and `engine_reason` tell which it is and why, and `weakened` what it
     cannot hold of its promises on this host. Everything else is a SandboxSpec, given as `spec` or field by field.
-    `transcript` names an .ipynb file that is saved after every cell (or is a Transcript to go on with).
+    `save` names the .ipynb file in which the cells are kept, after every cell; `transcript` is one to go on with.
     `input_handler` answers input(): it gets the prompt (the sandbox's words, not yours) and whether a password is
     asked for; without one, input() is refused.
 
@@ -64,10 +64,11 @@ class AsyncSession(NotCopied):
         runtime: str | None = None,
         transport: Literal["ipc", "forward"] | None = None,
         spec: SandboxSpec | None = None,
-        transcript: Transcript | str | Path | None = None,
+        save: str | Path | None = None,
+        transcript: Transcript | None = None,
         input_handler: InputHandler | None = None,
     ) -> None:
-        _require_forms(engine, spec, transcript, input_handler)
+        _require_forms(engine, spec, save, transcript, input_handler)
         given = {"image": image, "limits": limits, "mounts": mounts, "env": env}
         given |= {"runtime": runtime, "transport": transport}
         fields = {name: value for name, value in given.items() if value not in (None, "", (), [], {})}
@@ -82,8 +83,9 @@ class AsyncSession(NotCopied):
         self.id = new_session_id()
         """The sandbox's name in its engine, made at random. No secret."""
         self._sandbox: Sandbox | None = None
-        if not isinstance(transcript, Transcript):
-            transcript = Transcript(path=Path(transcript).expanduser() if transcript else None)
+        transcript = Transcript() if transcript is None else transcript
+        if save:
+            transcript.path = Path(save).expanduser()
         self._recorder = Recorder(self.spec.limits, transcript)
         self.on_death: Callable[[SandboxError], None] | None = None
         """Called in the session's event loop when a kernel has died, with the reason."""
@@ -284,11 +286,12 @@ def describe_session(session: AsyncSession, kind: str) -> str:
     return f"<{kind} {session.id}: {state}, {engine}image {quoted(session.spec.image)}>"
 
 
-def _require_forms(engine: Any, spec: Any, transcript: Any, input_handler: Any) -> None:
+def _require_forms(engine: Any, spec: Any, save: Any, transcript: Any, input_handler: Any) -> None:
     require("engine", engine, (str, type(None)), "'docker', 'bubblewrap' or None")
     require_policy("spec", spec, (SandboxSpec, type(None)), "a SandboxSpec")
-    require("transcript", transcript, (Transcript, str, Path, type(None)), "a notebook's path, or a Transcript")
-    if transcript and isinstance(transcript, str | Path) and Path(transcript).suffix != ".ipynb":
-        raise PolicyError(f"transcript={str(transcript)!r}: give a notebook's path, which ends in .ipynb.")
+    require("save", save, (str, Path, type(None)), "a notebook's path")
+    require("transcript", transcript, (Transcript, type(None)), "a Transcript (save= takes a notebook's path)")
+    if save and Path(save).suffix != ".ipynb":
+        raise PolicyError(f"save={str(save)!r}: give a notebook's path, which ends in .ipynb.")
     if input_handler is not None and not callable(input_handler):
         raise TypeError(f"input_handler={input_handler!r:.100}: give a function of a prompt and a bool, or None.")

@@ -138,7 +138,7 @@ class Session(NotCopied):
     `engine` is "docker", "bubblewrap", or None: what KERNEL_SANDBOX_ENGINE names, else Docker where it answers and has
     the image, else bubblewrap. Once open, `engine` and `engine_reason` tell which it is and why, and `weakened` what it
     cannot hold of its promises on this host. Everything else is a SandboxSpec, given as `spec` or field by field.
-    `transcript` names an .ipynb file that is saved after every cell (or is a Transcript to go on with).
+    `save` names the .ipynb file in which the cells are kept, after every cell; `transcript` is one to go on with.
     `input_handler` answers input(): it gets the prompt (the sandbox's words, not yours) and whether a password is
     asked for; without one, input() is refused.
 
@@ -156,7 +156,8 @@ class Session(NotCopied):
         runtime: str | None = None,
         transport: Literal["ipc", "forward"] | None = None,
         spec: SandboxSpec | None = None,
-        transcript: Transcript | str | Path | None = None,
+        save: str | Path | None = None,
+        transcript: Transcript | None = None,
         input_handler: InputHandler | None = None,
     ) -> None:
         async def make() -> AsyncSession:
@@ -169,6 +170,7 @@ class Session(NotCopied):
                 runtime=runtime,
                 transport=transport,
                 spec=spec,
+                save=save,
                 transcript=transcript,
                 input_handler=input_handler,
             )

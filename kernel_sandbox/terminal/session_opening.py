@@ -122,11 +122,12 @@ def opened_session(
     spec: SandboxSpec,
     *,
     data: Sequence[Path],
-    save: Transcript | Path | None,
+    save: Path | None = None,
+    transcript: Transcript | None = None,
     input_handler: InputHandler | None = None,
 ) -> Iterator[Session]:
     """Give an open session with the files of `data` in it, and tell of both."""
-    session = Session(engine=engine, spec=spec, transcript=save, input_handler=input_handler)
+    session = Session(engine=engine, spec=spec, save=save, transcript=transcript, input_handler=input_handler)
     started = time.monotonic()
     try:
         with _busy(screen, f"Starting a sandbox ({spec.image})"):

@@ -88,7 +88,7 @@ def test_slow_view_does_not_change_what_is_kept(session: Session) -> None:
 def test_answer_that_cannot_be_saved_is_an_answer(engine: str, tmp_path: Path) -> None:
     place = tmp_path / "gone"
     place.mkdir()
-    with Session(engine=engine, image="python", transcript=place / "out.ipynb") as session:
+    with Session(engine=engine, image="python", save=place / "out.ipynb") as session:
         shutil.rmtree(place)
         answer = Questions(session, chosen("It is 42.")).ask("How much?", Seen())
         assert answer is not None
@@ -101,7 +101,7 @@ def test_cell_whose_notebook_cannot_be_saved_has_run(engine: str, tmp_path: Path
     """The model is not told where the notebook is, nor that the cell failed."""
     place = tmp_path / "gone"
     place.mkdir()
-    with Session(engine=engine, image="python", transcript=place / "out.ipynb") as session:
+    with Session(engine=engine, image="python", save=place / "out.ipynb") as session:
         shutil.rmtree(place)
         view = Seen()
         answer = Questions(session, chosen(cell("6 * 7"), "It is 42.")).ask("How much?", view)

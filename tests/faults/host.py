@@ -123,7 +123,7 @@ def reach(session: Session, point: str) -> None:
 
 
 def main(engine: str, point: str, path: str) -> None:
-    session = Session(engine=engine, image="python", transcript=path)
+    session = Session(engine=engine, image="python", save=path)
     print(session.id, flush=True)
     if point in STARTS:
         arm(STARTS[point][engine])

@@ -36,7 +36,7 @@ def test_full_disk_keeps_the_notebook_and_says_what_to_do(
     fault.fault = "disk full when the transcript is saved"
     with small_disk(tmp_path / "disk", "256k") as disk:
         notebook, large = disk / "session.ipynb", "kept = 6 * 7\nprint('x' * 400_000)"
-        with Session(engine=engine, image="python", transcript=notebook) as session:
+        with Session(engine=engine, image="python", save=notebook) as session:
             session.execute("'small'")
             before = notebook.read_bytes()
             started = time.monotonic()
@@ -60,7 +60,7 @@ def test_full_disk_fails_a_stream_only_at_its_end(place: Path, engine: str, tmp_
     fault.fault = "disk full when a streamed cell is saved"
     with small_disk(tmp_path / "disk", "64k") as disk:
         fill(disk)
-        with Session(engine=engine, image="python", transcript=disk / "session.ipynb") as session:
+        with Session(engine=engine, image="python", save=disk / "session.ipynb") as session:
             stream, shown = session.stream("print('shown')"), []
             with pytest.raises(TranscriptError, match="free some room"):
                 for event in stream:

@@ -271,19 +271,18 @@ async def test_spare_that_does_not_answer_is_replaced(quick: str) -> None:
 
 
 async def test_session_gets_its_notebook_when_it_is_handed_out(quick: str, tmp_path: Path) -> None:
-    pool = SessionPool(
-        PoolSettings(ready=1, sessions=2),
-        spec=PYTHON,
-        engine=quick,
-        transcripts=lambda identifier: tmp_path / f"{identifier}.ipynb" if identifier != "none" else None,
-    )
-    async with pool:
+    place = tmp_path / "made" / "by the pool"
+    async with SessionPool(PoolSettings(ready=1, sessions=2), spec=PYTHON, engine=quick, save_dir=place) as pool:
         await reach(pool, lambda: pool.ready == 1)
-        for identifier in ("warm", "none"):
-            await value(pool, identifier, "6 * 7")
-    assert [path.name for path in tmp_path.iterdir()] == ["warm.ipynb"]
-    (cell,) = nbformat.read(tmp_path / "warm.ipynb", as_version=4).cells  # type: ignore[no-untyped-call]
-    assert cell.outputs[0].data["text/plain"] == "42"
+        assert list(place.iterdir()) == []
+        for identifier in ("warm", "../cold"):
+            await value(pool, identifier, f"'{identifier}'")
+        kept = {each.identifier: each.session.transcript.path for each in pool.sessions}
+    assert set(place.iterdir()) == {*kept.values()}
+    assert not any("warm" in path.name or "cold" in path.name for path in place.iterdir())
+    for identifier, path in kept.items():
+        (cell,) = nbformat.read(path, as_version=4).cells  # type: ignore[no-untyped-call]
+        assert cell.outputs[0].data["text/plain"] == repr(identifier)
 
 
 async def test_preloaded_modules_are_there_and_leave_no_trace(quick: str) -> None:

@@ -236,11 +236,11 @@ def service_notebook(engine: str, directory: Path) -> Path:
     """Make a service's pool keep a notebook in a directory that everybody may read; the umask hides nothing."""
 
     async def keep() -> Path:
-        path = directory / "kept.ipynb"
         settings, spec = PoolSettings(ready=0), SandboxSpec(image="python")
-        pool = SessionPool(settings, spec=spec, engine=engine, transcripts=lambda _: path)
+        pool = SessionPool(settings, spec=spec, engine=engine, save_dir=directory)
         async with pool, pool.acquire("one") as session:
             (await session.execute("'a secret'")).raise_for_error()
+        (path,) = directory.glob("*.ipynb")
         return path
 
     directory.chmod(0o755)

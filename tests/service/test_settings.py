@@ -51,7 +51,7 @@ def test_every_setting_is_described() -> None:
 
 
 def test_defaults_that_are_shown_are_read_back() -> None:
-    placeless = {"database", "transcripts", "oidc.issuer", "oidc.audience"}
+    placeless = {"database", "save_dir", "oidc.issuer", "oidc.audience"}
     for setting in describe():
         if setting.key in placeless or setting.key.startswith("oidc."):
             continue
@@ -65,7 +65,7 @@ def test_defaults_are_for_this_machine_only(monkeypatch: pytest.MonkeyPatch) -> 
     settings = load(None, {}, {})
     assert (settings.host, settings.port, settings.is_loopback) == ("127.0.0.1", 8000, True)
     assert settings.database == "/state/kernel-sandbox/server.db"
-    assert settings.transcripts == Path("/state/kernel-sandbox/transcripts")
+    assert settings.save_dir == Path("/state/kernel-sandbox/transcripts")
     assert settings.max_upload_bytes == 134_217_728
     assert settings.max_execution_seconds == 220
     assert settings.oidc is None
@@ -212,7 +212,7 @@ def test_settings_are_values() -> None:
         load(None, {}, {}).port = 1  # type: ignore[misc]
 
 
-@pytest.mark.parametrize("key", ["database", "transcripts", "tls_certificate"])
+@pytest.mark.parametrize("key", ["database", "save_dir", "tls_certificate"])
 def test_relative_path_of_a_file_is_beside_it_and_of_a_variable_refused(file: Path, key: str) -> None:
     other = 'tls_key = "/k"' if key == "tls_certificate" else ""
     file.write_text(f'{key} = "here/x"\n{other}\n')

@@ -80,7 +80,7 @@ def test_repr_of_a_session_whose_constructor_raised_does_not_raise() -> None:
         Session(spec=SandboxSpec(), image="python")
     half = AsyncSession.__new__(AsyncSession)
     with pytest.raises(PolicyError):
-        half.__init__(transcript="no-notebook.txt")  # type: ignore[misc]
+        half.__init__(save="no-notebook.txt")  # type: ignore[misc]
     assert repr(half) == "<AsyncSession>"
 
 

@@ -89,7 +89,7 @@ def run(
     pictures = PictureFolder(files_directory(save, output_dir))
     replay = None
     try:
-        with opened_session(screen, engine, spec, data=data, save=notebook) as session:
+        with opened_session(screen, engine, spec, data=data, transcript=notebook) as session:
             replay = Replay(screen, session, pictures, keep_going)
             replay.run()
             return replay.conclude(save, data)

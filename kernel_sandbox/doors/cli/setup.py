@@ -115,5 +115,5 @@ def _say_prefix(screen: Screen, plan: Plan) -> None:
 
 def _prove(screen: Screen, engine: str | None, image: str) -> None:
     """Run a cell in a session and show it. Raises SandboxError."""
-    with opened_session(screen, engine, SandboxSpec(image=image), data=(), save=None) as session:
+    with opened_session(screen, engine, SandboxSpec(image=image), data=()) as session:
         screen.lines(session.execute(PROOF).raise_for_error().text.splitlines())

@@ -72,7 +72,7 @@ class Sessions:
         slot = self._slots.get(name)
         if slot is None:
             filled = wanted.over(settings)
-            session = Session(engine=filled.engine, spec=filled.spec(), transcript=filled.save)
+            session = Session(engine=filled.engine, spec=filled.spec(), save=filled.save)
             session.open()
             slot = self._slots[name] = Slot(name, session, KnownKernel(session.generation))
         else:

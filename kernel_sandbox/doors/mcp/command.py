@@ -32,7 +32,7 @@ from kernel_sandbox.terminal.session_opening import check_for_model, check_uploa
     help="Copy a file to /mnt/data first. Repeatable.",
 )
 @click.option(
-    "--transcript",
+    "--save",
     metavar="OUT.ipynb",
     type=click.Path(dir_okay=False, path_type=Path),
     help="Keep the cells and what they showed as a notebook; where there is one, beside it, as OUT-2.ipynb.",
@@ -56,7 +56,7 @@ from kernel_sandbox.terminal.session_opening import check_for_model, check_uploa
 def mcp(
     *,
     data: tuple[Path, ...],
-    transcript: Path | None,
+    save: Path | None,
     save_dir: Path | None,
     warm: bool,
     engine: str | None,
@@ -74,13 +74,13 @@ def mcp(
         "mcpServers": {
           "python": {
             "command": "kernel-sandbox",
-            "args": ["mcp", "--memory", "4g", "--transcript", "/home/me/agent.ipynb"]
+            "args": ["mcp", "--memory", "4g", "--save", "/home/me/agent.ipynb"]
           }
         }
       }
 
     The command is found on the client's PATH; its full path works everywhere. Paths are of this machine. The server
-    writes nothing to it but the notebook of --transcript and, with --save-dir, exported notebooks.
+    writes nothing to it but the notebook of --save and, with --save-dir, exported notebooks.
 
     \b
     Examples:
@@ -91,17 +91,17 @@ def mcp(
     """
     check_uploads(data)
     check_for_model(spec, data)
-    if transcript is not None and transcript.suffix != ".ipynb":
-        raise click.UsageError(f"--transcript {transcript}: let its name end in .ipynb.")
-    if transcript is not None and not transcript.parent.is_dir():
-        raise click.UsageError(f"--transcript: there is no directory {transcript.parent}: create it first.")
-    for option, path in {"--transcript": transcript, "--save-dir": save_dir}.items():
+    if save is not None and save.suffix != ".ipynb":
+        raise click.UsageError(f"--save {save}: let its name end in .ipynb.")
+    if save is not None and not save.parent.is_dir():
+        raise click.UsageError(f"--save: there is no directory {save.parent}: create it first.")
+    for option, path in {"--save": save, "--save-dir": save_dir}.items():
         if path is not None and (link := crossed(path)):
             raise click.UsageError(f"{option}: {link} is a link to {link.resolve()}: give the real path.")
     session = LocalSession(
-        lambda notebook: AsyncSession(engine=engine, spec=spec, transcript=notebook),
+        lambda transcript: AsyncSession(engine=engine, spec=spec, transcript=transcript),
         data=[path.absolute() for path in data],
-        notebook_path=transcript and transcript.absolute(),
+        save=save and save.absolute(),
         longest_timeout=spec.limits.cell_timeout or 600.0,
     )
     folder = NotebookFolder(save_dir.absolute()) if save_dir else None

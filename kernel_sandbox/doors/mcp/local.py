@@ -30,7 +30,7 @@ class LocalSession:
     """Makes a session that is not open yet, which goes on with the transcript."""
     data: Sequence[Path] = ()
     """Files of the host that are copied into every new sandbox."""
-    notebook_path: Path | None = None
+    save: Path | None = None
     """Where the notebook is kept after every cell; beside it, if there is such a file already."""
     longest_timeout: float = 600.0
     names_sessions: bool = False
@@ -145,8 +145,8 @@ class LocalSession:
             return session, True
 
     def _begin_notebook(self) -> None:
-        if self.notebook_path is not None and self._transcript.path is None:
-            self._transcript.path = reserve(self.notebook_path)
+        if self.save is not None and self._transcript.path is None:
+            self._transcript.path = reserve(self.save)
 
     async def _after_death(self, session: AsyncSession) -> str:
         """Start a kernel again after one that has died, or leave the sandbox; return what the next call finds."""

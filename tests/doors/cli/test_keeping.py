@@ -117,7 +117,7 @@ def test_transcript_names_the_sandboxed_kernel_whatever_it_was_of(engine: str) -
         ("there", ".", "run s.py --save new.ipynb --output-dir there", "is a link to"),
         ("there", ".", "ask --model offline x --artifacts --output-dir there/new", "is a link to"),
         ("there", ".", "export n.ipynb -o there/other.md", "is a link to"),
-        ("there", ".", "mcp --transcript there/new.ipynb", "is a link to"),
+        ("there", ".", "mcp --save there/new.ipynb", "is a link to"),
         ("there", ".", "mcp --save-dir there", "is a link to"),
     ],
 )

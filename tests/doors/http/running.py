@@ -62,7 +62,7 @@ def running(directory: Path, **given: Any) -> Iterator[Running]:
     """Serve the small image until the block ends."""
     pool = given.pop("pool", PoolSettings(ready=1, sessions=12, idle_timeout=120, queue_timeout=60))
     chosen: dict[str, Any] = {"image": "python", "limits": SMALL, "port": 0, "pool": pool}
-    chosen |= {"database": str(directory / "server.db"), "transcripts": directory / "transcripts"}
+    chosen |= {"database": str(directory / "server.db"), "save_dir": directory / "transcripts"}
     settings = ServerSettings(**chosen | given)
     address: Future[str] = Future()
     stop: Future[tuple[asyncio.AbstractEventLoop, asyncio.Event]] = Future()
@@ -93,7 +93,7 @@ class ServerProcess:
         program = "from kernel_sandbox.doors.cli import main; main()"
         command = [sys.executable, "-c", program, "serve", "--port=0", f"--engine={engine}", "--image=python"]
         command += [f"--database={directory / 'server.db'}"]
-        command += [f"--transcripts={directory / 'transcripts'}", *flags]
+        command += [f"--save-dir={directory / 'transcripts'}", *flags]
         with (directory / "log").open("ab") as log:
             self.process = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=log, text=True)
         assert self.process.stdout is not None

@@ -353,7 +353,7 @@ def test_command_takes_a_database_from_flag_and_environment(tmp_path: Path) -> N
 
 def test_key_opens_the_service_of_the_same_configuration(server_engine: str, tmp_path: Path) -> None:
     file = tmp_path / "server.toml"
-    file.write_text(f"database = '{tmp_path}/of-the-file.db'\ntranscripts = '{tmp_path}/kept'\nkeys = 'on'\n")
+    file.write_text(f"database = '{tmp_path}/of-the-file.db'\nsave_dir = '{tmp_path}/kept'\nkeys = 'on'\n")
     by_option = command(tmp_path, "create", "alice", "--config", str(file))
     by_variable = command(tmp_path, "create", "bob", KERNEL_SANDBOX_SERVER_CONFIG=str(file))
     settings = load(file, {}, {})

@@ -262,7 +262,7 @@ async def test_jupyterlab_opens_the_notebook_and_runs_the_kernel(lab: str, tmp_p
 
     from kernel_sandbox import AsyncSession
 
-    async with AsyncSession(engine="docker", image="python", transcript=tmp_path / "made.ipynb") as session:
+    async with AsyncSession(engine="docker", image="python", save=tmp_path / "made.ipynb") as session:
         await session.execute("'made in a sandbox'")
     authorization = {"Authorization": "token secret"}
     client = AsyncHTTPClient()

@@ -394,7 +394,7 @@ async def test_notebooks_are_saved_where_the_operator_said(quick: str, tmp_path:
     kept, folder = tmp_path / "kept.ipynb", tmp_path / "folder"
     folder.mkdir()
     kept.write_text("precious")
-    async with connected(quick, "--transcript", str(kept), "--save-dir", str(folder)) as client:
+    async with connected(quick, "--save", str(kept), "--save-dir", str(folder)) as client:
         await output(client, "6 * 7")
         result = await client.call_tool("export_notebook", {})
         assert result.structured_content["path"] == str(folder / "notebook.ipynb")
@@ -574,8 +574,8 @@ def test_help_shows_how_to_register_it() -> None:
 @pytest.mark.parametrize(
     ("arguments", "reason"),
     [
-        (["--transcript", "notes.txt"], "end in .ipynb"),
-        (["--transcript", "/no/such/directory/a.ipynb"], "no directory"),
+        (["--save", "notes.txt"], "end in .ipynb"),
+        (["--save", "/no/such/directory/a.ipynb"], "no directory"),
         (["--data", "/no/such/file"], "does not exist"),
         (["--timeout", "0"], "not in the range"),
     ],
