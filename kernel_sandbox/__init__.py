@@ -49,11 +49,11 @@ if TYPE_CHECKING:
     from kernel_sandbox.pool import PoolMetrics as PoolMetrics
     from kernel_sandbox.pool import PoolSettings as PoolSettings
     from kernel_sandbox.pool import SessionPool as SessionPool
-    from kernel_sandbox.pool import SessionState as SessionState
     from kernel_sandbox.sandbox.files import AsyncSandboxFiles as AsyncSandboxFiles
     from kernel_sandbox.sandbox.files import FileInfo as FileInfo
     from kernel_sandbox.sandbox.link import Usage as Usage
     from kernel_sandbox.session.cell import AsyncCellStream as AsyncCellStream
+    from kernel_sandbox.session.kernel_state import SessionState as SessionState
     from kernel_sandbox.session.outputs import CellError as CellError
     from kernel_sandbox.session.outputs import CellTimeout as CellTimeout
     from kernel_sandbox.session.outputs import ClearOutput as ClearOutput
@@ -95,12 +95,13 @@ _ROOMS = {
     "show.exports": "ExportFormat export_notebook",
     "sandbox.files": "AsyncSandboxFiles FileInfo",
     "sandbox.link": "Usage",
+    "session.kernel_state": "SessionState",
     "session.outputs": (
         "CellError CellTimeout ClearOutput DisplayData DisplayUpdate ErrorOutput Event ExecuteResult Execution Output "
         "Ran Status StreamOutput"
     ),
     "spec.values": "Limits Mount SandboxSpec",
-    "pool": "Histogram PoolMetrics PoolSettings PooledSession SessionPool SessionState",
+    "pool": "Histogram PoolMetrics PoolSettings PooledSession SessionPool",
     "session.prompts": "InputHandler",
     "session.session": "AsyncSession Timeout",
     "session.shell_commands": "ShellResult",

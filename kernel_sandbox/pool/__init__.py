@@ -16,6 +16,5 @@ from kernel_sandbox.errors import SessionNotFound as SessionNotFound
 from kernel_sandbox.pool.pool_metrics import Histogram as Histogram
 from kernel_sandbox.pool.pool_metrics import PoolMetrics as PoolMetrics
 from kernel_sandbox.pool.pooled import PooledSession as PooledSession
-from kernel_sandbox.pool.pooled import SessionState as SessionState
 from kernel_sandbox.pool.session_pool import SessionPool as SessionPool
 from kernel_sandbox.spec.pool import PoolSettings as PoolSettings

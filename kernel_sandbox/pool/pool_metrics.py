@@ -59,8 +59,8 @@ class PoolMetrics:
     """Dead sessions that were started again when they were next wanted."""
     expired: int = 0
     """Sessions ended for being idle or old."""
-    stopped: int = 0
-    """Sessions ended by `stop`."""
+    shut_down: int = 0
+    """Sessions ended by `shutdown`."""
     refused: int = 0
     """Acquires that got PoolFull."""
 

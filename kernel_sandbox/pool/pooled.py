@@ -6,19 +6,16 @@ import asyncio
 import time
 from collections.abc import Callable, Sequence
 from datetime import UTC, datetime, timedelta
-from typing import Literal
 
 from kernel_sandbox.errors import SandboxError, SessionClosed
 from kernel_sandbox.host.affinity import NotCopied
-from kernel_sandbox.pool.stages import Finishing, Reviving, Stage, Starting, Stopping
+from kernel_sandbox.pool.stages import Closing, Finishing, Reviving, Stage, Starting
 from kernel_sandbox.session.cell import AsyncCellStream
+from kernel_sandbox.session.kernel_state import SessionState
 from kernel_sandbox.session.outputs import Execution
 from kernel_sandbox.session.session import AsyncSession, Timeout
 from kernel_sandbox.session.shell_commands import ShellResult
 from kernel_sandbox.spec.pool import PoolSettings
-
-SessionState = Literal["starting", "idle", "busy", "stopping", "dead"]
-"""What a session of a pool does now."""
 
 
 class PooledSession(NotCopied):
@@ -50,7 +47,7 @@ class PooledSession(NotCopied):
         return self._entry.state
 
     @property
-    def error(self) -> SandboxError | None:
+    def death(self) -> SandboxError | None:
         """Why it is dead, if it is."""
         return self.session.death if self.state == "dead" else None
 
@@ -131,35 +128,37 @@ class Entry:
 
     def give(self, session: AsyncSession) -> None:
         """Have the session that was waited for. Its time begins now."""
-        if isinstance(self.stage, Starting | Stopping):
+        if isinstance(self.stage, Starting | Closing):
             self.stage = self.stage.given(session)
             self.created_at, self._born = datetime.now(UTC), time.monotonic()
 
     @property
     def is_new(self) -> bool:
-        return isinstance(self.stage.before if isinstance(self.stage, Stopping) else self.stage, Starting)
+        return isinstance(self.stage.before if isinstance(self.stage, Closing) else self.stage, Starting)
 
     @property
     def session(self) -> AsyncSession:
-        stage = self.stage.before if isinstance(self.stage, Stopping) else self.stage
+        stage = self.stage.before if isinstance(self.stage, Closing) else self.stage
         if isinstance(stage, Starting):
             raise self.refusal or SessionClosed("The session is being started.")
         return stage.session
 
     @property
     def state(self) -> SessionState:
-        if isinstance(self.stage, Stopping):
-            return "stopping"
-        if isinstance(self.stage, Starting | Reviving):
+        if isinstance(self.stage, Closing):
+            return "closed" if self.ended.is_set() else "closing"
+        if isinstance(self.stage, Starting):
             return "starting"
-        if self.stage.session.death is not None:
-            return "dead"
-        return "busy" if self.running else "idle"
+        if isinstance(self.stage, Reviving):
+            return "restarting"
+        if (state := self.stage.session.state) in ("idle", "busy"):
+            return "busy" if self.running else "idle"  # a cell that waits for its turn counts
+        return state
 
     @property
     def refusal(self) -> SandboxError | None:
         """Why it takes no more cells, if it does not."""
-        if isinstance(self.stage, Stopping):
+        if isinstance(self.stage, Closing):
             return self.stage.why
         return self._refusal() or (self.stage.why if isinstance(self.stage, Finishing) else None)
 

@@ -238,7 +238,7 @@ class Stock:
     def _full(self, why: str) -> PoolFull:
         self.metrics.refused += 1
         used = f"All {self.settings.sessions} sessions of the pool are in use"
-        return PoolFull(f"{used}, {why}. Try again later, or stop one.", retry_after=self._soonest())
+        return PoolFull(f"{used}, {why}. Try again later, or shut one down.", retry_after=self._soonest())
 
     # Starting
 

@@ -1,4 +1,4 @@
-"""SessionPool: sessions by identifier, as many as there may be, each until it is stopped, idle or old."""
+"""SessionPool: sessions by identifier, as many as there may be, each until it is shut down, idle or old."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ from kernel_sandbox.pool.pool_metrics import PoolMetrics
 from kernel_sandbox.pool.pooled import Entry, PooledSession
 from kernel_sandbox.pool.ready_sessions import Order, Stock
 from kernel_sandbox.pool.saving import make_save_dir, new_notebook
-from kernel_sandbox.pool.stages import Finishing, Ready, Reviving, Starting, Stopping
+from kernel_sandbox.pool.stages import Closing, Finishing, Ready, Reviving, Starting
 from kernel_sandbox.session.session import AsyncSession
 from kernel_sandbox.setup.capacity import shortages
 from kernel_sandbox.spec.forms import require, require_policy
@@ -163,7 +163,7 @@ class SessionPool(NotCopied):
         return self._stock.failure
 
     def _states(self) -> Mapping[str, int]:
-        names = ("starting", "idle", "busy", "stopping", "dead")
+        names = ("starting", "idle", "busy", "restarting", "dead", "closing")
         found = Counter(dict.fromkeys(names, 0))
         found.update(entry.state for entry in self.sessions)
         return {**found, "ready": self._stock.ready, "filling": self._stock.filling, "waiting": self._stock.waiting}
@@ -199,7 +199,7 @@ class SessionPool(NotCopied):
             if not create:
                 raise SessionNotFound("There is no session of this identifier.")
             entry = self._add(identifier, began)
-        elif isinstance(entry.stage, Ready) and entry.state == "dead":
+        elif isinstance(entry.stage, Ready) and entry.session.death is not None:
             self._revive(entry, entry.stage)
         entry.holders += 1
         try:
@@ -295,7 +295,7 @@ class SessionPool(NotCopied):
 
     # Ending
 
-    async def stop(self, identifier: str) -> bool:
+    async def shutdown(self, identifier: str) -> bool:
         """End a session, and say whether there was one. The next `acquire` of its identifier gives a fresh one."""
         entry = self._entries.get(identifier)
         if entry is None:
@@ -303,26 +303,26 @@ class SessionPool(NotCopied):
         if self._is_the_parents and self._refusal is not None:
             raise self._refusal
         self._affinity.check()
-        self.metrics.stopped += 1
+        self.metrics.shut_down += 1
         self._end(entry)
         await entry.ended.wait()
         return True
 
     def _end(self, entry: Entry) -> None:
         """Take a session out, and end it in the background."""
-        if isinstance(entry.stage, Stopping):
+        if isinstance(entry.stage, Closing):
             return
-        why = entry.refusal or SessionClosed("The session was stopped. Acquire it again for a fresh one.")
+        why = entry.refusal or SessionClosed("The session was shut down. Acquire it again for a fresh one.")
         self._take_out(entry)
-        entry.stage = Stopping(why, entry.stage)
+        entry.stage = Closing(why, entry.stage)
         self._leaving.add(entry)
         self._in_background(self._close(entry, entry.stage))
         self._changed()
 
-    async def _close(self, entry: Entry, stopping: Stopping) -> None:
-        if isinstance(stopping.before, Starting | Reviving):
-            stopping.before.opening.cancel()
-            await asyncio.wait([stopping.before.opening])
+    async def _close(self, entry: Entry, closing: Closing) -> None:
+        if isinstance(closing.before, Starting | Reviving):
+            closing.before.opening.cancel()
+            await asyncio.wait([closing.before.opening])
         if not entry.is_new:
             await self._stock.close(entry.session)
             self._stock.returned()

@@ -2,7 +2,7 @@
 
     Starting ─ Ready ─ Reviving ─ Ready     a dead one is started again when it is next wanted
                Ready ─ Finishing            its time is over: it takes no more cells, and ends after its last
-    Stopping may follow each, and nothing follows it
+    Closing may follow each, and nothing follows it
 
 SessionPool makes the values, starts what they wait for, and ends what they hold.
 """
@@ -60,16 +60,16 @@ class Finishing:
 
 
 @dataclass(frozen=True, eq=False)
-class Stopping:
+class Closing:
     """Its end is on its way, or behind it."""
 
     why: SandboxError
     before: Starting | Ready | Reviving | Finishing
     """What is to be ended."""
 
-    def given(self, session: AsyncSession) -> Stopping:
+    def given(self, session: AsyncSession) -> Closing:
         """Return what follows where a first session comes just before nobody waits for it any more."""
         return replace(self, before=Ready(session))
 
 
-Stage: TypeAlias = Starting | Ready | Reviving | Finishing | Stopping
+Stage: TypeAlias = Starting | Ready | Reviving | Finishing | Closing

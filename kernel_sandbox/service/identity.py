@@ -46,7 +46,7 @@ class Identity:
     name: str
     """The owner of what it makes: "anonymous", "key:NAME", or "oidc:ISSUER SUBJECT"."""
     roles: frozenset[Role]
-    """"executor" uses sessions of its own; "admin" sees and stops everybody's. Neither implies the other."""
+    """"executor" uses sessions of its own; "admin" sees and shuts down everybody's. Neither implies the other."""
     prefixes: tuple[str, ...] = ()
     """What session identifiers must begin with; with `identifiers` empty too, they are free."""
     identifiers: tuple[str, ...] = ()

@@ -27,7 +27,7 @@ _COUNTERS = {
     "deaths": "Kernels and sandboxes that ended by themselves.",
     "restarts": "Dead sessions that were started again.",
     "expired": "Sessions ended for being idle or old.",
-    "stopped": "Sessions ended on request.",
+    "shut_down": "Sessions ended on request.",
     "refused": "Requests for a session for which there was no room.",
 }
 _HISTOGRAMS = {

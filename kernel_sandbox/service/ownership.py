@@ -65,7 +65,7 @@ def check_identifier(identifier: str) -> str:
     """
     if not 1 <= len(identifier) <= LONGEST_IDENTIFIER:
         raise InvalidIdentifier(f"A session's identifier has 1 to {LONGEST_IDENTIFIER} characters.")
-    if not identifier.isprintable() or hides(identifier):  # two that look alike would be one to whoever stops them
+    if not identifier.isprintable() or hides(identifier):  # two that look alike would be one to whoever shuts them down
         raise InvalidIdentifier("A session's identifier holds nothing that is not seen, and no spaces but plain ones.")
     if identifier in (".", ".."):  # RFC 3986, section 5.2.4: clients take these out of a path, encoded or not
         raise InvalidIdentifier("A session's identifier is not '.' or '..': clients take these out of addresses.")

@@ -94,10 +94,10 @@ class SessionService:
         return sorted(within, key=lambda view: view.created_at)
 
     def _live(self) -> list[SessionView]:
-        live = [pooled for pooled in self.pool.sessions if pooled.state != "stopping"]
+        live = [pooled for pooled in self.pool.sessions if pooled.state != "closing"]
         return [_view(Address.from_key(pooled.identifier), pooled) for pooled in live]
 
-    async def stop(self, address: Address, *, client: str | None = REQUESTS) -> None:
+    async def shutdown(self, address: Address, *, client: str | None = REQUESTS) -> None:
         """End a session: its variables and files are gone, its notebook stays. Raises SessionMissing.
 
         `client` asks for it, and so need not be told of it; None is none of the session's clients.
@@ -105,13 +105,13 @@ class SessionService:
         if client is not None:
             self._clients.forget(address, client)
         self.idempotent.forget_session(address)
-        if not await self.pool.stop(address.key):
+        if not await self.pool.shutdown(address.key):
             raise SessionMissing("There is no such session.")
 
     async def interrupt(self, address: Address) -> None:
         """Interrupt the cell that runs; nothing where none does. Raises SessionMissing."""
         pooled = self._found(address)
-        if pooled.state != "starting":
+        if pooled.state not in ("starting", "restarting"):
             await pooled.session.interrupt()
 
     async def restart(self, address: Address, *, client: str = REQUESTS) -> SessionView:
@@ -269,7 +269,7 @@ class SessionService:
 
     # What stays
 
-    async def notebook(self, address: Address) -> bytes:
+    async def transcript(self, address: Address) -> bytes:
         """Give the session's notebook, as it stands now; of one that has ended, the last that was saved.
 
         Raises SessionMissing where there is neither.
@@ -284,7 +284,7 @@ class SessionService:
 
     async def kept(self, reach: Reach) -> list[SavedTranscript]:
         """List the notebooks within reach of sessions that have ended, the newest first."""
-        live = [pooled for pooled in self.pool.sessions if not pooled.is_new and pooled.state != "stopping"]
+        live = [pooled for pooled in self.pool.sessions if not pooled.is_new and pooled.state != "closing"]
         growing = {path.stem for pooled in live if (path := pooled.session.transcript.path) is not None}
         return [each for each in await self.saved.of(reach) if each.id not in growing]
 
@@ -302,7 +302,7 @@ class SessionService:
             address = Address("", "image facts")  # no identity has an empty name
             async with self._opened(address, create=True) as pooled:
                 self._image_facts = await read_image_facts(pooled)
-            await self.pool.stop(address.key)
+            await self.pool.shutdown(address.key)
         return self._image_facts
 
     # Reaching a session
@@ -331,7 +331,7 @@ class SessionService:
         if not quota or self.pool.find(address.key) is not None:
             return
         if sum(view.address.owner == address.owner for view in self._live()) >= quota:
-            raise QuotaExceeded(f"You have {quota} sessions, as many as you may have: stop one of them.")
+            raise QuotaExceeded(f"You have {quota} sessions, as many as you may have: shut one of them down.")
 
 
 @contextlib.contextmanager

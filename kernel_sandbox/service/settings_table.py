@@ -177,7 +177,7 @@ TABLE = (
     Row("oidc.audience", TEXT, "What tokens must have in aud."),
     Row("oidc.role_claim", TEXT, "The claim of a token that holds roles; dots lead into nested claims."),
     Row("oidc.executor_role", TEXT, "Its value for who may use sessions of their own."),
-    Row("oidc.admin_role", TEXT, "Its value for who may see and stop everybody's."),
+    Row("oidc.admin_role", TEXT, "Its value for who may see and shut down everybody's."),
     Row("pool.ready", whole(0), "How many sessions are held ready, with the libraries of the image loaded."),
     Row("pool.sessions", whole(1), "How many sessions there may be at once."),
     Row("pool.queue_timeout", SECONDS, "How long a request waits for a session when all are in use."),

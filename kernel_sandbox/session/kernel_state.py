@@ -22,6 +22,10 @@ Stage = Literal["new", "starting", "open", "restarting", "dead", "closed"]
 """How far a session has come, in a word."""
 
 
+SessionState = Literal["new", "starting", "idle", "busy", "restarting", "dead", "closing", "closed"]
+"""What a session does now, in a word. "closing" is a pool's session that is shut down, until nothing of it is left."""
+
+
 class KernelRestarting(SandboxError):
     """Why no cell can run while a fresh kernel is started."""
 

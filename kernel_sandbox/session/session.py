@@ -21,6 +21,7 @@ from kernel_sandbox.sandbox.files import AsyncSandboxFiles
 from kernel_sandbox.session.carried_variables import fetch_variable, send_variable
 from kernel_sandbox.session.cell import AsyncCellStream
 from kernel_sandbox.session.cell_runner import CellRunner
+from kernel_sandbox.session.kernel_state import SessionState
 from kernel_sandbox.session.outputs import Execution
 from kernel_sandbox.session.prompts import InputHandler, Prompts
 from kernel_sandbox.session.recorder import Recorder
@@ -125,6 +126,14 @@ class AsyncSession(NotCopied):
     def _died(self, cause: SandboxError) -> None:
         if self.on_death is not None:
             self.on_death(cause)
+
+    @property
+    def state(self) -> SessionState:
+        """What the session does now."""
+        stage = self._kernel.stage
+        if stage == "open":
+            return "idle" if self._runner.current is None else "busy"
+        return stage
 
     @property
     def weakened(self) -> tuple[str, ...]:
@@ -280,10 +289,8 @@ def describe_session(session: AsyncSession, kind: str) -> str:
     made = vars(session)
     if "files" not in made:  # the last that is set
         return f"<{kind}>"
-    stage = session._kernel.stage
-    state = ("idle" if session._runner.current is None else "busy") if stage == "open" else stage
     engine = f"engine {quoted(session.engine)}, " if session.engine else ""
-    return f"<{kind} {session.id}: {state}, {engine}image {quoted(session.spec.image)}>"
+    return f"<{kind} {session.id}: {session.state}, {engine}image {quoted(session.spec.image)}>"
 
 
 def _require_forms(engine: Any, spec: Any, save: Any, transcript: Any, input_handler: Any) -> None:

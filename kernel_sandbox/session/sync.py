@@ -17,6 +17,7 @@ from kernel_sandbox.host.affinity import NotCopied
 from kernel_sandbox.host.reactor import call_reactor, portal
 from kernel_sandbox.sandbox.files import AsyncSandboxFiles, FileInfo
 from kernel_sandbox.session.cell import AsyncCellStream
+from kernel_sandbox.session.kernel_state import SessionState
 from kernel_sandbox.session.outputs import Event, Execution
 from kernel_sandbox.session.prompts import InputHandler
 from kernel_sandbox.session.session import NOTHING, AsyncSession, Timeout, describe_session
@@ -220,6 +221,11 @@ class Session(NotCopied):
     def engine_reason(self) -> str:
         """Why it is this engine; empty until the session is open."""
         return self._session.engine_reason
+
+    @property
+    def state(self) -> SessionState:
+        """What the session does now."""
+        return self._session.state
 
     @property
     def weakened(self) -> tuple[str, ...]:

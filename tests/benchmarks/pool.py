@@ -42,7 +42,7 @@ async def filled(pool: SessionPool, count: int) -> None:
     changed = asyncio.Event()
     pool.on_change = changed.set
     async with asyncio.timeout(1800):
-        while pool.ready < count or pool.metrics.sessions["filling"] or pool.metrics.sessions["stopping"]:
+        while pool.ready < count or pool.metrics.sessions["filling"] or pool.metrics.sessions["closing"]:
             changed.clear()
             await changed.wait()
 
@@ -88,7 +88,7 @@ async def first_results(engine: str, image: str, rounds: int) -> int:
             for number in range(READY):
                 await first(pool, str(number), busy if number else rest)
             for number in range(READY):
-                await pool.stop(str(number))
+                await pool.shutdown(str(number))
     await local.aclose()
     name = f"{engine}, {image}"
     print(f"{'  while others start, ' + name:<49}{_spread(busy)}")

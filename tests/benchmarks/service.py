@@ -35,7 +35,7 @@ def compare(engine: str, rounds: int) -> dict[str, float]:
         server.client() as client,
         Session(engine=engine, image="python") as session,
     ):
-        client.post("/v1/sessions", json={"id": "own"}).raise_for_status()
+        client.post("/v1/sessions", json={"identifier": "own"}).raise_for_status()
         query = {"identifier": "pool", "api-version": GEN1}
         inline = {"codeInputType": "inline", "executionType": "synchronous", "code": "1 + 1"}
 

@@ -85,7 +85,13 @@ async def hold_pool(engine: str) -> None:
     async with pool, pool.acquire("one") as held:
         print(held.session.id, flush=True)
         end(
-            *fork([lambda: asyncio.run(pool.stop("one")), lambda: held.stream("1"), lambda: asyncio.run(pool.aclose())])
+            *fork(
+                [
+                    lambda: asyncio.run(pool.shutdown("one")),
+                    lambda: held.stream("1"),
+                    lambda: asyncio.run(pool.aclose()),
+                ]
+            )
         )
         print((await held.execute("'went on'")).text, flush=True)
 

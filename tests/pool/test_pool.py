@@ -162,7 +162,7 @@ async def test_queue_is_served_in_its_order(quick: str) -> None:
         await use("a")
         tasks = [asyncio.create_task(use(identifier)) for identifier in "bcd"]
         for count, identifier in enumerate("abc", 2):
-            assert await pool.stop(identifier)
+            assert await pool.shutdown(identifier)
             await reach(pool, lambda count=count: len(served) == count)  # type: ignore[misc]
         await asyncio.gather(*tasks)
     assert served == ["a", "b", "c", "d"]
@@ -241,7 +241,7 @@ async def test_dead_session_is_started_again_and_says_so(engine: str) -> None:
             await pooled.session.files.write("kept.txt", "here")
             assert (await pooled.execute(f"lost = 1\n{DIE}")).status == "dead"
             await reach(pool, lambda: pooled.state == "dead")
-            assert DIED in str(pooled.error)
+            assert DIED in str(pooled.death)
         async with pool.acquire("a") as again:
             assert again is pooled
             assert (again.session.generation, DIED in str(again.session.restarted_because)) == (2, True)
@@ -319,28 +319,28 @@ async def test_missing_image_is_told_at_once(quick: str) -> None:
         assert not pool.sessions
 
 
-async def test_stopped_session_ends_its_cells_and_frees_its_name(engine: str) -> None:
+async def test_session_that_is_shut_down_ends_its_cells_and_frees_its_name(engine: str) -> None:
     async with opened(engine, sessions=2) as pool:
         async with pool.acquire("a") as pooled:
             running, waiting = (asyncio.create_task(pooled.execute(source)) for source in ("while True: pass", "1"))
             await reach(pool, lambda: pooled.cells == 2)
-            assert await pool.stop("a")
+            assert await pool.shutdown("a")
             for run in (running, waiting):
                 ended = await run
                 assert ended.status == "dead"
                 assert isinstance(ended.cause, SessionClosed)
-            with pytest.raises(SessionClosed, match="stopped"):
+            with pytest.raises(SessionClosed, match="shut down"):
                 await pooled.execute("1")
-        assert not await pool.stop("a")
+        assert not await pool.shutdown("a")
         assert await value(pool, "a", "len(In)") == "2"
-        assert pool.metrics.stopped == 1
+        assert pool.metrics.shut_down == 1
 
 
-async def test_session_may_be_stopped_while_it_starts(quick: str) -> None:
+async def test_session_may_be_shut_down_while_it_starts(quick: str) -> None:
     async with opened(quick) as pool:
         asked = asyncio.create_task(value(pool, "a", "1"))
         await reach(pool, lambda: pool.metrics.sessions["starting"] == 1)
-        assert await pool.stop("a")
+        assert await pool.shutdown("a")
         with pytest.raises(SessionClosed):
             await asked
         assert not pool.sessions

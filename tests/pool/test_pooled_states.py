@@ -22,7 +22,7 @@ from tests.pool.test_pool import DIE, hold, opened, reach, value
 
 pytestmark = pytest.mark.anyio
 
-USERS = {"identifier", "session", "is_new", "state", "error", "cells", "execute", "stream", "run_command"}
+USERS = {"identifier", "session", "is_new", "state", "death", "cells", "execute", "stream", "run_command"}
 USERS |= {"created_at", "last_used_at", "expires_at"}
 
 
@@ -41,7 +41,7 @@ async def test_states_follow_each_other(quick: str) -> None:
         await reach(pool, lambda: pool.find("a") is not None)
         pooled = pool.find("a")
         assert pooled is not None
-        assert (pooled.state, pooled.is_new, pooled.error) == ("starting", True, None)
+        assert (pooled.state, pooled.is_new, pooled.death) == ("starting", True, None)
         with pytest.raises(SessionClosed, match="being started"):
             await pooled.execute("1")
         await held.wait()
@@ -53,18 +53,18 @@ async def test_states_follow_each_other(quick: str) -> None:
         assert [*states, pooled.state] == ["busy", "idle"]
         await pooled.execute(DIE)
         await reach(pool, lambda: pooled.state == "dead")
-        assert isinstance(pooled.error, KernelDied)
+        assert isinstance(pooled.death, KernelDied)
         again = asyncio.create_task(value(pool, "a", "6 * 7"))
         await asyncio.sleep(0)
-        assert [pooled.state, pooled.is_new, pooled.error] == ["starting", False, None]
+        assert [pooled.state, pooled.is_new, pooled.death] == ["restarting", False, None]
         assert await again == "42"
         assert (pooled.state, pooled.session.generation) == ("idle", 2)
-        stopping = asyncio.create_task(pool.stop("a"))
+        closing = asyncio.create_task(pool.shutdown("a"))
         await asyncio.sleep(0)
-        assert (pooled.state, pool.find("a"), pool.sessions) == ("stopping", None, (pooled,))
-        assert await stopping
-        assert (pooled.state, pool.sessions) == ("stopping", ())
-        with pytest.raises(SessionClosed, match="was stopped"):
+        assert (pooled.state, pool.find("a"), pool.sessions) == ("closing", None, (pooled,))
+        assert await closing
+        assert (pooled.state, pool.sessions) == ("closed", ())
+        with pytest.raises(SessionClosed, match="was shut down"):
             await pooled.execute("1")
         release.set()
         assert await holding is pooled
@@ -83,27 +83,27 @@ async def test_session_that_cannot_be_started_again_is_dead_until_it_can(quick: 
         shutil.rmtree(pooled.session.connection_file.parent)
         with pytest.raises(SandboxLost, match="was removed") as failed:
             await value(pool, "a", "1")
-        assert (pooled.state, pooled.error) == ("dead", failed.value)
+        assert (pooled.state, pooled.death) == ("dead", failed.value)
         assert await value(pool, "a", "6 * 7") == "42"
         assert (pooled.state, pool.find("a"), pool.metrics.restarts) == ("idle", pooled, 1)
 
 
-async def test_session_may_be_stopped_while_it_is_started_again(quick: str) -> None:
+async def test_session_may_be_shut_down_while_it_is_started_again(quick: str) -> None:
     async with opened(quick, sessions=1) as pool:
         pooled = await dead(pool)
         again = asyncio.create_task(value(pool, "a", "1"))
         await asyncio.sleep(0.01)
-        assert pooled.state == "starting"
-        assert await pool.stop("a")
-        with pytest.raises(SessionClosed, match="was stopped"):
+        assert pooled.state == "restarting"
+        assert await pool.shutdown("a")
+        with pytest.raises(SessionClosed, match="was shut down"):
             await again
         assert not pool.sessions
         seconds_until_none(lambda: traces(pooled.session.id), 2)
         assert await value(pool, "a", "2") == "2"
 
 
-async def test_session_that_is_stopped_just_when_it_comes_leaves_its_room(quick: str) -> None:
-    """The stop comes between the moment when the session is there and the one when it is handed on."""
+async def test_session_that_is_shut_down_just_when_it_comes_leaves_its_room(quick: str) -> None:
+    """That comes between the moment when the session is there and the one when it is handed on."""
     async with opened(quick, sessions=1) as pool:
         asked = asyncio.create_task(value(pool, "a", "1"))
         while pool.metrics.refill_seconds.count == 0:
@@ -111,20 +111,20 @@ async def test_session_that_is_stopped_just_when_it_comes_leaves_its_room(quick:
         pooled = pool.find("a")
         assert pooled is not None
         assert pooled.is_new
-        assert await pool.stop("a")
-        with pytest.raises(SessionClosed, match="was stopped"):
+        assert await pool.shutdown("a")
+        with pytest.raises(SessionClosed, match="was shut down"):
             await asked
         seconds_until_none(lambda: traces(pooled.session.id), 2)
         assert await value(pool, "b", "2") == "2"
 
 
-@pytest.mark.parametrize("stage", ["starting", "started again", "in its last cell"])
+@pytest.mark.parametrize("stage", ["starting", "restarting", "in its last cell"])
 async def test_pool_that_closes_refuses_the_session_whatever_it_is_at(quick: str, stage: str) -> None:
     lifetime = 0.4 if stage == "in its last cell" else None
     pool = SessionPool(PoolSettings(ready=0, max_lifetime=lifetime), spec=SandboxSpec(image="python"), engine=quick)
     await pool.open()
     asked = None
-    if stage == "started again":
+    if stage == "restarting":
         await dead(pool)
     if stage == "in its last cell":
         async with pool.acquire("a") as pooled:
@@ -139,7 +139,7 @@ async def test_pool_that_closes_refuses_the_session_whatever_it_is_at(quick: str
         found = pool.find("a")
         assert found is not None
         pooled = found
-        assert pooled.state == "starting"
+        assert pooled.state == stage
     closing = asyncio.create_task(pool.aclose(grace=0.1))
     await asyncio.sleep(0)
     with pytest.raises(PoolClosed):

@@ -59,7 +59,7 @@ def _as_json(engine: str, info: SandboxInfo) -> dict[str, object]:
     return {
         "id": info.id,
         "engine": engine,
-        "session": info.session_id,
+        "session_id": info.session_id,
         "image": info.image,
         "status": info.status,
         "created": info.created.isoformat(),

@@ -1,4 +1,4 @@
-"""What admins may do with everybody's sessions, under /v1/admin. A session is named by its owner and its identifier."""
+"""What admins may do with everybody's sessions, under /v1/admin: owner and identifier address one."""
 
 from __future__ import annotations
 
@@ -61,10 +61,10 @@ async def usage(service: Service, session: Anyones) -> Response:
     return JSONResponse({"memory": used.memory, "data": used.data, "processes": used.processes})
 
 
-@router.delete("/session", summary="End anyone's session", status_code=204)
+@router.delete("/session", summary="Shut down anyone's session", status_code=204)
 async def delete_session(service: Service, session: Anyones) -> Response:
     """End a session. Its notebook stays."""
-    await service.stop(session, client=None)
+    await service.shutdown(session, client=None)
     return Response(status_code=204)
 
 
@@ -75,10 +75,10 @@ async def interrupt(service: Service, session: Anyones) -> Response:
     return Response(status_code=204)
 
 
-@router.get("/session/notebook", summary="Download anyone's notebook", response_class=Response)
-async def notebook(service: Service, session: Anyones) -> Response:
+@router.get("/session/transcript", summary="Download anyone's transcript", response_class=Response)
+async def transcript(service: Service, session: Anyones) -> Response:
     """Give a session's cells and outputs as an .ipynb."""
-    return notebook_answer(await service.notebook(session), f"{session.identifier}.ipynb")
+    return notebook_answer(await service.transcript(session), f"{session.identifier}.ipynb")
 
 
 @router.get("/transcripts", summary="List all kept notebooks", response_model=models.TranscriptsAnswer)

@@ -50,7 +50,7 @@ A session is a kernel with its files: what a cell leaves behind, the next one fi
 server's own; all others are those of Azure's dynamic sessions, under any prefix, so that their published clients work
 here unchanged. Say who you are with `Authorization: Bearer …` or `x-api-key`.
 
-`/v1/sessions/{session_id}/ws` is a WebSocket of JSON objects. Send `{"type": "execute", "id": "1", "source": "6 * 7"}`
+`/v1/sessions/{identifier}/ws` is a WebSocket of JSON objects. Send `{"type": "execute", "id": "1", "source": "6 * 7"}`
 (with a `timeout` in seconds, if you like) or `{"type": "interrupt"}`. What comes back has the `id` of its cell:
 `output` for each output as it comes, at the end `done` with the `execution`, or `error`. No message has more than
 1 MiB: a long stream comes as several outputs, and any other long message as consecutive

@@ -232,7 +232,7 @@ async def get_session(call: Called) -> Response:
 async def delete_session(call: Called) -> Response:
     """End a session, with its variables and files. It is no failure if there is none."""
     try:
-        await call.service.stop(call.address)
+        await call.service.shutdown(call.address)
     except SessionMissing:
         return Response(status_code=204)
     return Response(status_code=204)
@@ -261,7 +261,7 @@ async def manage_get(call: Called) -> Response:
 @router.post("/.management/stopSession", summary="End a session (management)")
 async def manage_stop(call: Called) -> Response:
     """End a session, with its variables and files."""
-    await call.service.stop(call.address)
+    await call.service.shutdown(call.address)
     return PlainTextResponse(f"Session {call.address.identifier} in session pool kernel-sandbox stopped.")
 
 

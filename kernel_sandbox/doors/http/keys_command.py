@@ -69,9 +69,9 @@ def create_command(
     """Make a key for NAME, and show it: this once, since only a hash of it is kept.
 
     NAME says whose it is. Keys of one name are one identity and share its sessions, so a new key can take over from an
-    old one. An executor uses sessions of its own; an admin sees and stops everybody's. --prefix and --identifier may
-    be repeated, and what fits any of them is allowed, to an admin too. A prefix best ends in a mark: team-1 is the
-    start of team-10.
+    old one. An executor uses sessions of its own; an admin sees and shuts down everybody's. --prefix and --identifier
+    may be repeated, and what fits any of them is allowed, to an admin too. A prefix best ends in a mark: team-1 is
+    the start of team-10.
 
     \b
     Exit status:

@@ -1,6 +1,6 @@
 """The server's own routes, under /v1: whole results with every output, live events, files, notebooks.
 
-A session is named by its identifier in the path, percent-encoded; another identity's answers as a missing one does.
+A session is addressed by its identifier in the path, percent-encoded; another identity's answers as a missing one does.
 """
 
 from __future__ import annotations
@@ -39,10 +39,10 @@ Service = Annotated[SessionService, Depends(service_of)]
 
 
 async def _address(
-    request: Request, session_id: Annotated[str, Path(description="The session's identifier, percent-encoded.")]
+    request: Request, identifier: Annotated[str, Path(description="The session's identifier, percent-encoded.")]
 ) -> Address:
     # The path layer leaves this part as it was sent, so that an encoded slash is not the end of it.
-    return address_of(identity_of(request), unquote(session_id))
+    return address_of(identity_of(request), unquote(identifier))
 
 
 Session = Annotated[Address, Depends(_address)]
@@ -57,11 +57,12 @@ Own = Annotated[Reach, Depends(_reach)]
 
 @router.post("/sessions", summary="Make a session", response_model=models.SessionAnswer, status_code=201)
 async def create_session(request: Request, service: Service, asked: models.NewSession | None = None) -> Response:
-    """Make a session (201), or give the one of that name (200)."""
+    """Make a session (201), or give the one of that identifier (200)."""
     identity = identity_of(request)
-    name = asked.id if asked and asked.id is not None else identity.prefixed(f"s-{secrets.token_hex(16)}")
-    view, new = await service.create(address_of(identity, name))
-    headers = {"Location": f"/v1/sessions/{quote(name, safe='')}"}
+    given = asked.identifier if asked else None
+    identifier = identity.prefixed(f"s-{secrets.token_hex(16)}") if given is None else given
+    view, new = await service.create(address_of(identity, identifier))
+    headers = {"Location": f"/v1/sessions/{quote(identifier, safe='')}"}
     return JSONResponse(session_json(view), 201 if new else 200, headers)
 
 
@@ -71,21 +72,21 @@ async def list_sessions(service: Service, own: Own) -> Response:
     return JSONResponse({"sessions": [session_json(view) for view in service.sessions(own)]})
 
 
-@router.get("/sessions/{session_id}", summary="Describe a session", response_model=models.SessionAnswer)
+@router.get("/sessions/{identifier}", summary="Describe a session", response_model=models.SessionAnswer)
 async def get_session(service: Service, session: Session) -> Response:
     """Describe a session. It does not count as a use."""
     return JSONResponse(session_json(service.describe(session)))
 
 
-@router.delete("/sessions/{session_id}", summary="End a session", status_code=204)
+@router.delete("/sessions/{identifier}", summary="Shut down a session", status_code=204)
 async def delete_session(service: Service, session: Session) -> Response:
     """End a session. Variables and files are gone; its notebook stays, under /v1/transcripts."""
-    await service.stop(session)
+    await service.shutdown(session)
     return Response(status_code=204)
 
 
 @router.post(
-    "/sessions/{session_id}/execute",
+    "/sessions/{identifier}/execute",
     summary="Run a cell",
     response_model=models.ExecutionAnswer,
     openapi_extra={"responses": {"200": {"content": {"text/event-stream": {"schema": {"type": "string"}}}}}},
@@ -120,7 +121,7 @@ async def execute(
     return await answer(request, service, session, key, run)
 
 
-@router.post("/sessions/{session_id}/shell", summary="Run a shell command", response_model=models.CommandAnswer)
+@router.post("/sessions/{identifier}/run_command", summary="Run a shell command", response_model=models.CommandAnswer)
 async def run_command(
     request: Request, service: Service, session: Session, asked: models.CommandToRun, key: Retry = None
 ) -> Response:
@@ -129,15 +130,13 @@ async def run_command(
     It waits for its turn among them, and never runs if its client goes away before that. Once it runs it runs on, and
     a retry with the same Idempotency-Key gets its result.
     """
-    command = asked.command if asked.argv is None else asked.argv
-    if command is None or (asked.command is not None and asked.argv is not None):
-        raise InvalidRequest("Give either command or argv.", target="command")
+    command = asked.command
     if any("\0" in word for word in ([command] if isinstance(command, str) else command)):
         raise InvalidRequest("A command holds no null character.", target="command")
 
     async def run(watched: Watched) -> Response:
         ran = await service.run_command(
-            session, command, timeout=asked.timeout, posix=asked.shell == "sh", create=asked.create, watched=watched
+            session, command, timeout=asked.timeout, posix=asked.posix, create=asked.create, watched=watched
         )
         result = dataclasses.asdict(shell_result(ran.execution))
         news = {"restarted_because": ran.restarted_because, "new_session": ran.new_session}
@@ -146,37 +145,37 @@ async def run_command(
     return await answer(request, service, session, key, run)
 
 
-@router.post("/sessions/{session_id}/interrupt", summary="Interrupt the running cell", status_code=204)
+@router.post("/sessions/{identifier}/interrupt", summary="Interrupt the running cell", status_code=204)
 async def interrupt(service: Service, session: Session) -> Response:
     """Interrupt the cell that runs, as a notebook's stop button does; nothing where none does."""
     await service.interrupt(session)
     return Response(status_code=204)
 
 
-@router.post("/sessions/{session_id}/restart", summary="Restart the kernel", response_model=models.SessionAnswer)
+@router.post("/sessions/{identifier}/restart", summary="Restart the kernel", response_model=models.SessionAnswer)
 async def restart(service: Service, session: Session) -> Response:
     """Start a fresh kernel: variables are gone, files stay."""
     return JSONResponse(session_json(await service.restart(session)))
 
 
-@router.get("/sessions/{session_id}/usage", summary="What a session uses", response_model=models.UsageAnswer)
+@router.get("/sessions/{identifier}/usage", summary="What a session uses", response_model=models.UsageAnswer)
 async def usage(service: Service, session: Session) -> Response:
     """Report what a session's sandbox uses now."""
     used = await service.usage(session)
     return JSONResponse({"memory": used.memory, "data": used.data, "processes": used.processes})
 
 
-@router.get("/sessions/{session_id}/notebook", summary="Download the notebook", response_class=Response)
-async def notebook(service: Service, session: Session) -> Response:
+@router.get("/sessions/{identifier}/transcript", summary="Download the transcript", response_class=Response)
+async def transcript(service: Service, session: Session) -> Response:
     """Give the session's cells and outputs as an .ipynb; of one that has ended, the last that was kept."""
-    return notebook_answer(await service.notebook(session), f"{session.identifier}.ipynb")
+    return notebook_answer(await service.transcript(session), f"{session.identifier}.ipynb")
 
 
-@router.get("/sessions/{session_id}/files", summary="List files", response_model=models.FilesAnswer)
-async def list_files(service: Service, session: Session, path: str = "") -> Response:
+@router.get("/sessions/{identifier}/files", summary="List files", response_model=models.FilesAnswer)
+async def list_files(service: Service, session: Session, directory: str = "") -> Response:
     """List the tree below a directory of /mnt/data."""
     service.describe(session)
-    files = await service.list_files(session, directory_path(path))
+    files = await service.list_files(session, directory_path(directory))
     return JSONResponse({"files": [_file_json(info) for info in files]})
 
 
@@ -186,7 +185,7 @@ _FILE_BODY: dict[str, Any] = {
 
 
 @router.put(
-    "/sessions/{session_id}/files/{name:path}", summary="Write a file", response_model=models.FileAnswer,
+    "/sessions/{identifier}/files/{name:path}", summary="Write a file", response_model=models.FileAnswer,
     openapi_extra=_FILE_BODY,
 )  # fmt: skip
 async def write_file(request: Request, service: Service, session: Session, name: str) -> Response:
@@ -197,14 +196,14 @@ async def write_file(request: Request, service: Service, session: Session, name:
     return JSONResponse(_file_json(info))
 
 
-@router.get("/sessions/{session_id}/files/{name:path}", summary="Read a file", response_class=Response)
+@router.get("/sessions/{identifier}/files/{name:path}", summary="Read a file", response_class=Response)
 async def read_file(service: Service, session: Session, name: str) -> Response:
     """Give a file's bytes."""
     path = file_path(name)
     return await send_file(lambda file: service.read_file(session, path, file), path)
 
 
-@router.delete("/sessions/{session_id}/files/{name:path}", summary="Delete a file", status_code=204)
+@router.delete("/sessions/{identifier}/files/{name:path}", summary="Delete a file", status_code=204)
 async def delete_file(service: Service, session: Session, name: str) -> Response:
     """Delete a file, or an empty directory."""
     await service.delete_file(session, file_path(name))
@@ -236,7 +235,7 @@ def transcript_json(kept: SavedTranscript) -> dict[str, Any]:
     """Write what there is to know of a kept notebook."""
     return {
         "id": kept.id,
-        "session": kept.address.identifier,
+        "identifier": kept.address.identifier,
         "owner": kept.address.owner,
         "cells": kept.cells,
         "size": kept.size,

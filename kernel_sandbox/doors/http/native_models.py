@@ -6,6 +6,8 @@ from typing import Annotated, Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field
 
+from kernel_sandbox.session.kernel_state import SessionState
+
 Seconds = Annotated[float, Field(gt=0, le=86400, allow_inf_nan=False, description="Seconds; the server has a maximum.")]
 
 RAN = Annotated[
@@ -18,6 +20,10 @@ KEPT = Annotated[
 ]
 
 
+Text = Annotated[str, Field(min_length=1)]
+Words = Annotated[list[str], Field(min_length=1, max_length=10_000)]
+
+
 class _Asked(BaseModel):
     model_config = ConfigDict(extra="forbid")
 
@@ -25,7 +31,7 @@ class _Asked(BaseModel):
 class NewSession(_Asked):
     """A session to be made."""
 
-    id: str | None = Field(None, max_length=256, description="Its name; one is made up without.", examples=["a"])
+    identifier: str | None = Field(None, max_length=256, description="Any text; by default a new one.", examples=["a"])
 
 
 class CellToRun(_Asked):
@@ -39,9 +45,8 @@ class CellToRun(_Asked):
 class CommandToRun(_Asked):
     """A shell command: its text, or its words for no shell at all."""
 
-    command: str | None = Field(None, min_length=1, examples=["ls -l"])
-    argv: list[str] | None = Field(None, min_length=1, max_length=10_000)
-    shell: Literal["bash", "sh"] = "bash"
+    command: Text | Words = Field(examples=["ls -l"])
+    posix: bool = Field(False, description="Whether sh runs a text, instead of bash.")
     timeout: Seconds | None = None
     create: bool = Field(False, description="Make the session, if there is none.")
 
@@ -49,8 +54,8 @@ class CommandToRun(_Asked):
 class SessionAnswer(BaseModel):
     """A session."""
 
-    id: str
-    state: str = Field(description='What it does now, such as "idle" or "busy".')
+    identifier: str
+    state: SessionState = Field(description="What it does now.")
     cells: int = Field(description="How many cells have run.")
     created_at: str
     last_used_at: str
@@ -135,7 +140,7 @@ class TranscriptAnswer(BaseModel):
     """A notebook that is kept."""
 
     id: str
-    session: str = Field(description="The session that it is of.")
+    identifier: str = Field(description="Of the session that it is of.")
     owner: str
     cells: int
     size: int = Field(description="Bytes.")

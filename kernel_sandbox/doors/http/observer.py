@@ -114,7 +114,7 @@ class _Seen:
     def session(self) -> str | None:
         """Something that is the same for requests of one owner about one session; the log writes a digest of it."""
         parameters = self._scope.get("path_params") or {}
-        named = parameters.get("session_id") or QueryParams(self._scope["query_string"]).get("identifier")
+        named = parameters.get("identifier") or QueryParams(self._scope["query_string"]).get("identifier")
         return None if named is None or self.owner is None else f"{self.owner}\0{unquote(named)}"
 
     @property

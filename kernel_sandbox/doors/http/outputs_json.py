@@ -59,7 +59,7 @@ def execution_json(
 def session_json(view: SessionView) -> dict[str, Any]:
     """Write a session."""
     return {
-        "id": view.address.identifier,
+        "identifier": view.address.identifier,
         "state": view.state,
         "cells": view.cells,
         "created_at": moment(view.created_at),

@@ -5,7 +5,7 @@
     server   {"type": "output", "id": "1", "output": {…}}      as it comes
              {"type": "done", "id": "1", "execution": {…}}     after the last; with `restarted_because`, once
              {"type": "error", "id": "1", "error": {"code", "message"}}
-             {"type": "part", "id": "1", "part": 1, "parts": 3, "text": "…"}     see live_messages
+             {"type": "part", "id": "1", "part": 1, "parts": 3, "text": "…"}     see websocket_messages
 
 Cells run in the order in which they came; whoever closes the connection interrupts the one that runs. A browser, which
 can set no header, sends its token as a subprotocol: ["kernel-sandbox.v1", "bearer.TOKEN"].
@@ -52,12 +52,12 @@ class _Asked:
     timeout: float | None
 
 
-@router.websocket("/sessions/{session_id}/ws")
-async def live(websocket: WebSocket, session_id: str) -> None:
+@router.websocket("/sessions/{identifier}/ws")
+async def live(websocket: WebSocket, identifier: str) -> None:
     """Serve one connection. A session that is missing, or another's, is answered before the connection is taken."""
     service: SessionService = websocket.app.state.service
     try:
-        address = address_of(identity_of(websocket), unquote(session_id))
+        address = address_of(identity_of(websocket), unquote(identifier))
         service.describe(address)
     except SandboxError as exc:
         await websocket.send_denial_response(response_of(failure_of(exc)))

@@ -93,7 +93,7 @@ class Commands:
     def _interrupt(self, options: argparse.Namespace) -> None:
         self._slot(options).session.interrupt()
 
-    def _stop(self, options: argparse.Namespace) -> None:
+    def _shutdown(self, options: argparse.Namespace) -> None:
         names = self._sessions.names if options.all else [options.session]
         for name in names:
             self._sessions.close(name)

@@ -111,8 +111,8 @@ COMMANDS = {
     "start": "open a sandbox, and say what it has",
     "status": "what is open, and what it uses",
     "restart": "a fresh kernel: variables are gone, files under /mnt/data stay",
-    "interrupt": "stop the cell that runs",
-    "stop": "end the sandbox: variables and files are gone",
+    "interrupt": "interrupt the cell that runs",
+    "shutdown": "end the sandbox: variables and files are gone",
     "files": "list /mnt/data",
     "upload": "copy a file of yours into /mnt/data",
     "download": "copy a file out of /mnt/data",
@@ -125,7 +125,7 @@ examples:
   %sandbox upload sales.csv
   %sandbox download totals.csv out/
   %sandbox save analysis.ipynb
-  %sandbox stop --all
+  %sandbox shutdown --all
 
 `%sandbox COMMAND --help` shows a command's options; `%%sandbox` on a cell's first line runs the cell inside.
 """
@@ -147,7 +147,7 @@ def line_parser() -> argparse.ArgumentParser:
         "--mount", metavar="SRC[:NAME]", action="append", default=[], help="show it read-only at /mnt/input/NAME"
     )
     made["start"].add_argument("--save", metavar="FILE.ipynb", help="keep the cells as a notebook")
-    made["stop"].add_argument("--all", action="store_true", help="end every sandbox of this notebook")
+    made["shutdown"].add_argument("--all", action="store_true", help="end every sandbox of this notebook")
     made["files"].add_argument("directory", nargs="?", default="", metavar="DIR")
     made["upload"].add_argument("path", metavar="PATH")
     made["upload"].add_argument("name", nargs="?", metavar="NAME", help="its name inside (default: its own)")

@@ -109,6 +109,6 @@ def _check_same(slot: Slot, wanted: WantedSandbox) -> None:
     for option, (value, now) in asked.items():
         if value is not None and str(value) != now:
             raise SandboxError(
-                f"Session {slot.name!r} is open with {option} {now}: `%sandbox stop --session {slot.name}` ends it, "
-                "or give this one another name with --session."
+                f"Session {slot.name!r} is open with {option} {now}: `%sandbox shutdown --session {slot.name}` ends "
+                "it, or give this one another name with --session."
             )

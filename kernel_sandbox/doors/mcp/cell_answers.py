@@ -42,7 +42,7 @@ MAX_VALUE = 200
 MAX_EVALUE = 2_000
 
 
-def cell_answer(ran: CallExecution, session: str) -> CallResult:
+def cell_answer(ran: CallExecution, identifier: str) -> CallResult:
     """Write down a cell that has run; `session` is the name of its session."""
     execution = ran.execution
     words, pictures = choose_pictures(execution.outputs)
@@ -62,7 +62,7 @@ def cell_answer(ran: CallExecution, session: str) -> CallResult:
         "tables": tables_data(execution.outputs),
     }
     data |= {"error": _error_data(execution)} if execution.status != "ok" else {}
-    data |= {"session": session} if session else {}
+    data |= {"identifier": identifier} if identifier else {}
     data |= {"notes": notes} if notes else {}
     parts = _parts([head, *notes], text, [picture for picture in pictures.values() if picture is not None])
     return CallResult(parts, data, failed=execution.status != "ok")
@@ -200,7 +200,7 @@ def _value(value: Any) -> Any:
 # Shell commands
 
 
-def shell_answer(ran: CallExecution, exit_status: int, session: str) -> CallResult:
+def shell_answer(ran: CallExecution, exit_status: int, identifier: str) -> CallResult:
     """Write down a shell command that has run."""
     execution = ran.execution
     text = read_text([output for output in execution.outputs if not _is_silent(output)], {})
@@ -219,7 +219,7 @@ def shell_answer(ran: CallExecution, exit_status: int, session: str) -> CallResu
         **_fate_data(ran),
     }
     data |= {} if ended else {"error": _error_data(execution)}
-    data |= {"session": session} if session else {}
+    data |= {"identifier": identifier} if identifier else {}
     data |= {"notes": notes} if notes else {}
     return CallResult(_parts([head, *notes], text, ()), data, failed=not ended)
 

@@ -102,7 +102,7 @@ def mcp(
         lambda transcript: AsyncSession(engine=engine, spec=spec, transcript=transcript),
         data=[path.absolute() for path in data],
         save=save and save.absolute(),
-        longest_timeout=spec.limits.cell_timeout or 600.0,
+        max_timeout=spec.limits.cell_timeout or 600.0,
     )
     folder = NotebookFolder(save_dir.absolute()) if save_dir else None
     asyncio.run(_serve(session, Toolbox(session, packages=PACKAGES.get(spec.image, ""), folder=folder), warm=warm))

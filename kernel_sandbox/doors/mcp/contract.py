@@ -35,7 +35,7 @@ class CallExecution:
 class SessionLine:
     """A session, as a list of them shows it."""
 
-    name: str
+    identifier: str
     state: str
     cells: int
     created_at: datetime
@@ -50,8 +50,8 @@ class Workspace(Protocol):
         """What tells it from every other one. Never shown."""
 
     @property
-    def name(self) -> str:
-        """What its caller may call it; empty where there is only one."""
+    def identifier(self) -> str:
+        """By what its caller may address it; empty where there is only one."""
 
     async def run(self, source: str, timeout: float, on_event: OnEvent) -> CallExecution:
         """Run a cell after those before it, for at most `timeout` seconds. A cancelled call interrupts it."""
@@ -65,10 +65,13 @@ class Workspace(Protocol):
     async def write_file(self, name: str, data: bytes) -> FileInfo:
         """Write a file, replacing one of that name."""
 
-    async def reset(self, *, fresh: bool) -> str:
-        """Begin a new kernel, or (fresh) a new sandbox; say in a sentence what is lost and what stays."""
+    async def restart(self) -> str:
+        """Start a fresh kernel, and say in a sentence what is lost and what stays."""
 
-    async def notebook(self) -> bytes:
+    async def shutdown(self) -> str:
+        """End the sandbox, and say in a sentence what is lost. The next use begins another."""
+
+    async def transcript(self) -> bytes:
         """Give the notebook as it stands."""
 
 
@@ -76,15 +79,15 @@ class Backend(Protocol):
     """Who has the sessions."""
 
     @property
-    def names_sessions(self) -> bool:
-        """Whether a caller may have several, by name."""
+    def takes_identifiers(self) -> bool:
+        """Whether a caller may have several."""
 
     @property
-    def longest_timeout(self) -> float:
-        """Seconds that a cell may be given."""
+    def max_timeout(self) -> float:
+        """The most seconds that a caller may ask for a cell."""
 
-    def workspace(self, caller: Any, session: str | None) -> Workspace:
-        """Find the caller's session of that name, or the one without a name. `caller` is what the transport knows."""
+    def workspace(self, caller: Any, identifier: str | None) -> Workspace:
+        """Find the caller's session of that identifier, or the one without. `caller` is what the transport knows."""
 
     def sessions(self, caller: Any) -> Sequence[SessionLine]:
         """List the caller's sessions."""

@@ -28,7 +28,7 @@ there stay too, and the other tools see them. There is no network: nothing can b
 The value of the last expression is shown, and so is what is printed. Figures come back as images. Tables (pandas) \
 come back as text, and their first rows as data. Long output is cut in its middle: print what you need to read.
 status is "ok"; "error": it raised or was interrupted, see the traceback; "timeout": it ran too long and was stopped; \
-"dead": the kernel died; "aborted": it was given up, or a reset ended it. ran says how far it came ("no", "began", \
+"dead": the kernel died; "aborted": it was given up, or a restart ended it. ran says how far it came ("no", "began", \
 "whole", or "unknown"; what did not run can be sent again), kept what is still there ("all", "files" or "nothing"), \
 restarted_because that earlier variables are gone, and why. Calls run one after the other."""
 
@@ -38,9 +38,9 @@ and exit status.
 It sees the same files as execute_python, but each command is a process of its own: a cd or a variable does not \
 outlive it. No network. It waits for its turn behind what runs in Python."""
 
-SESSION = {
+IDENTIFIER = {
     "type": "string",
-    "description": "Name of the session to use, if not your own: sessions share nothing. A new name begins a new one.",
+    "description": "Which session to use, if not your own: sessions share nothing. A new identifier begins a new one.",
     "maxLength": 256,
 }
 
@@ -64,39 +64,39 @@ class Definition:
 
 
 def definitions(
-    *, longest_timeout: float, names_sessions: bool, packages: str = "", saves: bool = False
+    *, max_timeout: float, takes_identifiers: bool, packages: str = "", saves: bool = False
 ) -> tuple[Definition, ...]:
     """Give the tools. `packages` says in a few words what is installed; `saves`: notebooks go to a file of the host."""
-    most = f"{longest_timeout:g}"
+    most = f"{max_timeout:g}"
     timeout = {
         "type": "number",
         "description": f"Seconds that it may run before it is stopped; more than {most} are taken as {most}.",
         "exclusiveMinimum": 0,
-        "default": min(DEFAULT_TIMEOUT, longest_timeout),
+        "default": min(DEFAULT_TIMEOUT, max_timeout),
     }
     tools = (*_running(timeout, packages), *_files(), *_session_tools(saves))
-    if not names_sessions:
+    if not takes_identifiers:
         return tools
     for tool in tools:
-        tool.arguments["properties"]["session"] = SESSION
+        tool.arguments["properties"]["identifier"] = IDENTIFIER
     return (*tools, _listing())
 
 
 def _running(timeout: dict[str, Any], packages: str) -> tuple[Definition, ...]:
     installed = f"; installed are {packages}" if packages else ""
-    code = {"type": "string", "description": "Plain Python, without Markdown fences."}
+    source = {"type": "string", "description": "The cell: plain Python, without Markdown fences."}
     command = {"type": "string", "description": "The command line."}
     return (
         Definition(
             "execute_python",
             "Run Python",
             PYTHON.format(packages=installed),
-            _object({"code": code, "timeout": timeout}, "code"),
+            _object({"source": source, "timeout": timeout}, "source"),
             _object(_CELL_DATA, "status"),
             destroys=True,
         ),
         Definition(
-            "execute_shell",
+            "run_command",
             "Run a shell command",
             SHELL,
             _object({"command": command, "timeout": timeout}, "command"),
@@ -111,9 +111,9 @@ def _files() -> tuple[Definition, ...]:
     directory = {"type": "string", "description": f"Only what is below this directory of {DATA_DIRECTORY}."}
     content = {"type": "string", "description": "What the file is to hold."}
     encoding = {"enum": ["utf-8", "base64"], "default": "utf-8", "description": "base64 for bytes that are no text."}
-    listed = {"path": _TEXT, "kind": _TEXT, "size": _WHOLE, "modified": _TEXT}
+    listed = {"path": _TEXT, "kind": _TEXT, "size": _WHOLE, "modified_at": _TEXT}
     files = {"type": "array", "items": _object(listed, "path")}
-    read = {"path": _TEXT, "size": _WHOLE, "kind": _TEXT, "text": _TEXT, "truncated": _YES_NO}
+    read = {"path": _TEXT, "size": _WHOLE, "media_type": _TEXT, "text": _TEXT, "truncated": _YES_NO}
     return (
         Definition(
             "list_files",
@@ -145,23 +145,32 @@ its middle), a picture as an image, other bytes as a resource. To look into larg
 
 
 def _session_tools(saves: bool) -> tuple[Definition, ...]:
-    fresh = {"type": "boolean", "default": False, "description": "Also lose the files: begin with a new sandbox."}
     told = {"status": _TEXT, "problem": _TEXT, "cells": _WHOLE, "outputs_left_out": _YES_NO, "path": _TEXT}
     where = "as a file on the user's machine, whose path you get" if saves else "as a resource"
     return (
         Definition(
-            "reset_session",
-            "Reset the session",
-            f"""Begin with a fresh kernel: all variables are lost and what runs is stopped, files under \
-{DATA_DIRECTORY} stay unless fresh is true. Only when the state is of no more use.""",
-            _object({"fresh": fresh}),
+            "restart_session",
+            "Restart the session",
+            f"""Begin with a fresh kernel: all variables are lost and what runs is ended, files under \
+{DATA_DIRECTORY} stay. Only when the variables are of no more use.""",
+            _object({}),
             _object({"status": _TEXT, "problem": _TEXT, "message": _TEXT}, "status"),
             destroys=True,
             repeats=True,
         ),
         Definition(
-            "export_notebook",
-            "Export the notebook",
+            "shutdown_session",
+            "Shut the session down",
+            """End the sandbox: all variables and files are lost. The next call begins a new one. Only when \
+nothing in it is of more use.""",
+            _object({}),
+            _object({"status": _TEXT, "problem": _TEXT, "message": _TEXT}, "status"),
+            destroys=True,
+            repeats=True,
+        ),
+        Definition(
+            "get_transcript",
+            "Get the transcript",
             f"Get all cells so far with everything that they showed as a Jupyter notebook (.ipynb), {where}.",
             _object({}),
             _object(told, "status"),
@@ -171,12 +180,12 @@ def _session_tools(saves: bool) -> tuple[Definition, ...]:
 
 
 def _listing() -> Definition:
-    named = {"name": _TEXT, "state": _TEXT, "cells": _WHOLE, "created_at": _TEXT, "last_used_at": _TEXT}
-    sessions = {"type": "array", "items": _object(named, "name")}
+    named = {"identifier": _TEXT, "state": _TEXT, "cells": _WHOLE, "created_at": _TEXT, "last_used_at": _TEXT}
+    sessions = {"type": "array", "items": _object(named, "identifier")}
     return Definition(
         "list_sessions",
         "List sessions",
-        "List the sessions that you may use, by the names that other tools take as `session`.",
+        "List the sessions that you may use, by what other tools take as `identifier`.",
         _object({}),
         _object({"status": _TEXT, "problem": _TEXT, "sessions": sessions, "total": _WHOLE}, "status"),
         reads_only=True,
@@ -209,7 +218,7 @@ _COMMON = {
         "description": "Why a fresh kernel was started, told once with its first cell: earlier variables are gone.",
     },
     "new_session": {"type": "boolean", "description": "Whether the session began with this call."},
-    "session": _TEXT,
+    "identifier": _TEXT,
     "notes": {"type": "array", "items": _TEXT},
 }
 _CELL_DATA = {

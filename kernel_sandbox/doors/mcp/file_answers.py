@@ -33,7 +33,7 @@ def listing_answer(files: Sequence[FileInfo]) -> CallResult:
             "path": f"{DATA_DIRECTORY}/{shown_name(info.name)}",
             "kind": info.kind,
             "size": info.size,
-            "modified": info.modified.isoformat(timespec="seconds"),
+            "modified_at": info.modified.isoformat(timespec="seconds"),
         }
         for info in found[:MAX_LISTED]
     ]
@@ -50,14 +50,16 @@ def file_answer(name: str, content: bytes) -> CallResult:
     data = {"status": "ok", "path": path, "size": len(content)}
     head = f"{path}, {format_size(len(content))}"
     if part := _picture(content):
-        return CallResult((TextPart(f"{head}: {part.kind}."), part), data | {"kind": part.kind})
+        return CallResult((TextPart(f"{head}: {part.kind}."), part), data | {"media_type": part.kind})
     text = _text(content)
     if text is None:
         kind = "application/pdf" if content.startswith(b"%PDF-") else BINARY
         resource: Part = FilePart(path, kind, content)
-        return CallResult((TextPart(f"{head}: no text, so it comes as a resource."), resource), data | {"kind": kind})
+        return CallResult(
+            (TextPart(f"{head}: no text, so it comes as a resource."), resource), data | {"media_type": kind}
+        )
     shown = clip(visible(text), TEXT_LIMITS, rest=READ_THE_REST)
-    told = {"kind": "text/plain", "text": shown, "truncated": len(shown) < len(text)}
+    told = {"media_type": "text/plain", "text": shown, "truncated": len(shown) < len(text)}
     return CallResult((TextPart(f"{head}:\n{quoted(shown)}"),), data | told)
 
 

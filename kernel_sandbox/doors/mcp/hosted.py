@@ -88,16 +88,16 @@ class Caller:
 class HostedSessions:
     """The backend of HTTP."""
 
-    names_sessions = True
+    takes_identifiers = True
 
     def __init__(self, service: SessionService) -> None:
         self._service = service
         longest = float(service.settings.max_execution_seconds)
-        self.longest_timeout = max(longest - GRACE, longest / 2)
+        self.max_timeout = max(longest - GRACE, longest / 2)
 
-    def workspace(self, caller: Caller, session: str | None) -> HostedWorkspace:
+    def workspace(self, caller: Caller, identifier: str | None) -> HostedWorkspace:
         """Find the caller's session. Raises InvalidIdentifier and Forbidden."""
-        address = address_of(caller.identity, caller.own_identifier if session is None else session)
+        address = address_of(caller.identity, caller.own_identifier if identifier is None else identifier)
         return HostedWorkspace(self._service, address, caller)
 
     def sessions(self, caller: Caller) -> Sequence[SessionLine]:
@@ -118,7 +118,7 @@ class HostedWorkspace:
         self._address = address
         self._caller = caller
         self.key = address.key
-        self.name = address.identifier
+        self.identifier = address.identifier
 
     async def run(self, source: str, timeout: float, on_event: OnEvent) -> CallExecution:
         streaming: Streaming | None = None
@@ -175,19 +175,23 @@ class HostedWorkspace:
     async def write_file(self, name: str, data: bytes) -> FileInfo:
         return await self._service.write_file(self._address, name, io.BytesIO(data))
 
-    async def reset(self, *, fresh: bool) -> str:
+    async def restart(self) -> str:
         try:
-            if fresh:
-                await self._service.stop(self._address, client=self._caller.client)
-                return f"{what_is_kept('nothing')} A new sandbox begins with the next call."
             await self._service.restart(self._address, client=self._caller.client)
         except SessionMissing:
-            return "There was nothing to reset: the session has not begun yet, or has ended."
+            return "There was nothing to restart: the session has not begun yet, or has ended."
         return f"A fresh kernel runs. {what_is_kept(self._service.kept_by_restart(self._address))}"
 
-    async def notebook(self) -> bytes:
+    async def shutdown(self) -> str:
         try:
-            return await self._service.notebook(self._address)
+            await self._service.shutdown(self._address, client=self._caller.client)
+        except SessionMissing:
+            return "There was nothing to shut down: the session has not begun yet, or has ended."
+        return f"{what_is_kept('nothing')} A new sandbox begins with the next call."
+
+    async def transcript(self) -> bytes:
+        try:
+            return await self._service.transcript(self._address)
         except SessionMissing as exc:
             raise CallRefused("There is no notebook yet: run a cell first.") from exc
 
@@ -310,7 +314,7 @@ class McpApplication:
         """End the sandbox of a client that has ended its session of the protocol."""
         if caller.has_own_session:
             with contextlib.suppress(SandboxError):
-                await self._service.stop(address_of(caller.identity, caller.own_identifier), client=caller.client)
+                await self._service.shutdown(address_of(caller.identity, caller.own_identifier), client=caller.client)
 
 
 def mcp_application(service: SessionService) -> McpApplication:

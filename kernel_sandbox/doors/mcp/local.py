@@ -32,10 +32,10 @@ class LocalSession:
     """Files of the host that are copied into every new sandbox."""
     save: Path | None = None
     """Where the notebook is kept after every cell; beside it, if there is such a file already."""
-    longest_timeout: float = 600.0
-    names_sessions: bool = False
+    max_timeout: float = 600.0
+    takes_identifiers: bool = False
     key: str = ""
-    name: str = ""
+    identifier: str = ""
     _session: AsyncSession | None = None
     _transcript: Transcript = field(default_factory=Transcript)
     _opening: asyncio.Lock = field(default_factory=asyncio.Lock)
@@ -47,7 +47,7 @@ class LocalSession:
 
     # As a backend
 
-    def workspace(self, caller: Any, session: str | None) -> LocalSession:
+    def workspace(self, caller: Any, identifier: str | None) -> LocalSession:
         return self
 
     def sessions(self, caller: Any) -> Sequence[SessionLine]:
@@ -67,7 +67,7 @@ class LocalSession:
 
     async def run(self, source: str, timeout: float, on_event: OnEvent) -> CallExecution:
         session, is_new = await self._opened()
-        stream = session.stream(source, timeout=min(timeout, self.longest_timeout + GRACE))
+        stream = session.stream(source, timeout=min(timeout, self.max_timeout + GRACE))
         note = NEW_SANDBOX if is_new and self._begun > 1 else ""
         try:
             async for event in stream:
@@ -97,21 +97,25 @@ class LocalSession:
         session, _ = await self._opened()
         return await session.files.write(name, data)
 
-    async def reset(self, *, fresh: bool) -> str:
-        """Begin anew, whatever runs. A session that has not begun has nothing to lose."""
+    async def restart(self) -> str:
+        """Start a fresh kernel, whatever runs. A session that has not begun has nothing to lose."""
         session = self._session
         if session is None:
-            return "There was nothing to reset: the session has not begun yet."
-        if fresh:
-            self._session = None
-            await session.aclose()
-            again = ", with the files given at the start" if self.data else ""
-            return f"{what_is_kept('nothing')} A new sandbox begins with the next call{again}."
+            return "There was nothing to restart: the session has not begun yet."
         await session.restart()
         self._known.generation = session.generation
         return f"A fresh kernel runs. {what_is_kept(session.kept_by_restart)}"
 
-    async def notebook(self) -> bytes:
+    async def shutdown(self) -> str:
+        """End the sandbox, whatever runs."""
+        session, self._session = self._session, None
+        if session is None:
+            return "There was nothing to shut down: the session has not begun yet."
+        await session.aclose()
+        again = ", with the files given at the start" if self.data else ""
+        return f"{what_is_kept('nothing')} A new sandbox begins with the next call{again}."
+
+    async def transcript(self) -> bytes:
         return (self._transcript if self._session is None else self._session.transcript).to_bytes()
 
     async def open(self) -> None:

@@ -85,7 +85,7 @@ class SessionTools(ABC):
     def _seconds(self, timeout: float) -> float:
         if not timeout > 0:
             raise CallRefused("Give a timeout above 0 seconds.")
-        return min(timeout, self._backend.longest_timeout)
+        return min(timeout, self._backend.max_timeout)
 
     @contextmanager
     def _counted(self, workspace: Workspace) -> Iterator[None]:
@@ -108,8 +108,8 @@ class Toolbox(SessionTools):
         """`packages` says what is installed; notebooks are saved in `folder`, and embedded where there is none."""
         self._folder = folder
         defined = definitions(
-            longest_timeout=backend.longest_timeout,
-            names_sessions=backend.names_sessions,
+            max_timeout=backend.max_timeout,
+            takes_identifiers=backend.takes_identifiers,
             packages=packages,
             saves=folder is not None,
         )
@@ -118,15 +118,15 @@ class Toolbox(SessionTools):
     async def _answer(self, name: str, arguments: dict[str, Any], caller: Any, progress: CellProgress) -> CallResult:
         if name == "list_sessions":
             return self._list_sessions(caller)
-        workspace = self._backend.workspace(caller, arguments.pop("session", None))
+        workspace = self._backend.workspace(caller, arguments.pop("identifier", None))
         tools: dict[str, Callable[..., Awaitable[CallResult]]] = {
             "list_files": self._list_files,
             "read_file": self._read_file,
             "write_file": self._write_file,
-            "export_notebook": self._export,
+            "get_transcript": self._get_transcript,
         }
-        if name == "reset_session":  # it ends what the others wait for, and so is not counted among them
-            return await self._reset(workspace, **arguments)
+        if name in ("restart_session", "shutdown_session"):  # they end what the others wait for: not counted among them
+            return await self._begin_anew(workspace, keeps_files=name == "restart_session")
         with self._counted(workspace):
             if name in tools:
                 return await tools[name](workspace, **arguments)
@@ -135,17 +135,17 @@ class Toolbox(SessionTools):
                 return await run(workspace, progress, **arguments)
 
     async def _run_python(
-        self, workspace: Workspace, progress: CellProgress, code: str, timeout: float = DEFAULT_TIMEOUT
+        self, workspace: Workspace, progress: CellProgress, source: str, timeout: float = DEFAULT_TIMEOUT
     ) -> CallResult:
-        ran = await workspace.run(unfence(code), self._seconds(timeout), progress.take)
-        return await asyncio.to_thread(cell_answer, ran, workspace.name)
+        ran = await workspace.run(unfence(source), self._seconds(timeout), progress.take)
+        return await asyncio.to_thread(cell_answer, ran, workspace.identifier)
 
     async def _run_command(
         self, workspace: Workspace, progress: CellProgress, command: str, timeout: float = DEFAULT_TIMEOUT
     ) -> CallResult:
         seconds = self._seconds(timeout)
         ran = await workspace.run(shell_cell(command, timeout=seconds), seconds + GRACE, progress.take)
-        return await asyncio.to_thread(shell_answer, ran, shell_result(ran.execution).exit_status, workspace.name)
+        return await asyncio.to_thread(shell_answer, ran, shell_result(ran.execution).exit_status, workspace.identifier)
 
     async def _list_files(self, workspace: Workspace, directory: str = "") -> CallResult:
         return listing_answer(await workspace.list_files(_below_data(directory)))
@@ -160,12 +160,12 @@ class Toolbox(SessionTools):
         data = {"status": "ok", "path": name, "size": info.size}
         return CallResult((TextPart(f"Wrote {name}, {info.size:,} bytes."),), data)
 
-    async def _reset(self, workspace: Workspace, fresh: bool = False) -> CallResult:
-        said = await workspace.reset(fresh=fresh)
+    async def _begin_anew(self, workspace: Workspace, *, keeps_files: bool) -> CallResult:
+        said = await (workspace.restart() if keeps_files else workspace.shutdown())
         return CallResult((TextPart(said),), {"status": "ok", "message": said})
 
-    async def _export(self, workspace: Workspace) -> CallResult:
-        notebook = await workspace.notebook()
+    async def _get_transcript(self, workspace: Workspace) -> CallResult:
+        notebook = await workspace.transcript()
         if self._folder is not None:
             path = await asyncio.to_thread(self._folder.save, notebook)
             warning = await asyncio.to_thread(kernelspec.warning)
@@ -179,7 +179,7 @@ class Toolbox(SessionTools):
         lines = self._backend.sessions(caller)
         shown = [
             {
-                "name": shown_name(line.name),
+                "identifier": shown_name(line.identifier),
                 "state": line.state,
                 "cells": line.cells,
                 "created_at": line.created_at.isoformat(timespec="seconds"),
@@ -187,7 +187,7 @@ class Toolbox(SessionTools):
             }
             for line in lines[:MAX_SESSIONS]
         ]
-        text = "\n".join(f"{line['name']}\t{line['state']}\t{line['cells']} cells" for line in shown)
+        text = "\n".join(f"{line['identifier']}\t{line['state']}\t{line['cells']} cells" for line in shown)
         data = {"status": "ok", "sessions": shown, "total": len(lines)}
         return CallResult((TextPart(text or "You have no sessions: the first call of a tool begins one."),), data)
 

@@ -496,7 +496,7 @@ def test_engine_that_does_not_answer_is_a_line_unless_it_was_named(cli: Cli) -> 
 
 def test_ps_names_sandboxes_and_their_owners(cli: Cli, session: Session) -> None:
     session.execute("1")
-    (mine,) = [found for found in json.loads(cli("ps", "--json").stdout) if found["session"] == session.id]
+    (mine,) = [found for found in json.loads(cli("ps", "--json").stdout) if found["session_id"] == session.id]
     assert mine["image"] == "python"
     assert mine["engine"] == session.engine
     assert mine["owner_pid"] == os.getpid()

@@ -69,7 +69,7 @@ async def greedy(address: str, key: str, number: int) -> None:
     async with httpx.AsyncClient(base_url=address, timeout=30, headers={"x-api-key": key}) as client:
         for count in itertools.count():
             with contextlib.suppress(httpx.HTTPError):
-                await client.post("/v1/sessions", json={"id": f"crowd-{number}-{count}"})
+                await client.post("/v1/sessions", json={"identifier": f"crowd-{number}-{count}"})
             await asyncio.sleep(0.1)
 
 

@@ -32,9 +32,9 @@ BODIES: dict[str, Any] = {
     "/code/execute": {"properties": {"code": CODE}},
     "/python/execute": {"properties": {"identifier": "IDENTIFIER", "pythonCode": CODE}},
     "/executions": {"code": CODE},
-    "/v1/sessions": {"id": "IDENTIFIER"},
-    "/v1/sessions/{session_id}/execute": {"source": CODE},
-    "/v1/sessions/{session_id}/shell": {"command": "ls /mnt/data"},
+    "/v1/sessions": {"identifier": "IDENTIFIER"},
+    "/v1/sessions/{identifier}/execute": {"source": CODE},
+    "/v1/sessions/{identifier}/run_command": {"command": "ls /mnt/data"},
 }
 
 
@@ -76,7 +76,7 @@ class Names:
 
 def call(client: httpx.Client, method: str, path: str, names: Names) -> httpx.Response:
     """Call a route about a session: by its name in the path, the query or the body, wherever the route looks."""
-    parts = {"session_id": names.session, "name": names.file, "execution_id": names.execution}
+    parts = {"identifier": names.session, "name": names.file, "execution_id": names.execution}
     parts["transcript_id"] = names.transcript
     url = re.sub(r"{(\w+)(:path)?}", lambda found: parts[found[1]], path)
     query = {"identifier": names.session, "owner": names.owner, "transcript_id": names.transcript}

@@ -40,7 +40,7 @@ def test_service_is_ready_while_a_session_can_be_started(
             until(lambda: status() == (503, "no session can be started"))
             without.undo()
             until(lambda: status() == (200, "ready"))
-            assert client.post("/v1/sessions", json={"id": "a"}).status_code == 201
+            assert client.post("/v1/sessions", json={"identifier": "a"}).status_code == 201
 
 
 def test_service_is_starting_before_its_first_session_is_ready(server_engine: str, tmp_path: Path) -> None:
@@ -58,7 +58,7 @@ def test_service_is_starting_before_its_first_session_is_ready(server_engine: st
 
 
 def test_head_answers_as_get_without_a_body(server: Running, client: httpx.Client) -> None:
-    client.post("/v1/sessions", json={"id": "headed"})
+    client.post("/v1/sessions", json={"identifier": "headed"})
     client.put("/v1/sessions/headed/files/f.bin", content=bytes(300_000))
     paths = ["/", "/healthz", "/docs", "/openapi.json", "/metrics", "/v1/sessions", "/v1/sessions/headed"]
     for path in [*paths, "/v1/sessions/headed/files/f.bin", "/v1/sessions/missing", "/nothing"]:

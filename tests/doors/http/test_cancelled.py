@@ -30,7 +30,7 @@ AWAIT = "while not os.path.exists('/mnt/data/release'): time.sleep(0.01)"
 
 @pytest.fixture
 def session(client: httpx.Client, server: Running) -> Iterator[str]:
-    client.post("/v1/sessions", json={"id": NAME}).raise_for_status()
+    client.post("/v1/sessions", json={"identifier": NAME}).raise_for_status()
     yield SESSION
     server.end(NAME)
 
@@ -50,7 +50,7 @@ Door = Callable[[str], tuple[str, dict[str, Any]]]
 """Gives the path and what is posted there, for the letters to be written down."""
 PLAIN: dict[str, Door] = {
     "execute": lambda letters: (f"{SESSION}/execute", {"json": {"source": python(letters)}}),
-    "shell": lambda letters: (f"{SESSION}/shell", {"json": {"command": shell(letters)}}),
+    "shell": lambda letters: (f"{SESSION}/run_command", {"json": {"command": shell(letters)}}),
     "code/execute": lambda letters: (
         "/code/execute",
         {"json": {"properties": {"code": python(letters)}}, "params": QUERY | {"api-version": GEN1}},
@@ -132,7 +132,7 @@ def test_running_request_whose_client_goes_away_runs_on_and_is_kept(
     release(client)
     run(client, session, "1")
     assert log(client) == "BE"
-    cell = client.get(f"{session}/notebook").json()["cells"][0]
+    cell = client.get(f"{session}/transcript").json()["cells"][0]
     assert not any(output["output_type"] == "error" for output in cell["outputs"])
     until(lambda: client.get(session).json()["state"] == "idle")
 
@@ -254,7 +254,7 @@ def test_another_client_keeps_its_output_and_its_time(server: Running, client: h
         told = run(client, session, "print('mine')", timeout=1)
         assert other.get_shell_msg(timeout=20)["content"]["status"] == "ok"
     assert (told["status"], [output["text"] for output in told["outputs"]], log(client)) == ("ok", ["mine\n"], "")
-    assert "theirs" not in str([cell["outputs"] for cell in client.get(f"{session}/notebook").json()["cells"]])
+    assert "theirs" not in str([cell["outputs"] for cell in client.get(f"{session}/transcript").json()["cells"]])
 
 
 # The time of a request
@@ -263,7 +263,7 @@ def test_another_client_keeps_its_output_and_its_time(server: Running, client: h
 def test_request_that_takes_too_long_is_told_whether_it_runs(server_engine: str, tmp_path: Path) -> None:
     pool = PoolSettings(ready=1, sessions=2)
     with running(tmp_path, engine=server_engine, pool=pool, request_timeout=4.0) as server, server.client() as client:
-        client.post("/v1/sessions", json={"id": NAME}).raise_for_status()
+        client.post("/v1/sessions", json={"identifier": NAME}).raise_for_status()
         path, request = PLAIN["execute"]("BE")
         runs = client.post(path, **request)
         waits = client.post(path, **request)
@@ -286,7 +286,7 @@ def test_request_for_which_no_session_is_free_in_time_is_told_that_it_did_not_ru
 ) -> None:
     pool = PoolSettings(ready=1, sessions=1, queue_timeout=30.0)
     with running(tmp_path, engine=server_engine, pool=pool, request_timeout=8.0) as server, server.client() as client:
-        client.post("/v1/sessions", json={"id": NAME}).raise_for_status()
+        client.post("/v1/sessions", json={"identifier": NAME}).raise_for_status()
         late = client.post(f"/v1/sessions/another/{path}", json={"source": "1", "create": True})
         assert (late.status_code, late.json()["error"]["message"][:14]) == (504, "It did not run")
         assert client.get("/v1/sessions/another").status_code == 404

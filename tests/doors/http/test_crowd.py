@@ -32,7 +32,7 @@ def crowded(server_engine: str, tmp_path: Path) -> Iterator[tuple[httpx.Client, 
         ServerProcess(tmp_path, server_engine, *flags) as server,
         httpx.Client(base_url=server.address, headers={"x-api-key": good}, timeout=60) as client,
     ):
-        client.post("/v1/sessions", json={"id": "mine"}).raise_for_status()
+        client.post("/v1/sessions", json={"identifier": "mine"}).raise_for_status()
         command = [sys.executable, "-m", "tests.doors.http.crowd", server.address, bad]
         crowd = subprocess.Popen(command, cwd=ROOT, stdout=subprocess.PIPE, text=True)
         assert crowd.stdout is not None

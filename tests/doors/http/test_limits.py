@@ -49,7 +49,7 @@ def test_body_that_turns_out_too_large_is_refused(client: httpx.Client) -> None:
 
 @pytest.mark.parametrize("chunked", [False, True])
 def test_upload_may_be_as_large_as_is_set(client: httpx.Client, chunked: bool) -> None:
-    client.post("/v1/sessions", json={"id": "up"})
+    client.post("/v1/sessions", json={"identifier": "up"})
     for size, status in ((UPLOAD, 200), (UPLOAD + 128 * 1024, 413)):
         whole = b"x" * size
         content = (whole[at : at + 65536] for at in range(0, size, 65536)) if chunked else whole
@@ -70,15 +70,15 @@ def test_far_too_large_upload_is_answered_at_once(small: Running) -> None:
 
 
 def test_identity_is_held_to_its_sessions(client: httpx.Client) -> None:
-    assert [client.post("/v1/sessions", json={"id": name}).status_code for name in "ab"] == [201, 201]
-    refused = client.post("/v1/sessions", json={"id": "c"})
+    assert [client.post("/v1/sessions", json={"identifier": name}).status_code for name in "ab"] == [201, 201]
+    refused = client.post("/v1/sessions", json={"identifier": "c"})
     assert (refused.status_code, refused.json()["error"]["code"]) == (429, "SessionsCountExceedsLimit")
     assert int(refused.headers["retry-after"]) > 0
     query = {"identifier": "c", "api-version": GEN2}
     assert client.post("/executions", params=query, json={"code": "1"}).status_code == 429
     assert client.post("/v1/sessions/a/execute", json={"source": "1"}).status_code == 200
     client.delete("/v1/sessions/a")
-    assert client.post("/v1/sessions", json={"id": "c"}).status_code == 201
+    assert client.post("/v1/sessions", json={"identifier": "c"}).status_code == 201
 
 
 def test_identity_is_held_to_its_sessions_when_they_are_asked_for_at_once(small: Running, client: httpx.Client) -> None:
@@ -86,7 +86,7 @@ def test_identity_is_held_to_its_sessions_when_they_are_asked_for_at_once(small:
 
     def make(name: str) -> None:
         with small.client() as own:
-            codes.append(own.post("/v1/sessions", json={"id": name}).status_code)
+            codes.append(own.post("/v1/sessions", json={"identifier": name}).status_code)
 
     threads = [threading.Thread(target=make, args=(name,)) for name in "xyz"]
     for thread in threads:
@@ -97,7 +97,7 @@ def test_identity_is_held_to_its_sessions_when_they_are_asked_for_at_once(small:
 
 
 def test_identity_is_held_to_its_requests_at_a_time(small: Running, client: httpx.Client) -> None:
-    client.post("/v1/sessions", json={"id": "busy"})
+    client.post("/v1/sessions", json={"identifier": "busy"})
     sources = ["import time; time.sleep(3)"] * 3
     answers: list[int] = []
 
@@ -125,12 +125,12 @@ def test_identity_is_held_to_its_requests_at_a_time(small: Running, client: http
 def test_full_pool_refuses_and_says_when_to_come_again(server_engine: str, tmp_path: Path) -> None:
     pool = PoolSettings(ready=0, sessions=1, queue_timeout=0.5)
     with running(tmp_path, engine=server_engine, pool=pool) as server, server.client() as client:
-        assert client.post("/v1/sessions", json={"id": "a"}).status_code == 201
-        refused = client.post("/v1/sessions", json={"id": "b"})
+        assert client.post("/v1/sessions", json={"identifier": "a"}).status_code == 201
+        refused = client.post("/v1/sessions", json={"identifier": "b"})
         assert (refused.status_code, refused.json()["error"]["code"]) == (429, "SessionsCountExceedsLimit")
         assert int(refused.headers["retry-after"]) > 0
         client.delete("/v1/sessions/a")
-        assert client.post("/v1/sessions", json={"id": "b"}).status_code == 201
+        assert client.post("/v1/sessions", json={"identifier": "b"}).status_code == 201
 
 
 def host_of(server: Running) -> str:

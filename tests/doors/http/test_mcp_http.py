@@ -48,7 +48,7 @@ async def connected(server: Running, mode: str = "auto", **headers: str) -> Asyn
 
 
 async def run(client: Client, code: str, **arguments: Any) -> CallToolResult:
-    return await client.call_tool("execute_python", {"code": code, **arguments})
+    return await client.call_tool("execute_python", {"source": code, **arguments})
 
 
 async def output(client: Client, code: str, **arguments: Any) -> str:
@@ -73,7 +73,7 @@ async def reach(state: Callable[[], bool], limit: float = 30) -> None:
 def identifiers(server: Running, key: str | None = None) -> set[str]:
     """The sessions that the service tells of."""
     with server.client(key) as client:
-        return {session["id"] for session in client.get("/v1/sessions").raise_for_status().json()["sessions"]}
+        return {session["identifier"] for session in client.get("/v1/sessions").raise_for_status().json()["sessions"]}
 
 
 @pytest.fixture
@@ -88,24 +88,24 @@ async def test_clients_have_a_session_each_which_keeps_its_state(server: Running
         assert await output(first, "x = 20; x + 1") == "21"
         assert await output(first, "x * 2") == "40"
         assert await output(second, "'x' in dir()") == "False"
-        names = [(await run(client, "1")).structured_content["session"] for client in (first, second)]
+        names = [(await run(client, "1")).structured_content["identifier"] for client in (first, second)]
         assert names[0] != names[1]
         assert set(names) <= identifiers(server)
 
 
 async def test_sandbox_ends_with_its_client(server: Running) -> None:
     async with connected(server) as client:
-        name = (await run(client, "1")).structured_content["session"]
+        name = (await run(client, "1")).structured_content["identifier"]
         assert name in identifiers(server)
     await reach(lambda: name not in identifiers(server))
 
 
 async def test_named_session_is_that_of_the_other_routes_and_stays(server: Running) -> None:
     async with connected(server) as client:
-        await output(client, "x = 6", session="shared")
+        await output(client, "x = 6", identifier="shared")
         assert await output(client, "'x' in dir()") == "False"
         listed = await client.call_tool("list_sessions", {})
-        assert "shared" in {session["name"] for session in listed.structured_content["sessions"]}
+        assert "shared" in {session["identifier"] for session in listed.structured_content["sessions"]}
     with server.client() as http:
         told = http.post("/v1/sessions/shared/execute", json={"source": "x * 7"}).raise_for_status().json()
         assert told["outputs"][0]["data"]["text/plain"] == "42"
@@ -114,7 +114,7 @@ async def test_named_session_is_that_of_the_other_routes_and_stays(server: Runni
 
 async def test_client_without_sessions_of_the_protocol_has_one_of_its_identity(server: Running) -> None:
     async with connected(server, STATELESS) as client:
-        assert (await run(client, "x = 1")).structured_content["session"] == "mcp-default"
+        assert (await run(client, "x = 1")).structured_content["identifier"] == "mcp-default"
         assert await output(client, "x + 1") == "2"
     async with connected(server, STATELESS) as client:
         assert await output(client, "x + 2") == "3"
@@ -127,7 +127,7 @@ async def test_results_are_what_they_are_over_stdio(tools: Client) -> None:
     assert [block.mime_type for block in result.content if isinstance(block, ImageContent)] == ["image/png"]
     assert result.structured_content["error"]["ename"] == "ZeroDivisionError"
     assert "before" in text_of(result)
-    shell = await tools.call_tool("execute_shell", {"command": "echo out; exit 2"})
+    shell = await tools.call_tool("run_command", {"command": "echo out; exit 2"})
     assert (shell.structured_content["stdout"], shell.structured_content["exit_status"]) == ("out\n", 2)
 
 
@@ -135,21 +135,21 @@ async def test_files_and_notebook_and_reset(tools: Client) -> None:
     missing = await tools.call_tool("read_file", {"path": "a.txt"})
     assert "the session has not begun yet" in text_of(missing)
     assert (await tools.call_tool("list_files", {})).structured_content["total"] == 0
-    assert "run a cell first" in text_of(await tools.call_tool("export_notebook", {}))
+    assert "run a cell first" in text_of(await tools.call_tool("get_transcript", {}))
     await tools.call_tool("write_file", {"path": "a.txt", "content": "written"})
     assert await output(tools, "x = 1; open('a.txt').read()") == "'written'"
     assert (await tools.call_tool("read_file", {"path": "a.txt"})).structured_content["text"] == "written"
     await output(tools, "_ = open('big', 'wb').write(bytes(1024 * 1024 + 1))")
     assert "more than 1 MB" in text_of(await tools.call_tool("read_file", {"path": "big"}))
-    await tools.call_tool("reset_session", {})
+    await tools.call_tool("restart_session", {})
     assert await output(tools, "'x' in dir(), open('a.txt').read()") == "(False, 'written')"
-    exported = (await tools.call_tool("export_notebook", {})).content[1]
+    exported = (await tools.call_tool("get_transcript", {})).content[1]
     assert isinstance(exported, EmbeddedResource)
     assert isinstance(exported.resource, TextResourceContents)
     notebook = nbformat.reads(exported.resource.text, as_version=4)  # type: ignore[no-untyped-call]
     nbformat.validate(notebook)
     assert len(notebook.cells) == 3
-    await tools.call_tool("reset_session", {"fresh": True})
+    await tools.call_tool("shutdown_session", {})
     assert (await tools.call_tool("list_files", {})).structured_content["total"] == 0
 
 
@@ -172,14 +172,14 @@ async def test_cancelled_call_interrupts_its_cell_and_nothing_else(server: Runni
         if message is not None and message.endswith("begun"):
             begun.set()
 
-    endless = {"code": "kept = 5\nprint('begun', flush=True)\nwhile True: pass", "session": f"cancelled {mode}"}
+    endless = {"source": "kept = 5\nprint('begun', flush=True)\nwhile True: pass", "identifier": f"cancelled {mode}"}
     async with connected(server, mode) as client:
         call = asyncio.ensure_future(client.call_tool("execute_python", endless, progress_callback=note))
         await asyncio.wait_for(begun.wait(), 60)
         call.cancel()
         await asyncio.wait([call])
-        assert await asyncio.wait_for(output(client, "kept", session=endless["session"]), 30) == "5"
-    server.end(endless["session"])
+        assert await asyncio.wait_for(output(client, "kept", identifier=endless["identifier"]), 30) == "5"
+    server.end(endless["identifier"])
 
 
 async def test_call_longer_than_a_request_may_take_is_given_up(server_engine: str, tmp_path: Path) -> None:
@@ -195,7 +195,7 @@ async def test_call_longer_than_a_request_may_take_is_given_up(server_engine: st
 
 async def test_end_of_the_client_ends_its_cell(server: Running) -> None:
     async with connected(server) as client:
-        name = (await run(client, "1")).structured_content["session"]
+        name = (await run(client, "1")).structured_content["identifier"]
         call = asyncio.ensure_future(run(client, "while True: pass"))
         with server.client() as http:
             await reach(lambda: http.get(f"/v1/sessions/{name}").json()["state"] == "busy")
@@ -234,16 +234,16 @@ async def test_identities_cannot_reach_each_others_sessions(keyed: tuple[Running
     server, keys = keyed
     alice_headers = {"authorization": f"Bearer {keys['alice']}"}
     async with connected(server, **alice_headers) as alice, connected(server, **{"x-api-key": keys["bob"]}) as bob:
-        await output(alice, "secret = 1; _ = open('secret.txt', 'w').write('s')", session="same name")
-        assert await output(bob, "'secret' in dir()", session="same name") == "False"
-        files = await bob.call_tool("list_files", {"session": "same name"})
+        await output(alice, "secret = 1; _ = open('secret.txt', 'w').write('s')", identifier="same name")
+        assert await output(bob, "'secret' in dir()", identifier="same name") == "False"
+        files = await bob.call_tool("list_files", {"identifier": "same name"})
         assert files.structured_content["total"] == 0
-        read = await bob.call_tool("read_file", {"path": "secret.txt", "session": "same name"})
+        read = await bob.call_tool("read_file", {"path": "secret.txt", "identifier": "same name"})
         assert read.is_error
         assert "There is no 'secret.txt'" in text_of(read)
         for client in (alice, bob):
             (listed,) = (await client.call_tool("list_sessions", {})).structured_content["sessions"]
-            assert (listed["name"], listed["cells"]) == ("same name", 1)
+            assert (listed["identifier"], listed["cells"]) == ("same name", 1)
 
 
 def initialize(http: httpx.Client) -> httpx.Response:
@@ -287,11 +287,11 @@ async def test_key_with_a_prefix_keeps_to_it(keyed: tuple[Running, dict[str, str
     server, keys = keyed
     async with connected(server, **{"x-ms-apikey": keys["team"]}) as client:
         result = await run(client, "1")
-        assert result.structured_content["session"].startswith("team/mcp-")
-        refused = await run(client, "1", session="elsewhere")
+        assert result.structured_content["identifier"].startswith("team/mcp-")
+        refused = await run(client, "1", identifier="elsewhere")
         assert refused.is_error
         assert "may not use that identifier" in text_of(refused)
-        assert await output(client, "2", session="team/other") == "2"
+        assert await output(client, "2", identifier="team/other") == "2"
 
 
 async def test_key_that_may_not_execute_runs_nothing(keyed: tuple[Running, dict[str, str]]) -> None:
@@ -483,15 +483,15 @@ def test_command_without_the_extra_says_what_is_missing() -> None:
 
 async def test_waiting_call_that_is_given_up_never_runs(server: Running) -> None:
     async with connected(server) as client, connected(server) as other, connected(server, STATELESS) as third:
-        await output(client, "import time; ran = []", session="turns")
-        running = asyncio.ensure_future(run(client, "time.sleep(1.5); ran.append('A')", session="turns"))
+        await output(client, "import time; ran = []", identifier="turns")
+        running = asyncio.ensure_future(run(client, "time.sleep(1.5); ran.append('A')", identifier="turns"))
         with server.client() as http:
             await reach(lambda: http.get("/v1/sessions/turns").json()["cells"] == 2)
             for each in (other, third):
-                waiting = asyncio.ensure_future(run(each, "ran.append('B')", session="turns"))
+                waiting = asyncio.ensure_future(run(each, "ran.append('B')", identifier="turns"))
                 await reach(lambda: http.get("/v1/sessions/turns").json()["cells"] > 2)
                 waiting.cancel()
-            asked = {"name": "execute_python", "arguments": {"code": "ran.append('C')", "session": "turns"}}
+            asked = {"name": "execute_python", "arguments": {"source": "ran.append('C')", "identifier": "turns"}}
             session = {"mcp-session-id": initialize(http).headers["mcp-session-id"]}
             with pytest.raises(httpx.ReadTimeout):  # its connection breaks: it cannot cancel any more
                 http.post(
@@ -501,12 +501,12 @@ async def test_waiting_call_that_is_given_up_never_runs(server: Running) -> None
                     timeout=0.3,
                 )
         assert (await running).structured_content["ran"] == "whole"
-        assert await output(client, "ran", session="turns") == "['A']"
+        assert await output(client, "ran", identifier="turns") == "['A']"
     server.end("turns")
 
 
 def test_call_whose_connection_breaks_while_its_sandbox_starts_never_runs(server_engine: str, tmp_path: Path) -> None:
-    asked = {"code": "open('/mnt/data/log', 'w').close()", "session": "cold"}
+    asked = {"source": "open('/mnt/data/log', 'w').close()", "identifier": "cold"}
     pool = PoolSettings(ready=0, sessions=1)
     with running(tmp_path, engine=server_engine, pool=pool) as server, server.client() as http:
         headers = {
@@ -529,27 +529,27 @@ def test_call_whose_connection_breaks_while_its_sandbox_starts_never_runs(server
 async def test_call_whose_connection_breaks_runs_on(server: Running) -> None:
     """A broken connection is no cancellation, MCP says."""
     async with connected(server) as client:
-        await output(client, "import time; ran = []", session="broken")
-        asked = {"code": "ran.append(1); time.sleep(1); ran.append(2)", "session": "broken"}
+        await output(client, "import time; ran = []", identifier="broken")
+        asked = {"source": "ran.append(1); time.sleep(1); ran.append(2)", "identifier": "broken"}
         with server.client() as http:
             session = {"mcp-session-id": initialize(http).headers["mcp-session-id"]}
             http.timeout = httpx.Timeout(0.6)
             with pytest.raises(httpx.ReadTimeout):
                 post(http, "tools/call", {"name": "execute_python", "arguments": asked}, **session)
-        assert await output(client, "ran", session="broken") == "[1, 2]"
+        assert await output(client, "ran", identifier="broken") == "[1, 2]"
     server.end("broken")
 
 
 async def test_reset_during_a_cell_tells_that_it_ran_and_lost_its_variables(server: Running) -> None:
     async with connected(server) as client:
         code = "open('/mnt/data/begun', 'w').close(); kept = 1; import time; time.sleep(60)"
-        running = asyncio.ensure_future(run(client, code, session="reset"))
+        running = asyncio.ensure_future(run(client, code, identifier="reset"))
         with server.client() as http:
             await reach(lambda: "begun" in http.get("/v1/sessions/reset/files").text)
-        await client.call_tool("reset_session", {"session": "reset"})
+        await client.call_tool("restart_session", {"identifier": "reset"})
         told = (await running).structured_content
         assert (told["status"], told["ran"], told["kept"]) == ("aborted", "began", "files")
-        assert await output(client, "'kept' in dir(), __import__('os').listdir()", session="reset") == (
+        assert await output(client, "'kept' in dir(), __import__('os').listdir()", identifier="reset") == (
             "(False, ['begun'])"
         )
     server.end("reset")

@@ -25,7 +25,7 @@ from tests.doors.http.test_llama_index import PLOT
 def session(server: Running, client: httpx.Client, request: pytest.FixtureRequest) -> Iterator[str]:
     """The path of a session of the test's own."""
     name = f"of {request.node.name}"
-    client.post("/v1/sessions", json={"id": name}).raise_for_status()
+    client.post("/v1/sessions", json={"identifier": name}).raise_for_status()
     yield f"/v1/sessions/{quote(name, safe='')}"
     server.end(name)
 
@@ -59,35 +59,35 @@ def events(client: httpx.Client, session: str, source: str) -> Iterator[Iterator
 def test_session_is_made_once_and_named(server: Running, client: httpx.Client) -> None:
     made = client.post("/v1/sessions")
     assert made.status_code == 201
-    name = made.json()["id"]
+    name = made.json()["identifier"]
     assert made.headers["location"] == f"/v1/sessions/{name}"
-    again = client.post("/v1/sessions", json={"id": name})
+    again = client.post("/v1/sessions", json={"identifier": name})
     assert again.status_code == 200
     assert again.json()["created_at"] == made.json()["created_at"]
-    assert name in [each["id"] for each in client.get("/v1/sessions").json()["sessions"]]
+    assert name in [each["identifier"] for each in client.get("/v1/sessions").json()["sessions"]]
     assert client.delete(f"/v1/sessions/{name}").status_code == 204
     assert client.delete(f"/v1/sessions/{name}").status_code == 404
 
 
 @pytest.mark.parametrize("name", ["a/b", "a%2Fb", "ü ?&#", "...", "a/..", "x" * 256])
 def test_session_may_have_any_name(server: Running, client: httpx.Client, name: str) -> None:
-    location = client.post("/v1/sessions", json={"id": name}).headers["location"]
+    location = client.post("/v1/sessions", json={"identifier": name}).headers["location"]
     # A path of dots is one that clients resolve themselves; encoded, it is a name.
     location = location.replace("/..", "/%2E%2E")
     raw = httpx.URL(client.base_url).copy_with(raw_path=location.encode())
-    assert client.get(raw).json()["id"] == name
+    assert client.get(raw).json()["identifier"] == name
     server.end(name)
 
 
 def test_session_that_looks_like_another_is_refused(client: httpx.Client) -> None:
     for hidden in ("\u3164", "\u115f", "\ufe0f", "\u17b4", "\u200d", "\x7f", "\U000e0100"):
-        answer = client.post("/v1/sessions", json={"id": f"alike{hidden}"})
+        answer = client.post("/v1/sessions", json={"identifier": f"alike{hidden}"})
         assert (answer.status_code, answer.json()["error"]["code"]) == (400, "InvalidIdentifier"), ascii(hidden)
 
 
 @pytest.mark.parametrize("name", [".", ".."])
 def test_session_that_clients_cannot_address_is_refused(server: Running, client: httpx.Client, name: str) -> None:
-    refused = [client.post("/v1/sessions", json={"id": name})]
+    refused = [client.post("/v1/sessions", json={"identifier": name})]
     cell = {"properties": {"code": "1", "pythonCode": "1", "identifier": name}}
     query = {"identifier": name, "owner": "anonymous", "api-version": GEN1}
     refused += [client.post(path, params=query, json=cell) for path in ("/code/execute", "/python/execute")]
@@ -162,7 +162,7 @@ def test_client_that_goes_away_interrupts_its_cell(client: httpx.Client, session
         next(found)
         assert client.get(session).json()["state"] == "busy"
     until(lambda: client.get(session).json()["state"] == "idle")
-    cells = client.get(f"{session}/notebook").json()["cells"]
+    cells = client.get(f"{session}/transcript").json()["cells"]
     assert any(output.get("ename") == "KeyboardInterrupt" for output in cells[-1]["outputs"])
 
 
@@ -227,32 +227,32 @@ def test_full_disk_is_told(client: httpx.Client, session: str) -> None:
 
 def test_shell_command_runs_beside_the_cells(client: httpx.Client, session: str) -> None:
     run(client, session, "import os; os.makedirs('d'); os.chdir('d'); os.environ['MINE'] = 'yes'; x = 1")
-    told = client.post(f"{session}/shell", json={"command": "pwd; echo $MINE; exit 4"}).json()
+    told = client.post(f"{session}/run_command", json={"command": "pwd; echo $MINE; exit 4"}).json()
     assert (told["stdout"], told["exit_status"]) == ("/mnt/data/d\nyes\n", 4)
-    assert client.post(f"{session}/shell", json={"argv": ["true"]}).json()["exit_status"] == 0
+    assert client.post(f"{session}/run_command", json={"command": ["true"]}).json()["exit_status"] == 0
     shown = run(client, session, "x, [n for n in dir() if 'shell' in n]")["outputs"][0]["data"]
     assert shown["text/plain"] == "(1, [])"
-    assert client.post(f"{session}/shell", json={}).status_code == 400
+    assert client.post(f"{session}/run_command", json={}).status_code == 400
 
 
 def test_shell_command_never_drops_its_last_write(client: httpx.Client, session: str) -> None:
     command = "for i in 1 2 3; do (for j in $(seq 300); do echo $j; done; echo last); done; printf end"
     for _ in range(60):
-        told = client.post(f"{session}/shell", json={"command": command}).json()
+        told = client.post(f"{session}/run_command", json={"command": command}).json()
         assert told["stdout"].count("last\n") == 3
         assert told["stdout"].endswith("last\nend")
 
 
 def test_shell_command_may_leave_something_running(client: httpx.Client, session: str) -> None:
     started = time.monotonic()
-    told = client.post(f"{session}/shell", json={"command": "sleep 50 & echo on"}).json()
+    told = client.post(f"{session}/run_command", json={"command": "sleep 50 & echo on"}).json()
     assert (told["stdout"], told["exit_status"]) == ("on\n", 0)
     assert time.monotonic() - started < 20
 
 
 def test_notebook_is_valid_and_named_safely(client: httpx.Client, session: str) -> None:
     run(client, session, "'é'")
-    answer = client.get(f"{session}/notebook")
+    answer = client.get(f"{session}/transcript")
     notebook = nbformat.reads(answer.text, as_version=4)  # type: ignore[no-untyped-call]
     nbformat.validate(notebook)
     assert [cell.source for cell in notebook.cells] == ["'é'"]
@@ -264,12 +264,12 @@ def test_notebook_outlives_its_session(server: Running, client: httpx.Client) ->
 
     def kept() -> list[dict[str, Any]]:
         found = client.get("/v1/transcripts").json()["transcripts"]
-        return [each for each in found if each["session"] == "remembered"]
+        return [each for each in found if each["identifier"] == "remembered"]
 
     until(lambda: bool(kept()))
     client.delete("/v1/sessions/remembered")
     assert client.get("/v1/sessions/remembered").status_code == 404
-    assert "'kept'" in client.get("/v1/sessions/remembered/notebook").text
+    assert "'kept'" in client.get("/v1/sessions/remembered/transcript").text
     assert client.get(f"/v1/transcripts/{kept()[0]['id']}").json()["cells"][0]["source"] == ["'kept'"]
 
 
@@ -413,8 +413,8 @@ def test_lone_surrogates_break_nothing(client: httpx.Client, session: str) -> No
     cell = b'{"source": "print(\'\\ud800\')"}'
     assert client.post(f"{session}/execute", content=cell, headers=headers).status_code == 200
     command = b'{"command": "echo \\ud800"}'
-    assert client.post(f"{session}/shell", content=command, headers=headers).status_code == 400
-    assert client.post("/v1/sessions", content=b'{"id": "\\ud800"}', headers=headers).status_code == 400
+    assert client.post(f"{session}/run_command", content=command, headers=headers).status_code == 400
+    assert client.post("/v1/sessions", content=b'{"identifier": "\\ud800"}', headers=headers).status_code == 400
     query = {"identifier": "surrogate", "api-version": "2024-02-02-preview"}
     code = json.dumps({"properties": {"code": "'\\ud800'"}})
     answer = client.post("/code/execute", params=query, content=code.encode(), headers=headers)

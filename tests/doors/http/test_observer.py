@@ -41,7 +41,7 @@ def log(place: Path, keys: dict[str, str], server_engine: str) -> list[str]:
             assert client.post(f"{session}/execute", json=cell, headers=key).status_code == 200
         assert client.put(f"{ours}/files/{CANARY}.txt", content=CANARY, headers=key).status_code < 300
         assert client.get(f"{ours}/files/{CANARY}.txt", headers=key).text == CANARY
-        assert client.get(f"{ours}/notebook", headers=key).status_code == 200
+        assert client.get(f"{ours}/transcript", headers=key).status_code == 200
         query = {"identifier": f"{CANARY}-azure", "api-version": GEN1}
         body = {"properties": {"codeInputType": "inline", "executionType": "synchronous", "code": f"'{CANARY}'"}}
         assert CANARY in client.post(f"/{CANARY}/code/execute", params=query, json=body, headers=key).text
@@ -71,7 +71,7 @@ def test_log_holds_no_data(log: list[str], keys: dict[str, str]) -> None:
 
 
 def test_log_tells_route_status_identity_and_session(log: list[str]) -> None:
-    cells = [entry for entry in requests(log) if entry["route"] == "/v1/sessions/{session_id}/execute"]
+    cells = [entry for entry in requests(log) if entry["route"] == "/v1/sessions/{identifier}/execute"]
     assert [entry["status"] for entry in cells][:3] == [200, 200, 200]
     assert {entry["identity"] for entry in cells} == {"key:alice"}
     assert cells[0]["session"] == cells[1]["session"] != cells[2]["session"]
@@ -79,7 +79,7 @@ def test_log_tells_route_status_identity_and_session(log: list[str]) -> None:
     assert "other" in {entry["method"] for entry in requests(log)}, "a method that was made up"
     refused = [entry for entry in requests(log) if entry["status"] == 401]
     assert len(refused) >= 2
-    assert {entry["route"] for entry in refused} == {"/v1/sessions/{session_id}", "/mcp", "unknown"}
+    assert {entry["route"] for entry in refused} == {"/v1/sessions/{identifier}", "/mcp", "unknown"}
     assert not any("identity" in entry or "session" in entry for entry in refused)
     assert {entry["method"] for entry in requests(log)} >= {"GET", "POST", "PUT"}
 
@@ -118,7 +118,7 @@ def test_metrics_are_for_admins(tmp_path: Path, server_engine: str) -> None:
     assert answer.status_code == 200
     assert CANARY not in answer.text
     found = samples_of(answer.text)
-    route = "/v1/sessions/{session_id}/execute"
+    route = "/v1/sessions/{identifier}/execute"
     labels = frozenset({"method": "POST", "route": route, "status": "200"}.items())
     assert found["kernel_sandbox_requests_total", labels] == 1
     assert found["kernel_sandbox_request_seconds_count", frozenset({("route", route)})] == 1
@@ -150,7 +150,7 @@ def test_request_is_traced(tmp_path: Path, server_engine: str) -> None:
             client.get(f"/v1/sessions/{CANARY}?{CANARY}")
         spans = [span for span in collector.spans() if span["name"] == "request"]
     assert [span["attributes"] for span in spans] == [
-        {"http.request.method": "GET", "http.route": "/v1/sessions/{session_id}", "http.response.status_code": 404}
+        {"http.request.method": "GET", "http.route": "/v1/sessions/{identifier}", "http.response.status_code": 404}
     ]
     assert not any(CANARY.encode() in body for body in collector.received)
 
@@ -164,7 +164,7 @@ def test_tool_calls_have_their_route_and_tool(tmp_path: Path, server_engine: str
     with ServerProcess(tmp_path, server_engine, "--metrics=open") as server, server.client() as client:
         hello = {"protocolVersion": "2025-06-18", "capabilities": {}, "clientInfo": {"name": CANARY, "version": "1"}}
         session = {"mcp-session-id": call(client, "initialize", hello).headers["mcp-session-id"]}
-        for arguments in ({"code": f"'{CANARY}'"}, {"code": "1/0"}):
+        for arguments in ({"source": f"'{CANARY}'"}, {"source": "1/0"}):
             assert CANARY not in call(client, "tools/list", {}, **session).text
             call(client, "tools/call", {"name": "execute_python", "arguments": arguments}, **session)
         call(client, "tools/call", {"name": CANARY, "arguments": {}}, **session)

@@ -35,7 +35,7 @@ def live_address(server: Running, session: str) -> str:
 
 def test_first_key_ends_that_everybody_is_let_in(server_engine: str, tmp_path: Path) -> None:
     with running(tmp_path, engine=server_engine) as server, server.client() as anybody:
-        anybody.post("/v1/sessions", json={"id": "mine"}).raise_for_status()
+        anybody.post("/v1/sessions", json={"identifier": "mine"}).raise_for_status()
         key = issue_key(tmp_path, "alice")
         refused = anybody.get("/v1/sessions")
         assert refused.status_code == 401
@@ -54,7 +54,7 @@ async def revoke(directory: Path, key: str) -> None:
 
 def test_first_key_ends_what_was_connected_before_it(server_engine: str, tmp_path: Path) -> None:
     with running(tmp_path, engine=server_engine) as server, server.client() as anybody:
-        anybody.post("/v1/sessions", json={"id": "mine"}).raise_for_status()
+        anybody.post("/v1/sessions", json={"identifier": "mine"}).raise_for_status()
         with connect(live_address(server, "mine")) as socket:
             socket.send(RUN)
             assert '"42"' in socket.recv(30) or '"42"' in socket.recv(30)
@@ -70,7 +70,7 @@ def test_first_key_ends_what_was_connected_before_it(server_engine: str, tmp_pat
 def test_live_connection_ends_with_its_key(server_engine: str, tmp_path: Path) -> None:
     key = issue_key(tmp_path, "alice")
     with running(tmp_path, engine=server_engine, keys="on") as server, server.client(key) as client:
-        client.post("/v1/sessions", json={"id": "mine"}).raise_for_status()
+        client.post("/v1/sessions", json={"identifier": "mine"}).raise_for_status()
         with connect(live_address(server, "mine"), additional_headers={"x-api-key": key}) as socket:
             asyncio.run(revoke(tmp_path, key))
             socket.send(RUN)
@@ -158,7 +158,7 @@ def test_browser_shows_a_sandboxes_picture_to_no_other_site(server: Running, oth
     from playwright.sync_api import sync_playwright
 
     with server.client() as client:
-        client.post("/v1/sessions", json={"id": "pictured"}).raise_for_status()
+        client.post("/v1/sessions", json={"identifier": "pictured"}).raise_for_status()
         client.put("/v1/sessions/pictured/files/picture.svg", content=PICTURE).raise_for_status()
     place = f"{server.address}/v1/sessions/pictured/files/picture.svg"
     with sync_playwright() as playwright:

@@ -41,7 +41,7 @@ def test_reference_loads_nothing_from_elsewhere(quick: Running) -> None:
         answer = client.get("/docs")
     assert not re.search(r"<script|https?://|src=|@import", answer.text)
     assert "default-src 'none'" in answer.headers["content-security-policy"]
-    assert "/v1/sessions/{session_id}/execute" in answer.text
+    assert "/v1/sessions/{identifier}/execute" in answer.text
 
 
 def test_no_described_request_breaks_the_server(quick: Running, tmp_path: Path) -> None:

@@ -54,7 +54,7 @@ def page(browser: Browser) -> Iterator[Page]:
 
 
 def run(client: httpx.Client, session: str, source: str) -> None:
-    client.post("/v1/sessions", json={"id": session}).raise_for_status()
+    client.post("/v1/sessions", json={"identifier": session}).raise_for_status()
     answer = client.post(f"/v1/sessions/{quote(session, safe='')}/execute", json={"source": source})
     assert answer.status_code == 200, answer.text
 
@@ -116,9 +116,9 @@ def test_page_interrupts_and_stops(server: Running, client: httpx.Client, page: 
     expect(page.locator(".output.failed")).to_contain_text("KeyboardInterrupt")
     expect(page.locator("#state")).to_have_text("idle")
     page.on("dialog", lambda dialog: dialog.accept())
-    page.get_by_role("button", name="Stop session").click()
+    page.get_by_role("button", name="Shut down session").click()
     expect(page.locator("#state")).to_have_text("ended")
-    assert all(session["id"] != "endless" for session in client.get("/v1/sessions").json()["sessions"])
+    assert all(session["identifier"] != "endless" for session in client.get("/v1/sessions").json()["sessions"])
 
 
 def test_page_gives_the_notebook(server: Running, client: httpx.Client, page: Page, tmp_path: Path) -> None:
@@ -188,7 +188,7 @@ def test_page_opens_kept_notebooks_of_ended_sessions(server_engine: str, page: P
             page.locator("#kept").get_by_role("button", name="team-1", exact=True).click()
             expect(page.locator("#cells .output")).to_have_text("of team-1")
             expect(page.locator("#state")).to_have_text("ended")
-            expect(page.get_by_role("button", name="Stop session")).to_be_hidden()
+            expect(page.get_by_role("button", name="Shut down session")).to_be_hidden()
             with page.expect_download() as download:
                 page.get_by_role("button", name="Download").click()
             assert "team-1" in json.dumps(json.loads(Path(download.value.path()).read_text())["cells"])
@@ -210,7 +210,7 @@ def test_page_is_for_admins(server_engine: str, page: Page, tmp_path: Path) -> N
     with running(tmp_path, engine=server_engine, keys="on", database=database) as server:
         executor, admin = make_key(database, "alice", "executor"), make_key(database, "root", "admin")
         with server.client(executor) as client:
-            client.post("/v1/sessions", json={"id": "of alice"}).raise_for_status()
+            client.post("/v1/sessions", json={"identifier": "of alice"}).raise_for_status()
             for path in ("/page/sessions", "/page/cells?owner=key:alice&identifier=of%20alice"):
                 assert client.get(path).status_code == 403
         page.goto(f"{server.address}/")

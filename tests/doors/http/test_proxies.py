@@ -57,7 +57,7 @@ def locations(client: httpx.Client, headers: dict[str, str]) -> list[str]:
     """Every address that the service answers with."""
     query = {"identifier": "prefixed", "api-version": GEN2}
     body = {"code": "1", "executionType": "Asynchronous"}
-    made = client.post("/v1/sessions", json={"id": "prefixed"}, headers=headers)
+    made = client.post("/v1/sessions", json={"identifier": "prefixed"}, headers=headers)
     slashed = client.get("/v1/sessions/", headers=headers)
     later = client.post("/executions", params=query, json=body, headers=headers)
     described = client.get("/openapi.json", headers=headers).json().get("servers", [{"url": ""}])
@@ -93,7 +93,7 @@ def test_prefix_of_the_settings_holds_where_no_proxy_is_trusted(server_engine: s
     with running(tmp_path, engine=server_engine, **given) as server, server.client() as client:
         told = {"x-forwarded-prefix": "/forged", "x-forwarded-proto": "https"}
         location, slashed, later, described = locations(client, told)
-        for left in ("/v1/sessions/prefixed", "/set/v1/sessions/prefixed", "/set/v1/sessions/prefixed/notebook"):
+        for left in ("/v1/sessions/prefixed", "/set/v1/sessions/prefixed", "/set/v1/sessions/prefixed/transcript"):
             assert client.get(left).status_code == 200
         query = {"identifier": "prefixed", "api-version": GEN2}
         again = client.post("/set/executions", params=query, json={"code": "1"}).headers["operation-location"]
@@ -151,10 +151,10 @@ def test_recipe_for_nginx_serves_all_of_it(
         proxied(tmp_path, server, certificate) as address,
         httpx.Client(verify=trusting, headers={"x-api-key": key}, timeout=60) as client,
     ):
-        made = client.post(f"{address}/v1/sessions", json={"id": "a/b c"})
+        made = client.post(f"{address}/v1/sessions", json={"identifier": "a/b c"})
         session = str(httpx.URL(address).join(made.headers["location"]))
         assert session == f"{address}/v1/sessions/a%2Fb%20c"
-        assert client.get(session).json()["id"] == "a/b c"
+        assert client.get(session).json()["identifier"] == "a/b c"
         assert client.get(f"{address}/v1/sessions/", follow_redirects=True).status_code == 200
         content = os.urandom(3_000_000)
         assert client.put(f"{session}/files/d/f.bin", content=content).status_code == 200

@@ -52,7 +52,7 @@ def restart(client: httpx.Client) -> None:
 def test_death_is_told_once_to_each_connection_and_to_all_requests_together(
     server: Running, client: httpx.Client
 ) -> None:
-    client.post("/v1/sessions", json={"id": NAME}).raise_for_status()
+    client.post("/v1/sessions", json={"identifier": NAME}).raise_for_status()
     because = "The kernel exited with status 3."
     with socket_of(server, SESSION) as first, socket_of(server, SESSION) as second:
         assert over(first, "x = 1") == ("ok", None)
@@ -68,7 +68,7 @@ def test_death_is_told_once_to_each_connection_and_to_all_requests_together(
 
 
 def test_restart_is_told_to_all_but_who_asked_for_it(server: Running, client: httpx.Client) -> None:
-    client.post("/v1/sessions", json={"id": NAME}).raise_for_status()
+    client.post("/v1/sessions", json={"identifier": NAME}).raise_for_status()
     with socket_of(server, SESSION) as first, socket_of(server, SESSION) as second:
         restart(client)
         assert over(first) == ("ok", "The kernel was restarted.")
@@ -83,13 +83,13 @@ def test_restart_is_told_to_all_but_who_asked_for_it(server: Running, client: ht
 
 async def test_session_of_mcp_is_a_client_of_its_own(server: Running, client: httpx.Client, mcp: Client) -> None:
     async def told(source: str = "1") -> str | None:
-        result = await mcp.call_tool("execute_python", {"code": source, "session": NAME})
+        result = await mcp.call_tool("execute_python", {"source": source, "identifier": NAME})
         reason: str | None = result.structured_content.get("restarted_because")
         return reason
 
     assert await told() is None
     assert run(client, SESSION, "1")["restarted_because"] is None
-    await mcp.call_tool("reset_session", {"session": NAME})
+    await mcp.call_tool("restart_session", {"identifier": NAME})
     assert await told() is None
     assert run(client, SESSION, "1")["restarted_because"] == "The kernel was restarted."
     restart(client)
@@ -101,7 +101,7 @@ ANOTHER = "The session had ended, and another one began under its name: earlier 
 
 
 def make(client: httpx.Client) -> None:
-    assert client.post("/v1/sessions", json={"id": NAME}).status_code == 201
+    assert client.post("/v1/sessions", json={"identifier": NAME}).status_code == 201
 
 
 def test_session_begun_anew_is_told_once_to_each_connection_but_who_ended_it(
@@ -126,13 +126,13 @@ async def test_session_begun_anew_by_mcp_is_told_to_requests(
     server: Running, client: httpx.Client, mcp: Client
 ) -> None:
     async def told() -> dict[str, object]:
-        result = await mcp.call_tool("execute_python", {"code": "1", "session": NAME})
+        result = await mcp.call_tool("execute_python", {"source": "1", "identifier": NAME})
         return dict(result.structured_content)
 
     make(client)
     assert run(client, SESSION, "1")["restarted_because"] is None
     assert "restarted_because" not in await told()
-    await mcp.call_tool("reset_session", {"session": NAME, "fresh": True})
+    await mcp.call_tool("shutdown_session", {"identifier": NAME})
     again = await told()
     assert (again["new_session"], "restarted_because" in again) == (True, False)
     stderr = [stderr_of_pool(client), stderr_of_pool(client)]
@@ -157,9 +157,9 @@ async def test_restart_of_a_session_begun_anew_does_not_hide_that(
 ) -> None:
     make(client)
     run(client, SESSION, "1")
-    await mcp.call_tool("execute_python", {"code": "1", "session": NAME})
-    await mcp.call_tool("reset_session", {"session": NAME, "fresh": True})
-    await mcp.call_tool("execute_python", {"code": "1", "session": NAME})
+    await mcp.call_tool("execute_python", {"source": "1", "identifier": NAME})
+    await mcp.call_tool("shutdown_session", {"identifier": NAME})
+    await mcp.call_tool("execute_python", {"source": "1", "identifier": NAME})
     restart(client)  # whose answer says nothing of the files
     assert [run(client, SESSION, "1")["restarted_because"] for _ in range(2)] == [ANOTHER, None]
     server.end(NAME)
@@ -167,7 +167,7 @@ async def test_restart_of_a_session_begun_anew_does_not_hide_that(
 
 def test_streams_and_commands_say_that_the_session_is_new(server: Running, client: httpx.Client) -> None:
     asked = {"command": "true", "create": True}
-    told = [client.post(f"{SESSION}/shell", json=asked).json() for _ in range(2)]
+    told = [client.post(f"{SESSION}/run_command", json=asked).json() for _ in range(2)]
     assert [(each["exit_status"], each["new_session"]) for each in told] == [(0, True), (0, False)]
     server.end(NAME)
     cell = {"source": "1", "create": True}

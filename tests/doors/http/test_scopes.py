@@ -51,7 +51,7 @@ def fill(server: Running, prefix: str, key: str, admin: str) -> Side:
     session, secret = f"{prefix}session", f"what only {prefix} knows"
     with server.client(key) as client:
         for name in (f"{prefix}ended", session):
-            client.post("/v1/sessions", json={"id": name}).raise_for_status()
+            client.post("/v1/sessions", json={"identifier": name}).raise_for_status()
             cell = {"source": f"secret = {secret!r}; secret"}
             client.post(f"/v1/sessions/{name}/execute", json=cell).raise_for_status()
         client.delete(f"/v1/sessions/{prefix}ended").raise_for_status()
@@ -93,7 +93,7 @@ def test_route_tells_a_scoped_key_nothing_beyond_its_prefix(
 ) -> None:
     answer, of_missing = beyond(scoped, own, kind, method, path)
     side, other = scoped.sides[own], scoped.sides[1 - own]
-    in_path = [] if "{session_id}" in path else [other.names.session]  # a refusal may repeat what was asked
+    in_path = [] if "{identifier}" in path else [other.names.session]  # a refusal may repeat what was asked
     for told in (other.secret, other.names.transcript, *in_path):
         assert told not in answer.text
     if answer.status_code == 200 and path.endswith(LISTS):
@@ -110,7 +110,7 @@ def test_live_connection_beyond_the_prefix_is_refused(scoped: Scoped, path: str,
     side, other = scoped.sides[own], scoped.sides[1 - own]
     address, statuses = scoped.server.address.replace("http", "ws"), []
     for session in (other.names.session, f"{other.prefix}missing"):
-        url = address + path.replace("{session_id}", session)
+        url = address + path.replace("{identifier}", session)
         with pytest.raises(InvalidStatus) as refused, connect(url, additional_headers={"x-api-key": side.key}):
             pass
         statuses.append(refused.value.response.status_code)
@@ -148,7 +148,7 @@ def test_numbers_of_the_whole_service_are_for_keys_without_a_prefix(scoped: Scop
 def test_session_without_a_name_gets_one_that_its_key_may_use(scoped: Scoped) -> None:
     for side in scoped.sides:
         with scoped.server.client(side.key) as client:
-            made = client.post("/v1/sessions").raise_for_status().json()["id"]
+            made = client.post("/v1/sessions").raise_for_status().json()["identifier"]
             assert made.startswith(f"{side.prefix}s-")
             client.delete(f"/v1/sessions/{made}").raise_for_status()
 
@@ -163,5 +163,5 @@ def test_sides_are_as_they_were(scoped: Scoped) -> None:
             files = client.get(f"/v1/sessions/{names.session}/files").json()["files"]
             assert [each["name"] for each in files] == [names.file]
             assert side.secret in client.get("/executions/1", params=query).text
-            kept = {each["session"] for each in client.get("/v1/transcripts").json()["transcripts"]}
+            kept = {each["identifier"] for each in client.get("/v1/transcripts").json()["transcripts"]}
             assert kept >= {f"{side.prefix}ended", names.session}

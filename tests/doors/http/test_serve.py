@@ -59,6 +59,6 @@ def test_settings_of_a_file_are_taken_and_flags_go_before(server_engine: str, tm
     file.write_text("max_execution_seconds = 1.0\n[pool]\nready = 0\nsessions = 1\n")
     with ServerProcess(tmp_path, server_engine, f"--config={file}", "--pool-sessions=2") as server:
         with server.client() as client:
-            assert [client.post("/v1/sessions", json={"id": name}).status_code for name in "ab"] == [201, 201]
+            assert [client.post("/v1/sessions", json={"identifier": name}).status_code for name in "ab"] == [201, 201]
             told = client.post("/v1/sessions/a/execute", json={"source": "while True: pass"}).json()
         assert told["status"] == "timeout"

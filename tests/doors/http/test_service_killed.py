@@ -73,7 +73,7 @@ def test_asynchronous_execution_of_a_killed_server_is_lost_and_says_so(server_en
 
 def test_server_that_is_told_to_end_lets_requests_end(server_engine: str, tmp_path: Path) -> None:
     with ServerProcess(tmp_path, server_engine) as server, server.client() as client:
-        client.post("/v1/sessions", json={"id": "a"}).raise_for_status()
+        client.post("/v1/sessions", json={"identifier": "a"}).raise_for_status()
         source = "print('began', flush=True)\nimport time; time.sleep(1)\n'whole'"
         with client.stream("POST", "/v1/sessions/a/execute?stream=true", json={"source": source}) as answer:
             lines = answer.iter_lines()

@@ -45,7 +45,7 @@ def tenants(server_engine: str, tmp_path_factory: pytest.TempPathFactory) -> Ite
     narrow_admin = issue_key(directory, "root", roles=("admin",), prefixes=("team-",))
     with running(directory, engine=server_engine, keys="on", pool=PoolSettings(ready=2, sessions=8)) as server:
         with server.client(alice) as client:
-            client.post("/v1/sessions", json={"id": SHARED}).raise_for_status()
+            client.post("/v1/sessions", json={"identifier": SHARED}).raise_for_status()
             cell = {"source": f"secret = {SECRET!r}; print(secret)"}
             client.post(f"/v1/sessions/{SHARED}/execute", json=cell).raise_for_status()
             client.put(f"/v1/sessions/{SHARED}/files/secret.txt", content=SECRET.encode()).raise_for_status()
@@ -81,7 +81,7 @@ def test_session_of_another_answers_as_a_missing_one(tenants: Tenants, method: s
 @pytest.mark.parametrize(("method", "path"), REQUESTS)
 def test_key_with_a_prefix_learns_nothing_beyond_it(tenants: Tenants, method: str, path: str, key: str) -> None:
     answer = ask(tenants, getattr(tenants, key), method, path, SHARED)
-    for told in (SECRET, tenants.transcript, *([] if "{session_id}" in path else [SHARED])):
+    for told in (SECRET, tenants.transcript, *([] if "{identifier}" in path else [SHARED])):
         assert told not in answer.text
     assert answer.status_code in (200, 201, 403, 404, 405, 406)
     lists = path.endswith(("essions", "transcripts", "kept", "metrics", "metadata", "mcp"))
@@ -106,7 +106,7 @@ def test_route_for_admins_is_for_admins(tenants: Tenants, method: str, path: str
 def test_live_connection_asks_who_it_is(tenants: Tenants, path: str) -> None:
     address = tenants.server.address.replace("http", "ws")
     for key, identifier, status in ((tenants.bob, SHARED, 404), (tenants.bob, MISSING, 404), ("wrong", SHARED, 401)):
-        url = address + path.replace("{session_id}", identifier)
+        url = address + path.replace("{identifier}", identifier)
         with pytest.raises(InvalidStatus) as refused, connect(url, additional_headers={"x-api-key": key}):
             pass
         assert refused.value.response.status_code == status
@@ -116,10 +116,10 @@ def test_admin_sees_and_ends_what_is_anybodys_and_runs_nothing(tenants: Tenants)
     about = {"owner": "key:alice", "identifier": SHARED}
     with tenants.server.client(tenants.admin) as client:
         listed = client.get("/v1/admin/sessions").json()["sessions"]
-        assert (SHARED, "key:alice") in [(each["id"], each["owner"]) for each in listed]
+        assert (SHARED, "key:alice") in [(each["identifier"], each["owner"]) for each in listed]
         assert client.get("/v1/admin/session", params=about).json()["cells"] >= 2
-        assert SECRET in client.get("/v1/admin/session/notebook", params=about).text
-        assert client.post("/v1/sessions", json={"id": SHARED}).status_code == 403
+        assert SECRET in client.get("/v1/admin/session/transcript", params=about).text
+        assert client.post("/v1/sessions", json={"identifier": SHARED}).status_code == 403
         assert client.get(f"/v1/sessions/{SHARED}").status_code == 403
         assert client.get("/v1/admin/session", params=about | {"owner": "key:bob"}).status_code == 404
 
@@ -131,7 +131,7 @@ def test_session_is_as_its_owner_left_it(tenants: Tenants) -> None:
         files = client.get(f"/v1/sessions/{SHARED}/files").json()["files"]
         assert [each["name"] for each in files] == ["secret.txt"]
         assert client.get(f"/v1/sessions/{SHARED}/files/secret.txt").text == SECRET
-        assert [each["session"] for each in client.get("/v1/transcripts").json()["transcripts"]] == [SHARED]
+        assert [each["identifier"] for each in client.get("/v1/transcripts").json()["transcripts"]] == [SHARED]
 
 
 def test_key_with_a_prefix_is_held_to_it(server_engine: str, tmp_path: Path) -> None:
@@ -152,15 +152,15 @@ def test_key_with_a_prefix_lists_what_it_may_use(server_engine: str, tmp_path: P
     with running(tmp_path, engine=server_engine, keys="on") as server:
         with server.client(whole) as client:
             for name in ("team-1", "TEAM-2", "private"):
-                client.post("/v1/sessions", json={"id": name}).raise_for_status()
+                client.post("/v1/sessions", json={"identifier": name}).raise_for_status()
                 client.post(f"/v1/sessions/{name}/execute", json={"source": "1"}).raise_for_status()
-            kept = {each["session"]: each["id"] for each in client.get("/v1/transcripts").json()["transcripts"]}
+            kept = {each["identifier"]: each["id"] for each in client.get("/v1/transcripts").json()["transcripts"]}
             assert kept.keys() == {"team-1", "TEAM-2", "private"}
             client.delete("/v1/sessions/private").raise_for_status()
         for key, own in ((narrow, "/v1"), (admin, "/v1/admin")):
             with server.client(key) as client:
-                assert [each["id"] for each in client.get(f"{own}/sessions").json()["sessions"]] == ["team-1"]
+                assert [each["identifier"] for each in client.get(f"{own}/sessions").json()["sessions"]] == ["team-1"]
                 told = client.get(f"{own}/transcripts").json()["transcripts"]
-                assert [each["session"] for each in told] == ["team-1"]
+                assert [each["identifier"] for each in told] == ["team-1"]
                 status = [client.get(f"{own}/transcripts/{kept[name]}").status_code for name in sorted(kept)]
                 assert status == [404, 404, 200]

@@ -31,7 +31,7 @@ def server(host: Host) -> Iterator[ModelServer]:
         host.run("%sandbox start")
         yield made
         host.run("del os.environ['OPENAI_BASE_URL'], os.environ['OPENAI_API_KEY']")
-        host.run("%sandbox stop")
+        host.run("%sandbox shutdown")
 
 
 def displays(ran: Ran) -> dict[str, dict[str, Any]]:
@@ -347,7 +347,7 @@ def test_fixed_analysis_answers_without_a_key(host: Host) -> None:
     assert refused.failure.startswith("\x1b[31mNoAnswer\x1b[0m: This question needs a language model.")
     assert "  %env OPENAI_BASE_URL=http://127.0.0.1:" in refused.failure
     assert displays(refused) == {}
-    host.run("%sandbox stop")
+    host.run("%sandbox shutdown")
 
 
 def test_no_question_is_an_error_and_help_is_help(host: Host) -> None:

@@ -130,7 +130,7 @@ def test_second_interrupt_gives_up_waiting_and_restart_recovers(host: Host) -> N
     assert "`%sandbox restart` ends it" in ran.failure
     assert host.run("%sandbox restart -s stubborn").status == "ok"
     assert host.run("%%sandbox -s stubborn\n1 + 1").bundle == {"text/plain": "2"}
-    host.run("%sandbox stop -s stubborn")
+    host.run("%sandbox shutdown -s stubborn")
 
 
 def test_timeout_is_the_sandboxs_error(host: Host) -> None:
@@ -150,7 +150,7 @@ def test_death_names_the_way_out(host: Host) -> None:
     host.run("%sandbox restart --session brief")
     asked = host.run("%%sandbox -s brief\n1")
     assert (asked.status, asked.stream("stderr")) == ("ok", "")
-    host.run("%sandbox stop -s brief")
+    host.run("%sandbox shutdown -s brief")
 
 
 def test_restart_that_nobody_asked_for_is_told_with_the_next_cell(host: Host) -> None:
@@ -160,7 +160,7 @@ def test_restart_that_nobody_asked_for_is_told_with_the_next_cell(host: Host) ->
     assert told.bundle == {"text/plain": "False"}
     assert "fresh kernel" in told.stream("stderr")
     assert host.run("%%sandbox -s stubborn\n1").stream("stderr") == ""
-    host.run("%sandbox stop -s stubborn")
+    host.run("%sandbox shutdown -s stubborn")
 
 
 FILE = "get_ipython().magics_manager.registry['KernelSandboxMagics'].sessions.find('two').session.connection_file"
@@ -185,7 +185,7 @@ def test_another_client_of_the_session_keeps_its_output_and_is_not_interrupted(h
         assert host.run("%%sandbox -s two\nprint(ran)").stream() == "['theirs']\n"
     finally:
         client.stop_channels()
-        host.run("%sandbox stop -s two")
+        host.run("%sandbox shutdown -s two")
 
 
 def test_run_all_stops_at_a_failing_cell() -> None:

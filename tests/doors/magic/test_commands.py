@@ -25,7 +25,7 @@ def test_start_says_what_it_has_and_not_twice(host: Host) -> None:
     assert said.startswith("Sandbox 'small': python on bubblewrap, 512 MB memory, 1 processors, no network.\n")
     status = host.run("%sandbox status").stream()
     assert [line.split()[0] for line in status.splitlines()] == ["SESSION", "default", "small"]
-    assert host.run("%sandbox stop --session small").stream() == "Ended: small.\n"
+    assert host.run("%sandbox shutdown --session small").stream() == "Ended: small.\n"
 
 
 def test_start_mounts_and_saves(host: Host, tmp_path: Path) -> None:
@@ -33,7 +33,7 @@ def test_start_mounts_and_saves(host: Host, tmp_path: Path) -> None:
     (tmp_path / "big" / "a.txt").write_text("hello")
     host.run(f"%sandbox start -s m --mount {tmp_path}/big:big --save {tmp_path}/kept.ipynb")
     assert host.run("%%sandbox -s m\nopen('/mnt/input/big/a.txt').read()").bundle["text/plain"] == "'hello'"
-    host.run("%sandbox stop -s m")
+    host.run("%sandbox shutdown -s m")
     assert len(json.loads((tmp_path / "kept.ipynb").read_text())["cells"]) == 1
 
 
@@ -76,7 +76,7 @@ def test_notebook_that_is_kept_is_not_to_be_opened_without_its_kernel(host: Host
     shutil.rmtree(place)
     kernelspec.install(place.parent)
     assert lacking not in host.run(f"%sandbox save {tmp_path}/kept.ipynb").stream()
-    host.run("%sandbox stop -s k\n%sandbox stop -s unkept\ndel os.environ['JUPYTER_PATH']")
+    host.run("%sandbox shutdown -s k\n%sandbox shutdown -s unkept\ndel os.environ['JUPYTER_PATH']")
 
 
 def test_restart_forgets_variables_and_keeps_files(host: Host) -> None:
@@ -102,14 +102,14 @@ def test_wrong_commands_name_the_right_ones(host: Host) -> None:
     assert "`%sandbox start` or a %%sandbox cell opens it" not in host.run("%sandbox status").text
     assert "There is no session 'x'" in host.run("%sandbox files --session x").failure
     assert "examples:" in host.run("%sandbox").stream()
-    assert "--all" in host.run("%sandbox stop --help").stream()
+    assert "--all" in host.run("%sandbox shutdown --help").stream()
 
 
 @pytest.mark.parametrize(
     ("code", "expected"),
     [
         ("%sandbox re", {"restart"}),
-        ("%sandbox stop --session d", {"default"}),
+        ("%sandbox shutdown --session d", {"default"}),
         ("%%sandbox --eng", {"--engine"}),
         ("%%sandbox --engine b", {"bubblewrap"}),
         ("%%sandbox -i my_fr", {"my_frame"}),

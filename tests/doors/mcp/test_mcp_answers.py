@@ -37,7 +37,7 @@ from kernel_sandbox.session.outputs.tables import TABLE_TYPE
 from kernel_sandbox.session.transcript import Transcript
 
 NOW = datetime(2026, 1, 2, 3, 4, 5, tzinfo=UTC)
-TOOLS = {tool.name: tool for tool in definitions(longest_timeout=600, names_sessions=True)}
+TOOLS = {tool.name: tool for tool in definitions(max_timeout=600, takes_identifiers=True)}
 
 
 def execution(*outputs: Output, status: Status = "ok", cause: SandboxError | None = None) -> Execution:
@@ -210,7 +210,7 @@ def test_error_without_outputs_is_told_from_its_cause() -> None:
 def test_shell_answer_keeps_the_streams_apart() -> None:
     outputs = (StreamOutput("stdout", "out\n"), StreamOutput("stderr", "err\n"), DisplayData({"text/plain": "x"}, {}))
     answer = shell_answer(CallExecution(execution(*outputs), False), 3, "")
-    jsonschema.validate(answer.data, TOOLS["execute_shell"].data)
+    jsonschema.validate(answer.data, TOOLS["run_command"].data)
     assert (data_of(answer)["stdout"], data_of(answer)["stderr"], data_of(answer)["exit_status"]) == (
         "out\n",
         "err\n",

@@ -55,7 +55,7 @@ async def connected(engine: str, *arguments: str, mode: str = "legacy", image: s
 
 
 async def run(client: Client, code: str, **arguments: Any) -> CallToolResult:
-    return await client.call_tool("execute_python", {"code": code, **arguments})
+    return await client.call_tool("execute_python", {"source": code, **arguments})
 
 
 async def output(client: Client, code: str, **arguments: Any) -> str:
@@ -91,12 +91,13 @@ async def test_tools_are_told_with_what_they_do(quick: str) -> None:
         tools = {tool.name: tool for tool in (await client.list_tools()).tools}
         assert set(tools) == {
             "execute_python",
-            "execute_shell",
+            "run_command",
             "list_files",
             "read_file",
             "write_file",
-            "reset_session",
-            "export_notebook",
+            "restart_session",
+            "shutdown_session",
+            "get_transcript",
         }
         assert client.instructions is not None
         for part in ("/mnt/data", "no network", "pandas", "stay from one call to the next"):
@@ -104,8 +105,8 @@ async def test_tools_are_told_with_what_they_do(quick: str) -> None:
         hints = {name: tool.annotations for name, tool in tools.items()}
         assert all(hint is not None and hint.open_world_hint is False for hint in hints.values())
         reading = {name for name, hint in hints.items() if hint is not None and hint.read_only_hint}
-        assert reading == {"list_files", "read_file", "export_notebook"}
-        assert "session" not in tools["execute_python"].input_schema["properties"]
+        assert reading == {"list_files", "read_file", "get_transcript"}
+        assert "identifier" not in tools["execute_python"].input_schema["properties"]
 
 
 async def test_figure_and_table_come_as_what_they_are(engine: str) -> None:
@@ -197,7 +198,7 @@ async def test_progress_is_told_while_a_cell_runs(quick: str, mode: str) -> None
     code = "import time\nfor n in range(5):\n    print('step', n, flush=True); time.sleep(0.7)"
     async with connected(quick, mode=mode) as client:
         await output(client, "1")
-        await client.call_tool("execute_python", {"code": code}, progress_callback=note)
+        await client.call_tool("execute_python", {"source": code}, progress_callback=note)
         assert 1 <= len(told) <= 5
         assert [done for done, _ in told] == sorted({done for done, _ in told})
         assert all(re.fullmatch(r"\d+ s: step \d", message or "") for _, message in told)
@@ -213,7 +214,7 @@ async def test_cancelled_call_interrupts_its_cell_and_nothing_else(engine: str, 
 
     async with connected(engine, mode=mode) as client:
         await output(client, "1")
-        call = asyncio.ensure_future(client.call_tool("execute_python", {"code": ENDLESS}, progress_callback=note))
+        call = asyncio.ensure_future(client.call_tool("execute_python", {"source": ENDLESS}, progress_callback=note))
         await asyncio.wait_for(begun.wait(), 30)
         call.cancel()
         await asyncio.wait([call])
@@ -230,7 +231,7 @@ async def test_waiting_call_that_is_cancelled_never_runs(quick: str, mode: str) 
         await asyncio.sleep(0.2)
         waiting = [
             asyncio.ensure_future(run(client, "ran.append('B')")),
-            asyncio.ensure_future(client.call_tool("execute_shell", {"command": "touch /mnt/data/C"})),
+            asyncio.ensure_future(client.call_tool("run_command", {"command": "touch /mnt/data/C"})),
         ]
         await asyncio.sleep(0.2)
         for call in waiting:
@@ -246,7 +247,7 @@ async def test_reset_during_a_cell_tells_that_it_ran_and_what_is_lost(quick: str
             running = asyncio.ensure_future(run(client, endless))
             while "begun" not in str((await client.call_tool("list_files", {})).structured_content):
                 await asyncio.sleep(0.05)
-            await client.call_tool("reset_session", {"fresh": fresh})
+            await client.call_tool("shutdown_session" if fresh else "restart_session", {})
             told = (await running).structured_content
             assert (told["status"], told["ran"], told["kept"]) == fate
             after = (await run(client, "'kept' in dir(), __import__('os').listdir()")).structured_content
@@ -277,11 +278,11 @@ async def test_too_many_waiting_calls_are_refused(quick: str) -> None:
 async def test_shell_command_runs_beside_the_cells(engine: str) -> None:
     async with connected(engine) as client:
         await output(client, "open('made.txt', 'w').write('by python')")
-        result = await client.call_tool("execute_shell", {"command": "cat made.txt; echo oops >&2; exit 3"})
+        result = await client.call_tool("run_command", {"command": "cat made.txt; echo oops >&2; exit 3"})
         data = result.structured_content
         assert (data["stdout"], data["stderr"], data["exit_status"]) == ("by python", "oops\n", 3)
         assert not result.is_error
-        late = await client.call_tool("execute_shell", {"command": "sleep 60", "timeout": 1})
+        late = await client.call_tool("run_command", {"command": "sleep 60", "timeout": 1})
         assert late.structured_content["exit_status"] == 124
 
 
@@ -320,9 +321,9 @@ async def test_files_go_in_and_out(quick: str, tmp_path: Path) -> None:
         ("write_file", {"path": "../up.txt", "content": "x"}, "is refused"),
         ("write_file", {"path": "x", "content": "%%%", "encoding": "base64"}, "not base64"),
         ("read_file", {"name": "x"}, "must contain ['path'] properties"),
-        ("execute_python", {"code": "1", "timeout": 0}, "timeout must be bigger than 0"),
-        ("execute_python", {"code": 5}, "code must be string"),
-        ("execute_python", {"code": "1", "session": "other"}, "must not contain {'session'} properties"),
+        ("execute_python", {"source": "1", "timeout": 0}, "timeout must be bigger than 0"),
+        ("execute_python", {"source": 5}, "source must be string"),
+        ("execute_python", {"source": "1", "identifier": "other"}, "must not contain {'identifier'} properties"),
     ],
     ids=range(9),
 )
@@ -336,7 +337,7 @@ async def test_call_that_cannot_be_done_is_a_result_that_says_why(
 
 
 async def test_timeout_above_the_longest_is_taken_as_that(quick_client: Client) -> None:
-    assert not (await quick_client.call_tool("execute_python", {"code": "1", "timeout": 1_000_000})).is_error
+    assert not (await quick_client.call_tool("execute_python", {"source": "1", "timeout": 1_000_000})).is_error
 
 
 @pytest.fixture
@@ -355,13 +356,13 @@ async def test_unknown_tool_is_an_error_of_the_protocol(quick: str) -> None:
 async def test_reset_loses_variables_and_fresh_loses_files_too(engine: str) -> None:
     async with connected(engine) as client:
         await output(client, "x = 1; _ = open('kept.txt', 'w').write('here')")
-        result = await client.call_tool("reset_session", {})
+        result = await client.call_tool("restart_session", {})
         assert "files under /mnt/data are kept" in result.structured_content["message"]
         assert await output(client, "'x' in dir(), open('kept.txt').read()") == "(False, 'here')"
-        await client.call_tool("reset_session", {"fresh": True})
+        await client.call_tool("shutdown_session", {})
         again = await run(client, "import os; os.listdir()")
         assert (again.structured_content["output"], again.structured_content["new_session"]) == ("[]", True)
-        notebook = resource_of(await client.call_tool("export_notebook", {}))
+        notebook = resource_of(await client.call_tool("get_transcript", {}))
         assert isinstance(notebook, TextResourceContents)
         assert len(nbformat.reads(notebook.text, as_version=4).cells) == 3  # type: ignore[no-untyped-call]
 
@@ -370,7 +371,7 @@ async def test_reset_ends_a_cell_that_runs(quick: str) -> None:
     async with connected(quick) as client:
         await output(client, "1")
         call = asyncio.ensure_future(run(client, "while True: pass"))
-        await asyncio.wait_for(client.call_tool("reset_session", {}), 30)
+        await asyncio.wait_for(client.call_tool("restart_session", {}), 30)
         result = await asyncio.wait_for(call, 30)
         assert result.is_error
         assert result.structured_content["status"] == "aborted"
@@ -381,7 +382,7 @@ async def test_notebook_holds_all_that_was_shown(quick: str) -> None:
     async with connected(quick) as client:
         shown = await output(client, "print('x' * 150_000)")
         assert len(shown) < 3_000
-        exported = resource_of(await client.call_tool("export_notebook", {}))
+        exported = resource_of(await client.call_tool("get_transcript", {}))
         assert isinstance(exported, TextResourceContents)
         assert exported.mime_type == "application/x-ipynb+json"
         notebook = nbformat.reads(exported.text, as_version=4)  # type: ignore[no-untyped-call]
@@ -396,7 +397,7 @@ async def test_notebooks_are_saved_where_the_operator_said(quick: str, tmp_path:
     kept.write_text("precious")
     async with connected(quick, "--save", str(kept), "--save-dir", str(folder)) as client:
         await output(client, "6 * 7")
-        result = await client.call_tool("export_notebook", {})
+        result = await client.call_tool("get_transcript", {})
         assert result.structured_content["path"] == str(folder / "notebook.ipynb")
         (block,) = result.content
         assert block.type == "text"
@@ -410,7 +411,7 @@ async def test_notebooks_are_saved_where_the_operator_said(quick: str, tmp_path:
 
 async def test_sandbox_that_cannot_start_is_told_and_tried_again(quick: str) -> None:
     async with connected(quick, image="no-such-image") as client:
-        assert len((await client.list_tools()).tools) == 7
+        assert len((await client.list_tools()).tools) == 8
         for _ in range(2):
             result = await run(client, "1")
             assert result.is_error
@@ -447,7 +448,7 @@ class Process:
 
     def call(self, id: int, code: str) -> None:
         meta = {"progressToken": id}
-        self.send("tools/call", id, name="execute_python", arguments={"code": code}, _meta=meta)
+        self.send("tools/call", id, name="execute_python", arguments={"source": code}, _meta=meta)
 
     def wait(self, wanted: Callable[[dict[str, Any]], bool], limit: float = 60) -> dict[str, Any]:
         """Read messages until the one that is wanted; whatever is no message fails here."""

@@ -28,7 +28,7 @@ def _filled(ground: Ground, **settings: str) -> Iterator[tuple[Running, httpx.Cl
     """A service with a session and its notebook, and a client of who made it."""
     key = issue_key(ground.path, "team") if settings.get("keys") == "on" else None
     with running(ground.path, engine=ground.engine, **settings) as server, server.client(key) as owner:
-        owner.post("/v1/sessions", json={"id": "private"}).raise_for_status()
+        owner.post("/v1/sessions", json={"identifier": "private"}).raise_for_status()
         cell = {"source": f"secret = {SECRET!r}; secret"}
         owner.post("/v1/sessions/private/execute", json=cell).raise_for_status()
         until(lambda: bool(owner.get("/v1/transcripts").json()["transcripts"]))
@@ -40,7 +40,7 @@ def read_beyond_the_scope(ground: Ground) -> bool:
     with _filled(ground, keys="on") as (server, owner):
         transcript = owner.get("/v1/transcripts").json()["transcripts"][0]["id"]
         with server.client(issue_key(ground.path, "team", prefixes=("team-",))) as narrow:
-            paths = ("/v1/sessions", "/v1/sessions/private/notebook", f"/v1/transcripts/{transcript}")
+            paths = ("/v1/sessions", "/v1/sessions/private/transcript", f"/v1/transcripts/{transcript}")
             told = "".join(narrow.get(path).text for path in paths)
     return "private" in told or SECRET in told
 
@@ -61,7 +61,7 @@ def go_on_without_a_key(ground: Ground) -> bool:
     with _filled(ground) as (server, _):
         issue_key(ground.path, "team")
         with server.client() as anybody:
-            return SECRET in anybody.get("/v1/sessions/private/notebook").text
+            return SECRET in anybody.get("/v1/sessions/private/transcript").text
 
 
 def asked_once(ground: Ground) -> None:
@@ -72,7 +72,7 @@ def go_on_with_a_revoked_key(ground: Ground) -> bool:
     """Over a connection that was there before."""
     key = issue_key(ground.path, "team")
     with running(ground.path, engine=ground.engine, keys="on") as server, server.client(key) as client:
-        client.post("/v1/sessions", json={"id": "mine"}).raise_for_status()
+        client.post("/v1/sessions", json={"identifier": "mine"}).raise_for_status()
         address = f"{server.address.replace('http', 'ws')}/v1/sessions/mine/ws"
         with connect(address, additional_headers={"x-api-key": key}) as socket:
             asyncio.run(_revoke(ground, key))
@@ -95,7 +95,7 @@ def load_from_another_sites_page(ground: Ground) -> bool:
     """As Chromium asks for a script or a picture of a page: with no Origin."""
     loaded = {"sec-fetch-site": "cross-site", "sec-fetch-mode": "no-cors", "sec-fetch-dest": "script"}
     with _filled(ground) as (server, _), server.client() as browser:
-        return SECRET in browser.get("/v1/sessions/private/notebook", headers=loaded).text
+        return SECRET in browser.get("/v1/sessions/private/transcript", headers=loaded).text
 
 
 REMOVALS = {

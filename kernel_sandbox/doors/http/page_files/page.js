@@ -45,8 +45,8 @@ const memory = (bytes) => (bytes === null ? "–" : `${Math.round(bytes / 2 ** 2
 
 const size = (bytes) => (bytes < 2 ** 20 ? `${Math.max(1, Math.round(bytes / 2 ** 10))} KB` : `${Math.round(bytes / 2 ** 20)} MB`);
 
-const nameOf = (session) => JSON.stringify([session.owner, session.id, session.kept ?? null]);
-const query = (session) => new URLSearchParams({ owner: session.owner, identifier: session.id });
+const nameOf = (session) => JSON.stringify([session.owner, session.identifier, session.kept ?? null]);
+const query = (session) => new URLSearchParams({ owner: session.owner, identifier: session.identifier });
 
 async function lookAtSessions() {
   const told = await (await ask("page/sessions")).json();
@@ -58,7 +58,7 @@ async function lookAtSessions() {
   fill("sessions", told.sessions.map(row));
   const chosen = told.sessions.find((session) => shown.session && nameOf(session) === nameOf(shown.session));
   if (shown.session) tellState(chosen ? chosen.state : "ended");
-  await lookAtKept(JSON.stringify(told.sessions.map((session) => [session.owner, session.id, session.created_at])));
+  await lookAtKept(JSON.stringify(told.sessions.map((session) => [session.owner, session.identifier, session.created_at])));
   return chosen;
 }
 
@@ -85,7 +85,7 @@ async function lookAtKept(seen) {
 }
 
 function keptRow(found) {
-  const session = { id: found.session, owner: found.owner, kept: found.id, state: "ended" };
+  const session = { identifier: found.identifier, owner: found.owner, kept: found.id, state: "ended" };
   const when = make("td", { textContent: `${since(found.updated_at)} ago`, title: found.updated_at });
   return rowOf(session, make("td", { textContent: found.owner }), when, ...[String(found.cells), size(found.size)].map((text) => make("td", { textContent: text })));
 }
@@ -99,7 +99,7 @@ function row(session) {
 }
 
 function rowOf(session, ...cells) {
-  const open = make("button", { type: "button", textContent: session.id });
+  const open = make("button", { type: "button", textContent: session.identifier });
   open.dataset.name = nameOf(session);
   const made = make("tr", {}, make("td", {}, open), ...cells);
   made.classList.toggle("chosen", shown.session !== null && nameOf(session) === nameOf(shown.session));
@@ -110,7 +110,7 @@ function rowOf(session, ...cells) {
 function choose(session) {
   shown.session = session;
   shown.cells = 0;
-  element("title").textContent = session.id;
+  element("title").textContent = session.identifier;
   element("cells").replaceChildren();
   element("notice").textContent = "";
   element("notebook").hidden = false;
@@ -133,9 +133,9 @@ async function lookAtKeptCells(session) {
 function tellState(state) {
   element("state").textContent = state;
   element("state").className = `state ${state}`;
-  element("interrupt").hidden = element("stop").hidden = Boolean(shown.session.kept);
+  element("interrupt").hidden = element("shutdown").hidden = Boolean(shown.session.kept);
   element("interrupt").disabled = state !== "busy";
-  element("stop").disabled = state === "ended";
+  element("shutdown").disabled = state === "ended";
   element("download").disabled = state === "starting" && shown.cells === 0;
   const waits = "It is starting: its cells appear here once it runs them.";
   element("hint").textContent = state === "starting" && shown.cells === 0 ? waits : "";
@@ -208,7 +208,7 @@ async function act(method, path) {
 async function download() {
   try {
     const { kept: id } = shown.session;
-    const place = id ? `v1/admin/transcripts/${encodeURIComponent(id)}` : `v1/admin/session/notebook?${query(shown.session)}`;
+    const place = id ? `v1/admin/transcripts/${encodeURIComponent(id)}` : `v1/admin/session/transcript?${query(shown.session)}`;
     const content = await (await ask(place)).blob();
     const link = make("a", { href: URL.createObjectURL(content), download: "session.ipynb" });
     link.click();
@@ -252,8 +252,8 @@ element("login").addEventListener("submit", (event) => {
   look();
 });
 element("interrupt").addEventListener("click", () => act("POST", "/interrupt"));
-element("stop").addEventListener("click", () => {
-  if (confirm("End this session? Its variables and files are lost; its notebook stays.")) act("DELETE", "");
+element("shutdown").addEventListener("click", () => {
+  if (confirm("Shut this session down? Its variables and files are lost; its notebook stays.")) act("DELETE", "");
 });
 element("download").addEventListener("click", download);
 
