@@ -42,7 +42,7 @@ class FileInfo:
     kind: Literal["file", "directory"]
     size: int
     """Bytes."""
-    modified: datetime
+    modified_at: datetime
 
 
 Listing = list[FileInfo]  # named here: inside the class, `list` is the method

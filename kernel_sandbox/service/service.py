@@ -172,7 +172,7 @@ class SessionService:
             execution = streaming.cell.result()
             waited = max(time.perf_counter() - asked - execution.duration, 0.0)
             news = streaming.news() if watched is None or watched.is_heard else None
-            return ServedExecution(execution, streaming.session_id, streaming.is_new, waited, news)
+            return ServedExecution(execution, streaming.session_id, streaming.new_session, waited, news)
 
     @contextlib.asynccontextmanager
     async def stream(
@@ -231,7 +231,7 @@ class SessionService:
 
     def seconds(self, timeout: float | None) -> float:
         """What a cell gets that asks for `timeout`."""
-        longest = float(self.settings.max_execution_seconds)
+        longest = float(self.settings.max_timeout)
         return min(DEFAULT_TIMEOUT if timeout is None else timeout, longest)
 
     # Files

@@ -48,7 +48,7 @@ class Streaming:
     meeting: Meeting
     """Of its client and the session."""
     session_id: str
-    is_new: bool
+    new_session: bool
     """Whether the session began for this cell: nothing from before is in it."""
 
     def news(self) -> str | None:

@@ -77,7 +77,7 @@ class ServerSettings:
     result_seconds: float = 3600.0
     max_upload_bytes: int = 128 * 1024**2
     max_body_bytes: int = 4 * 1024**2
-    max_execution_seconds: float = 220.0
+    max_timeout: float = 220.0
     request_timeout: float = 240.0
     keep_alive: float = 75.0
     tls_certificate: Path | None = None

@@ -160,7 +160,9 @@ TABLE = (
     Row("result_seconds", SECONDS, "How long the result of an asynchronous execution is kept."),
     Row("max_upload_bytes", SIZE, "The largest file that may be uploaded."),
     Row("max_body_bytes", SIZE, "The largest body of any other request, with the code in it."),
-    Row("max_execution_seconds", number("seconds", 600), "How long the code of one request may run."),
+    Row(
+        "max_timeout", number("seconds", 600), "The longest timeout of a cell or a command that a request may ask for."
+    ),
     Row("request_timeout", SECONDS, "How long a whole request may take, waiting for a session and uploads included."),
     Row("keep_alive", SECONDS, "How long a connection may be idle; longer than a balancer before this keeps one."),
     Row("tls_certificate", optional(PATH), "The service's certificate with its chain, in PEM, to serve HTTPS itself."),

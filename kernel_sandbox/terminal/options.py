@@ -43,7 +43,7 @@ def sandbox_options(command: Command) -> Command:
     def with_spec(*args: Any, **options: Any) -> Any:
         names = ("image", "memory", "cpus", "mount", "transport", "runtime", "strict")
         described = {name: options.pop(name) for name in names}
-        return command(*args, spec=_spec(timeout=options.pop("timeout", "default"), **described), **options)
+        return command(*args, spec=_spec(cell_timeout=options.pop("cell_timeout", "default"), **described), **options)
 
     decorators = [
         engine_option(
@@ -96,13 +96,13 @@ def _spec(
     transport: Any,
     runtime: str | None,
     strict: bool | None,
-    timeout: Any,
+    cell_timeout: Any,
 ) -> SandboxSpec:
     """Make the spec of the options; what was not given keeps its default. Raises PolicyError."""
     limits: dict[str, Any] = {"memory": memory, "cpus": cpus}
     limits = {name: value for name, value in limits.items() if value is not None}
-    if timeout != "default":
-        limits["cell_timeout"] = timeout
+    if cell_timeout != "default":
+        limits["cell_timeout"] = cell_timeout
     mounts = tuple(Mount(source, name) for source, _, name in (text.partition(":") for text in mount))
     return SandboxSpec(
         image=image,

@@ -24,7 +24,7 @@ _limit = f"{Limits().cell_timeout:g}"
 
 
 def start_options(command: Callable[..., Any]) -> Callable[..., Any]:
-    """Add --data, --save, --output-dir and --timeout (which `sandbox_options` takes into the spec)."""
+    """Add --data, --save, --output-dir and --cell-timeout (which `sandbox_options` takes into the spec)."""
     decorators = [
         click.option(
             "--data",
@@ -47,7 +47,7 @@ def start_options(command: Callable[..., Any]) -> Callable[..., Any]:
             help="Keep figures in this directory.  [default: OUT_files, with --save]",
         ),
         click.option(
-            "--timeout",
+            "--cell-timeout",
             metavar="SECONDS",
             type=click.FloatRange(min=0),
             callback=_read_timeout,

@@ -154,7 +154,7 @@ def test_ask_tells_the_model_and_the_user_once_of_a_fresh_kernel(tmp_path: Path)
     stubborn = "import signal\nsignal.signal(signal.SIGINT, signal.SIG_IGN)\nwhile True: pass"
     codes = (stubborn, "print('there:', 'signal' in dir())", "print('last')")
     calls = [Call([("execute_python_code", {"python_code": code})]) for code in codes]
-    done, server = ask("Go.", "--timeout", "1", replies=[*calls, Say("So it was.")], directory=tmp_path)
+    done, server = ask("Go.", "--cell-timeout", "1", replies=[*calls, Say("So it was.")], directory=tmp_path)
     assert done.returncode == 0, done.stderr
     lost, fresh, last = (str(request["messages"][-1]["content"]) for request in server.requests[1:])
     assert "variables are lost, files under /mnt/data are kept" in lost

@@ -254,7 +254,7 @@ def test_full_place_is_told_by_name(cramped: Session) -> None:
 def test_times_and_modes_of_a_file_do_not_reach_the_host(place: Session, tmp_path: Path) -> None:
     make = "open('x', 'w').close(); os.utime('x', (2**62 // 10**9, 2**62 // 10**9)); os.utime('x', (-2**31, -2**31))"
     strike(place, f"{make}; os.chmod('x', 0o6777)").raise_for_error()
-    assert {info.modified.year for info in place.files.list()} <= {1970, 2026, *range(2020, 2100)}
+    assert {info.modified_at.year for info in place.files.list()} <= {1970, 2026, *range(2020, 2100)}
     target = place.files.download("x", tmp_path / "x")
     assert target.stat().st_mode & 0o7111 == 0
 

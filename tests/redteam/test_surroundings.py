@@ -205,7 +205,7 @@ def test_kernelspec_imports_nothing_that_lies_beside_a_notebook(entry: str, tmp_
 
 
 @attack("Lateral")
-@pytest.mark.parametrize("setting", ["DATABASE", "TRANSCRIPTS", "CONFIG", "TLS_KEY"])
+@pytest.mark.parametrize("setting", ["DATABASE", "SAVE_DIR", "CONFIG", "TLS_KEY"])
 def test_service_takes_no_keys_from_where_it_is_started(setting: str, tmp_path: Path) -> None:
     environment = os.environ | {
         f"KERNEL_SANDBOX_SERVER_{setting}": "planted",

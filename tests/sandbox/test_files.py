@@ -34,7 +34,7 @@ def test_files_are_listed_with_directories_and_times(session: Session) -> None:
         "b/c/deep.txt": ("file", 10)
     }
     assert [info.name for info in session.files.list("b/c")] == ["b/c/deep.txt"]
-    assert session.files.list()[0].modified.year >= 2020
+    assert session.files.list()[0].modified_at.year >= 2020
 
 
 def test_file_is_deleted(session: Session) -> None:

@@ -67,7 +67,7 @@ def test_defaults_are_for_this_machine_only(monkeypatch: pytest.MonkeyPatch) -> 
     assert settings.database == "/state/kernel-sandbox/server.db"
     assert settings.save_dir == Path("/state/kernel-sandbox/transcripts")
     assert settings.max_upload_bytes == 134_217_728
-    assert settings.max_execution_seconds == 220
+    assert settings.max_timeout == 220
     assert settings.oidc is None
 
 
@@ -115,8 +115,8 @@ def test_all_kinds_are_read_from_file_and_text(file: Path) -> None:
         ("port = true", ["port", "True"]),
         ("log_format = 'yaml'", ["log_format", "json or text"]),
         ("keys = true", ["keys", "auto or on or off"]),
-        ("max_execution_seconds = 0", ["max_execution_seconds", "more than 0"]),
-        ("max_execution_seconds = 601", ["max_execution_seconds", "at most 600"]),
+        ("max_timeout = 0", ["max_timeout", "more than 0"]),
+        ("max_timeout = 601", ["max_timeout", "at most 600"]),
         ("request_timeout = inf", ["request_timeout"]),
         ("request_timeout = nan", ["request_timeout"]),
         ("max_body_bytes = '2 potatoes'", ["max_body_bytes", "128m"]),

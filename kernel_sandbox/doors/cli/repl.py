@@ -257,7 +257,7 @@ class Repl:
         table = make_table("SIZE", "MODIFIED", "NAME")
         for info in files:
             size = "directory" if info.kind == "directory" else format_size(info.size)
-            table.add_row(size, f"{info.modified.astimezone():%Y-%m-%d %H:%M}", Text(plain(info.name)))
+            table.add_row(size, f"{info.modified_at.astimezone():%Y-%m-%d %H:%M}", Text(plain(info.name)))
         self._screen.table(table)
 
     def _upload(self, path: str, name: str | None = None) -> None:

@@ -65,7 +65,7 @@ def run(
     \b
     Examples:
       kernel-sandbox run analysis.py --data sales.csv --save analysis.ipynb
-      kernel-sandbox run report.ipynb --save done.ipynb --timeout 60 --memory 4g
+      kernel-sandbox run report.ipynb --save done.ipynb --cell-timeout 60 --memory 4g
       kernel-sandbox run report.ipynb --save july.ipynb -p month 7 -p city=Oslo
 
     Ctrl-C interrupts the cell that runs and ends the run; pressed twice it ends at once. With --save the notebook

@@ -85,7 +85,7 @@ Called = Annotated[Call, Depends(_call)]
 @router.post("/code/execute", summary="Run code (first generation)", openapi_extra=EXECUTE)
 async def execute_code(call: Called, key: Retry = None) -> Response:
     """Run code in a session, which is made if there is none. A failing cell is HTTP 200 with `status: "Failure"`."""
-    asked = requests.read_execution(await read_json(call.request), longest_timeout=_longest(call))
+    asked = requests.read_execution(await read_json(call.request), max_timeout=_longest(call))
     if asked.command is not None or asked.asynchronous:
         raise InvalidRequest("This is for code that runs synchronously: use executions for the rest.")
 
@@ -104,7 +104,7 @@ async def execute_python(request: Request, key: Retry = None) -> Response:
     if not isinstance(fields, dict) or not isinstance(fields.get("identifier"), str):
         raise InvalidRequest("Name the session: properties.identifier is missing.", target="identifier")
     service = service_of(request)
-    asked = requests.read_execution(body, longest_timeout=service.settings.max_execution_seconds)
+    asked = requests.read_execution(body, max_timeout=service.settings.max_timeout)
     address = address_of(identity_of(request), fields["identifier"])
 
     async def run(watched: Watched) -> Response:
@@ -123,7 +123,7 @@ async def create_execution(call: Called, key: Retry = None) -> Response:
     Asynchronously it answers 202 at once: `GET` what `Operation-Location` names until its status is final. So can be
     asked for one that is waited for, by the `operation-id` that it was sent with, also after its client has gone.
     """
-    asked = requests.read_execution(await read_json(call.request), longest_timeout=_longest(call))
+    asked = requests.read_execution(await read_json(call.request), max_timeout=_longest(call))
     if asked.command is not None:
         run = functools.partial(_run_command, call, asked)
     elif asked.asynchronous:
@@ -284,7 +284,7 @@ def _resource(address: Address, execution_id: str, kind: str, outcome: Outcome) 
 
 
 def _longest(call: Call) -> float:
-    return call.service.settings.max_execution_seconds
+    return call.service.settings.max_timeout
 
 
 def _operation_id(request: Request) -> str:

@@ -52,7 +52,7 @@ def generation(version: str | None) -> int:
     return found
 
 
-def read_execution(body: Any, *, longest_timeout: float) -> ExecutionRequest:
+def read_execution(body: Any, *, max_timeout: float) -> ExecutionRequest:
     """Read the body of `code/execute`, `executions` or `python/execute`; any of them may be in a `properties` envelope.
 
     Raises InvalidRequest, which names the field.
@@ -62,7 +62,7 @@ def read_execution(body: Any, *, longest_timeout: float) -> ExecutionRequest:
     inner = body.get("properties")
     fields = inner if isinstance(inner, Mapping) else body
     common: dict[str, Any] = {
-        "timeout": _seconds(fields.get("timeoutInSeconds"), longest_timeout),
+        "timeout": _seconds(fields.get("timeoutInSeconds"), max_timeout),
         "longest": _length(fields.get("outputStreamsMaxLength")),
     }
     if "shellCommand" in fields or "execCommandAndArgs" in fields:

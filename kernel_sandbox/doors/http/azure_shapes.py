@@ -19,7 +19,7 @@ def moment(when: datetime) -> str:
 
 
 def first_generation_file(info: FileInfo) -> dict[str, Any]:
-    properties = {"filename": info.name, "size": info.size, "lastModifiedTime": moment(info.modified)}
+    properties = {"filename": info.name, "size": info.size, "lastModifiedTime": moment(info.modified_at)}
     return {"properties": properties}
 
 
@@ -37,7 +37,7 @@ def second_generation_file(info: FileInfo, directory: str = "") -> dict[str, Any
         "type": "Directory" if info.kind == "directory" else "File",
         "contentType": None if info.kind == "directory" else "application/octet-stream",
         "sizeInBytes": info.size,
-        "lastModifiedAt": moment(info.modified),
+        "lastModifiedAt": moment(info.modified_at),
         "directory": f"{DATA_DIRECTORY}/{parent}".rstrip("/"),
     }
 

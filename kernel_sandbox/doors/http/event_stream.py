@@ -85,7 +85,7 @@ async def _events(streaming: Streaming, deadline: float) -> AsyncIterator[bytes]
             yield b": not over yet\n\n" if event is None else _message("output", event)
     finally:
         timer.cancel()
-    told = execution_json(stream.result(), streaming.news(), new_session=streaming.is_new, with_outputs=False)
+    told = execution_json(stream.result(), streaming.news(), new_session=streaming.new_session, with_outputs=False)
     yield _message("done", told)
 
 

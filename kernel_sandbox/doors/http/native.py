@@ -245,4 +245,4 @@ def transcript_json(kept: SavedTranscript) -> dict[str, Any]:
 
 
 def _file_json(info: FileInfo) -> dict[str, Any]:
-    return {"name": info.name, "kind": info.kind, "size": info.size, "modified_at": moment(info.modified)}
+    return {"name": info.name, "kind": info.kind, "size": info.size, "modified_at": moment(info.modified_at)}

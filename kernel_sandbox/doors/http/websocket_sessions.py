@@ -129,7 +129,7 @@ class _Connection:
                 if event is not None:  # the protocol has its own pings
                     await self._send({"type": "output", "id": asked.id, "output": event})
             execution = execution_json(
-                streaming.cell.result(), streaming.news(), new_session=streaming.is_new, with_outputs=False
+                streaming.cell.result(), streaming.news(), new_session=streaming.new_session, with_outputs=False
             )
         await self._send({"type": "done", "id": asked.id, "execution": execution})
 

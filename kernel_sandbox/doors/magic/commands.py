@@ -107,7 +107,7 @@ class Commands:
         rows = []
         for info in files:
             size = "directory" if info.kind == "directory" else format_size(info.size)
-            rows.append((size, f"{info.modified.astimezone():%Y-%m-%d %H:%M}", one_line(info.name)))
+            rows.append((size, f"{info.modified_at.astimezone():%Y-%m-%d %H:%M}", one_line(info.name)))
         self._say_table(("SIZE", "MODIFIED", "NAME"), rows)
 
     def _upload(self, options: argparse.Namespace) -> None:

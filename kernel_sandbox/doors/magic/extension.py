@@ -75,7 +75,7 @@ class KernelSandboxMagics(Magics):
     )
     image = Unicode("", help="The image of sandboxes; empty is datascience.").tag(config=True)
     memory = Unicode("", help="Memory of a sandbox, such as 4g; empty is 2g.").tag(config=True)
-    timeout = Float(0.0, help="Seconds before a cell is interrupted; 0 is for ever: you have a stop button.").tag(
+    cell_timeout = Float(0.0, help="Seconds before a cell is interrupted; 0 is for ever: you have a stop button.").tag(
         config=True
     )
     transfer_limit = Unicode("256m", help="The most that -i and -o carry of one variable.").tag(config=True)
@@ -118,7 +118,7 @@ class KernelSandboxMagics(Magics):
         for name, value in values.items():
             carrying.send(slot.session, name, value, limit)
             carrying.keep_note(slot.session, name, value)
-        seconds = self.timeout if options.timeout is None else options.timeout
+        seconds = self.cell_timeout if options.timeout is None else options.timeout
         run_cell(self.front, slot, cell.rstrip("\n"), seconds or None, cast(Display, self.html))
         fetched = {name: carrying.fetch(slot.session, name, limit) for name in flat(options.outputs)}
         self.shell.push(fetched)

@@ -106,7 +106,7 @@ def _notes(ran: CallExecution) -> list[str]:
 
 
 def _fate_data(ran: CallExecution) -> dict[str, Any]:
-    told = {"ran": ran.execution.ran, "kept": ran.execution.kept, "new_session": ran.is_new}
+    told = {"ran": ran.execution.ran, "kept": ran.execution.kept, "new_session": ran.new_session}
     return told | ({} if ran.restarted_because is None else {"restarted_because": ran.restarted_because})
 
 

@@ -44,7 +44,7 @@ from kernel_sandbox.terminal.session_opening import check_for_model, check_uploa
     help="Let the model export the notebook into this directory, instead of into its own context.",
 )
 @click.option(
-    "--timeout",
+    "--cell-timeout",
     metavar="SECONDS",
     type=click.FloatRange(min=0, min_open=True),
     default=Limits().cell_timeout,
@@ -85,7 +85,7 @@ def mcp(
     \b
     Examples:
       kernel-sandbox mcp --data sales.csv
-      kernel-sandbox mcp --engine bubblewrap --image python --timeout 60
+      kernel-sandbox mcp --engine bubblewrap --image python --cell-timeout 60
 
     Ctrl-C, SIGTERM or the end of its input end the server and the sandbox.
     """

@@ -23,7 +23,7 @@ class CallExecution:
     """An execution, and what became of its session."""
 
     execution: Execution
-    is_new: bool
+    new_session: bool
     """Whether the session was begun for this cell: nothing from before is there."""
     note: str = ""
     """What else the caller must know, in a sentence."""

@@ -33,7 +33,7 @@ def listing_answer(files: Sequence[FileInfo]) -> CallResult:
             "path": f"{DATA_DIRECTORY}/{shown_name(info.name)}",
             "kind": info.kind,
             "size": info.size,
-            "modified_at": info.modified.isoformat(timespec="seconds"),
+            "modified_at": info.modified_at.isoformat(timespec="seconds"),
         }
         for info in found[:MAX_LISTED]
     ]

@@ -92,7 +92,7 @@ class HostedSessions:
 
     def __init__(self, service: SessionService) -> None:
         self._service = service
-        longest = float(service.settings.max_execution_seconds)
+        longest = float(service.settings.max_timeout)
         self.max_timeout = max(longest - GRACE, longest / 2)
 
     def workspace(self, caller: Caller, identifier: str | None) -> HostedWorkspace:
@@ -135,9 +135,9 @@ class HostedWorkspace:
             late = "It took longer than a request may, its wait for others included, and was given up."
         execution = streaming.cell.result()
         news = streaming.news()
-        is_first = streaming.is_new and news is None  # the news say that it is new, and more
+        is_first = streaming.new_session and news is None  # the news say that it is new, and more
         began = "The session began with this call: nothing from before is in it." if is_first else ""
-        return CallExecution(execution, streaming.is_new, f"{began} {late}".strip(), news)
+        return CallExecution(execution, streaming.new_session, f"{began} {late}".strip(), news)
 
     @contextlib.asynccontextmanager
     async def _watching(self, cell: AsyncCellStream) -> AsyncIterator[None]:

@@ -227,7 +227,7 @@ def test_run_refuses_to_write_over_its_own_notebook(cli: Cli, tmp_path: Path) ->
 @pytest.mark.usefixtures("docker")
 def test_run_interrupts_a_cell_at_its_timeout(cli: Cli, tmp_path: Path) -> None:
     path = script(tmp_path, "import time\ntime.sleep(60)")
-    failed = cli("run", path, "--timeout", "1", "--image", "python")
+    failed = cli("run", path, "--cell-timeout", "1", "--image", "python")
     assert failed.returncode == 1
     assert "[1/1] ✗ timeout" in failed.stdout
 
@@ -236,7 +236,7 @@ def test_run_interrupts_a_cell_at_its_timeout(cli: Cli, tmp_path: Path) -> None:
 def test_run_that_keeps_going_tells_once_of_the_fresh_kernel(cli: Cli, tmp_path: Path) -> None:
     stubborn = "import signal\nsignal.signal(signal.SIGINT, signal.SIG_IGN)\nwhile True: pass"
     path = script(tmp_path, stubborn, "print('there:', 'signal' in dir())", "print('last')")
-    failed = cli("run", path, "--keep-going", "--timeout", "1", "--image", "python")
+    failed = cli("run", path, "--keep-going", "--cell-timeout", "1", "--image", "python")
     assert failed.returncode == 1
     lost, there, last = failed.stdout.partition("there: False\n")
     assert (there, "\nlast\n" in last) == ("there: False\n", True)
@@ -432,7 +432,7 @@ def test_repl_runs_what_is_piped_in(cli: Cli, tmp_path: Path) -> None:
 def test_repl_names_its_own_way_out_of_a_dead_kernel(cli: Cli) -> None:
     stubborn = "import signal; signal.signal(signal.SIGINT, signal.SIG_IGN); exec('while True: pass')"
     lines = ["import os; os._exit(3)", "1", ":restart", "'on ' + 'again'", stubborn, "'signal' in dir()", "2"]
-    done = cli("repl", "--image", "python", "--timeout", "1", stdin="\n".join(lines) + "\n")
+    done = cli("repl", "--image", "python", "--cell-timeout", "1", stdin="\n".join(lines) + "\n")
     said = done.stdout + done.stderr
     assert said.count(":restart starts a fresh kernel.") == 2
     assert said.count("The cell did not run.") == 1

@@ -22,7 +22,7 @@ def quick(server_engine: str, tmp_path_factory: pytest.TempPathFactory) -> Itera
     """A server whose sessions and cells end soon, so that many calls fit."""
     pool = PoolSettings(ready=2, sessions=6, queue_timeout=0.3, idle_timeout=5)
     directory = tmp_path_factory.mktemp("quick")
-    with running(directory, engine=server_engine, pool=pool, max_execution_seconds=2.0) as server:
+    with running(directory, engine=server_engine, pool=pool, max_timeout=2.0) as server:
         yield server
 
 

@@ -56,7 +56,7 @@ def test_setting_that_cannot_be_is_refused(tmp_path: Path, flag: str) -> None:
 
 def test_settings_of_a_file_are_taken_and_flags_go_before(server_engine: str, tmp_path: Path) -> None:
     file = tmp_path / "server.toml"
-    file.write_text("max_execution_seconds = 1.0\n[pool]\nready = 0\nsessions = 1\n")
+    file.write_text("max_timeout = 1.0\n[pool]\nready = 0\nsessions = 1\n")
     with ServerProcess(tmp_path, server_engine, f"--config={file}", "--pool-sessions=2") as server:
         with server.client() as client:
             assert [client.post("/v1/sessions", json={"identifier": name}).status_code for name in "ab"] == [201, 201]

@@ -154,7 +154,7 @@ async def test_error_says_what_was_raised_and_what_was_shown_before(quick: str) 
 
 
 async def test_cell_past_its_time_is_stopped_and_keeps_variables(quick: str) -> None:
-    async with connected(quick, "--timeout", "30") as client:
+    async with connected(quick, "--cell-timeout", "30") as client:
         result = await run(client, ENDLESS, timeout=1)
         assert result.is_error
         assert result.structured_content["status"] == "timeout"
@@ -578,7 +578,7 @@ def test_help_shows_how_to_register_it() -> None:
         (["--save", "notes.txt"], "end in .ipynb"),
         (["--save", "/no/such/directory/a.ipynb"], "no directory"),
         (["--data", "/no/such/file"], "does not exist"),
-        (["--timeout", "0"], "not in the range"),
+        (["--cell-timeout", "0"], "not in the range"),
     ],
     ids=["suffix", "directory", "data", "timeout"],
 )
