@@ -13,12 +13,12 @@ import os
 import statistics
 import time
 from collections.abc import Awaitable, Callable, Iterable, Sequence
-from pathlib import Path
 
-from kernel_sandbox import Limits, PooledSession, PoolSettings, SandboxSpec, SessionPool
+from kernel_sandbox import Limits, PooledSession, SandboxSpec, SessionPool
 from kernel_sandbox.sandbox.engines import NAMES
-from tests.benchmarks.__main__ import Local
-from tests.faults.census import containers, processes
+from tests.benchmarks.holding import available, proportional, sandbox_processes
+from tests.benchmarks.ready import CELL, answer, filled, settings
+from tests.benchmarks.sides import Local
 
 MOST_MILLISECONDS = 12.0
 """From acquire to the first result, warm."""
@@ -26,25 +26,10 @@ MOST_RATIO = 3.0
 """The same, beside a bare kernel's warm cell."""
 OWN_MILLISECONDS = 1.0
 """Of acquire alone, in the host's own thread."""
-CELL = "1 + 1"
 READY = 4
 PARALLEL = 8
 MANY = 100
 MB = 1024 * 1024
-
-
-def settings(ready: int, sessions: int) -> PoolSettings:
-    return PoolSettings(ready=ready, sessions=sessions, queue_timeout=600, idle_timeout=3600)
-
-
-async def filled(pool: SessionPool, count: int) -> None:
-    """Wait until so many sessions are ready, and nothing is being started or ended."""
-    changed = asyncio.Event()
-    pool.on_change = changed.set
-    async with asyncio.timeout(1800):
-        while pool.ready < count or pool.metrics.sessions["filling"] or pool.metrics.sessions["closing"]:
-            changed.clear()
-            await changed.wait()
 
 
 async def timed(work: Callable[[], Awaitable[object]]) -> float:
@@ -116,27 +101,6 @@ def _spread(times: Sequence[float]) -> str:
 # A hundred at once
 
 
-def available() -> int:
-    """Bytes of memory that the machine could still give."""
-    lines = Path("/proc/meminfo").read_text().splitlines()
-    return next(int(line.split()[1]) * 1024 for line in lines if line.startswith("MemAvailable:"))
-
-
-def proportional(pid: int) -> int:
-    """A process's share of memory (PSS), bytes; 0 for one that is gone."""
-    try:
-        lines = Path(f"/proc/{pid}/smaps_rollup").read_text().splitlines()
-    except OSError:
-        return 0
-    return next((int(line.split()[1]) * 1024 for line in lines if line.startswith("Pss:")), 0)
-
-
-def sandboxed(engine: str, sessions: Iterable[PooledSession]) -> list[int]:
-    """The processes of these sandboxes, and what the engine runs for each."""
-    ids = [pooled.session.id for pooled in sessions]
-    return processes([word for one in ids for word in (containers(one) if engine == "docker" else [one])])
-
-
 async def many(engine: str, image: str, count: int) -> int:
     """Measure what `count` sessions hold, and how fast each answers alone and all do at the same time."""
     before, host = available(), proportional(os.getpid())
@@ -153,7 +117,7 @@ async def many(engine: str, image: str, count: int) -> int:
         answers = [await timed(lambda one=one: answer(one)) for one in sessions for _ in range(3)]  # type: ignore[misc]
         burst = await timed(lambda: asyncio.gather(*(answer(one) for one in sessions)))
         used = [(await one.session.usage()).memory or 0 for one in sessions]
-        share = sum(map(proportional, sandboxed(engine, sessions)))
+        share = sum(map(proportional, sandbox_processes(engine, [one.session.id for one in sessions])))
         taken, mine = before - available(), proportional(os.getpid()) - host
     print(f"{count} sessions at once, {engine}, {image}: all answer")
     print(f"  started in {started:.0f} s, {started / count:.2f} s each")
@@ -163,10 +127,6 @@ async def many(engine: str, image: str, count: int) -> int:
     found |= {"of this process": mine / count, "less on the machine": taken / count}
     print(f"  memory of each, MB: {', '.join(f'{name} {size / MB:.1f}' for name, size in found.items())}", flush=True)
     return 0
-
-
-async def answer(pooled: PooledSession) -> None:
-    assert (await pooled.execute(CELL)).text == "2"
 
 
 # Cells a second
