@@ -187,8 +187,9 @@ class DockerEngine(Engine):
         """What the engine says of itself (docker info), asked once."""
         if self._facts is None:
             client = await self.client()
-            names = [part.get("Name", "") for part in (await call(client.version)).get("Components") or []]
-            self._facts = dict(await call(client.info)) | {"IsPodman": any("Podman" in name for name in names)}
+            version, told = await asyncio.gather(call(client.version), call(client.info))
+            names = [part.get("Name", "") for part in version.get("Components") or []]
+            self._facts = dict(told) | {"IsPodman": any("Podman" in name for name in names)}
         return self._facts
 
     async def check(self, spec: SandboxSpec) -> None:
@@ -207,8 +208,7 @@ class DockerEngine(Engine):
         self, spec: SandboxSpec, argv: list[str], *, session_id: str, shared: Path | None, boot: bytes
     ) -> Sandbox:
         client = await self.client()
-        image = await self._image(client, spec.image)
-        facts = await self.facts()
+        image, facts = await asyncio.gather(self._image(client, spec.image), self.facts())
         options = _profile(spec, facts, shared, client.api.create_host_config)
         labels = _labels(session_id, spec, image["Id"])
         # Named beforehand, so that a start that is cancelled at any point knows what to remove.
@@ -218,8 +218,10 @@ class DockerEngine(Engine):
         sandbox.preload = tuple(image_labels.get(f"{LABEL}.preload", "").split())
         try:
             with start_errors(spec.image, spec.runtime):
-                await self._create_and_start(sandbox, image["Id"], argv, labels, options)
-                await sandbox.send(boot)
+                await self._create(sandbox, image["Id"], argv, labels, options)
+                await sandbox.attach()
+                # The engine hands on what it is sent before: PID 1 never waits for it.
+                await asyncio.gather(call(client.api.start, sandbox.id), sandbox.send(boot))
                 await self._bound(sandbox, spec)
         except BaseException:
             with anyio.CancelScope(shield=True), contextlib.suppress(EngineError):
@@ -227,7 +229,7 @@ class DockerEngine(Engine):
             raise
         return sandbox
 
-    async def _create_and_start(
+    async def _create(
         self, sandbox: DockerSandbox, image: str, argv: list[str], labels: dict[str, str], options: dict[str, Any]
     ) -> None:
         api = (await self.client()).api
@@ -246,8 +248,6 @@ class DockerEngine(Engine):
             use_config_proxy=False,  # the host's proxies are none of the sandbox's business
             **options,
         )
-        await sandbox.attach()
-        await call(api.start, sandbox.id)
 
     async def _bound(self, sandbox: DockerSandbox, spec: SandboxSpec) -> None:
         """Add what the engine has no option for, while PID 1 gets ready."""
@@ -329,7 +329,15 @@ def _profile(
     # docker-py has no arguments for these; they take the place of the engine's own, shorter lists.
     config["MaskedPaths"], config["ReadonlyPaths"] = list(CONTAINER_MASKED), list(CONTAINER_READ_ONLY)
     config["CgroupnsMode"] = "private"  # with control groups version 1 the default is the host's, whose paths it tells
-    return {"host_config": config, "user": f"{user}:{user}", "environment": {"HOME": HOME_DIRECTORY}}
+    return {
+        "host_config": config,
+        # The container has a network namespace of its own in either case, with its loopback up. An engine that manages
+        # it runs itself anew in a hook of every start, which doubles the start's time; and it writes /etc/hosts, which
+        # is wanted only where ours is not shown.
+        "network_disabled": shared is not None,
+        "user": f"{user}:{user}",
+        "environment": {"HOME": HOME_DIRECTORY},
+    }
 
 
 def _tmpfs(size: int, inodes: int, user: int) -> str:

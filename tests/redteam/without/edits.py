@@ -18,16 +18,21 @@ from tests.redteam.without.seams import Passage
 Config = dict[str, Any]
 
 
-def edit_config(ground: Ground, change: Callable[[Config], None]) -> None:
-    """Change the host configuration of containers."""
+def edit_profile(ground: Ground, change: Callable[[Config], None]) -> None:
+    """Change what containers are made of."""
     honest = seams.CONTAINER_PROFILE.current
 
     def edited(*args: Any) -> Config:
         options: Config = honest(*args)
-        change(options["host_config"])
+        change(options)
         return options
 
     ground.replace(seams.CONTAINER_PROFILE, edited)
+
+
+def edit_config(ground: Ground, change: Callable[[Config], None]) -> None:
+    """Change the host configuration of containers."""
+    edit_profile(ground, lambda options: change(options["host_config"]))
 
 
 def set_config(ground: Ground, **values: Any) -> None:

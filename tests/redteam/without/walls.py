@@ -20,6 +20,7 @@ from tests.redteam.without.edits import (
     edit_config,
     edit_preparation,
     edit_prepare,
+    edit_profile,
     edit_tmpfs,
     set_config,
 )
@@ -31,6 +32,7 @@ from tests.redteam.without.rights import mounted
 
 def no_network(ground: Ground) -> None:
     set_config(ground, NetworkMode="host")
+    edit_profile(ground, lambda options: options.update(network_disabled=False))
     drop_options(ground, "--unshare-net")
 
 

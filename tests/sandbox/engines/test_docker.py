@@ -7,6 +7,7 @@ import os
 from collections.abc import Iterator
 from dataclasses import asdict, replace
 from pathlib import Path
+from typing import Literal
 
 import pytest
 
@@ -92,3 +93,23 @@ def test_limits_stand_on_the_container() -> None:
     assert (host["NetworkMode"], host["CapDrop"], host["ReadonlyRootfs"]) == ("none", ["ALL"], True)
     assert (host["IpcMode"], host["LogConfig"]["Type"], host["AutoRemove"]) == ("none", "none", True)
     assert "no-new-privileges" in host["SecurityOpt"]
+
+
+NETWORK = """
+import os, socket
+names = {socket.gethostbyname(name) for name in ("localhost", "sandbox")}
+with socket.create_server(("localhost", 0)) as server, socket.create_connection(server.getsockname()):
+    print(os.readlink("/proc/self/ns/net"), *names)
+print(*[line.partition(":")[0].strip() for line in open("/proc/net/dev") if ":" in line])
+"""
+
+
+@pytest.mark.parametrize("transport", ["ipc", "forward"])
+def test_network_is_a_loopback_of_each_sandbox_s_own(transport: Literal["ipc", "forward"]) -> None:
+    """Also where the engine is told to leave the network alone (ipc): it makes the namespace all the same."""
+    with Session(image="python", transport=transport) as one, Session(image="python", transport=transport) as other:
+        (first, interfaces), (second, _) = (s.execute(NETWORK).text.splitlines() for s in (one, other))
+        attrs = connect().containers.list(filters={"label": f"org.kernel-sandbox.session={one.id}"})[0].attrs
+    spaces = {os.readlink("/proc/self/ns/net"), first.split()[0], second.split()[0]}
+    assert (len(spaces), first.split()[1:], interfaces) == (3, ["127.0.0.1"], "lo")
+    assert bool(attrs["Config"].get("NetworkDisabled")) == (transport == "ipc")
