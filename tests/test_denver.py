@@ -56,8 +56,8 @@ def test_analysis_builds_on_earlier_cells_and_ends_in_a_notebook(rows: list[dict
     assert all(counts[name] == count for name, count in zip(top["neighborhood"], top["accidents"], strict=True))
     assert set(grouped.result or ()) == {"text/plain", "text/html", "application/vnd.dataresource+json"}
 
-    assert [kind for kind, _ in plotted.images] == ["image/png", "image/png"]
-    assert all(data.startswith(b"\x89PNG\r\n") and len(data) > 5000 for _, data in plotted.images)
+    assert [kind for kind, _ in plotted.pictures] == ["image/png", "image/png"]
+    assert all(data.startswith(b"\x89PNG\r\n") and len(data) > 5000 for _, data in plotted.pictures)
     assert failed.error is not None
     assert failed.error.ename == "KeyError"
     assert recovered.text == str(len({row["DISTRICT_ID"] for row in rows if row["DISTRICT_ID"]}))
@@ -124,7 +124,7 @@ def test_figures_come_as_svg_on_request(science: Session) -> None:
     science.execute("%config InlineBackend.figure_formats = ['svg']")
     execution = science.execute("import matplotlib.pyplot as plt; plt.plot([1, 2]); plt.show()")
     science.execute("%config InlineBackend.figure_formats = ['png']")
-    ((kind, data),) = execution.images
+    ((kind, data),) = execution.pictures
     assert kind == "image/svg+xml"
     assert b"<svg" in data
 
@@ -161,7 +161,7 @@ def test_figures_still_come_after_a_restart(science: Session) -> None:
     plot = "import matplotlib.pyplot as plt; plt.plot([1, 2]); plt.show()"
     for _ in range(3):
         science.restart()
-        assert [kind for kind, _ in science.execute(plot).images] == ["image/png"]
+        assert [kind for kind, _ in science.execute(plot).pictures] == ["image/png"]
 
 
 def test_random_numbers_differ_between_kernels(science: Session) -> None:

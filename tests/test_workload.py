@@ -63,7 +63,7 @@ for number in range(3):
 plt.show()
 """,
     )
-    assert len(shown.images) == 3
+    assert len(shown.pictures) == 3
 
 
 def test_scikit_learn_works_in_two_processes(work: Session) -> None:

@@ -49,8 +49,8 @@ class CellPictures:
         self._saved[display_id or id(data)] = data, saved
         return saved
 
-    async def tell(self, outputs: Sequence[Output], *, images: bool) -> ToldPictures:
-        """Describe what became of the pictures that stand at the end; with `images`, the first of them are shown."""
+    async def tell(self, outputs: Sequence[Output], *, seen: bool) -> ToldPictures:
+        """Describe what became of the pictures at the end; a model that has them `seen` is shown the first of them."""
         words: dict[int, str] = {}
         shown: list[Picture] = []
         for place, output in enumerate(outputs):
@@ -58,7 +58,7 @@ class CellPictures:
             if picture is None:
                 continue
             words[place] = _where(await self._saved_at_last(output))
-            if images and is_showable(picture) and len(shown) < MAX_PICTURES:
+            if seen and is_showable(picture) and len(shown) < MAX_PICTURES:
                 shown.append(picture)
                 words[place] += f". It is shown below as picture {len(shown)}."
             else:

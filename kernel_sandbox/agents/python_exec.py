@@ -99,7 +99,7 @@ class PythonExecTool(ToolInterface):
     """`execute_python_code`: runs cells in a session, the default one where none is given.
 
     After `max_retries` cells in a row that failed, or that `check` refused, no more are run until the next task begins.
-    With `images` the model is shown the cells' pictures. Into `artifacts`, a directory of the host, the pictures are
+    With `pictures` the model is shown the cells' pictures. Into `artifacts`, a directory of the host, the pictures are
     saved, and after each cell the files that are new or changed under /mnt/data; `Artifacts` has its bounds, and the
     names. An AsyncSession must be used from the event loop that opened it.
     """
@@ -112,12 +112,12 @@ class PythonExecTool(ToolInterface):
         limits: ReadingLimits = DEFAULT_LIMITS,
         on_event: OnEvent | None = None,
         check: CellCheck | None = None,
-        images: bool = False,
+        pictures: bool = False,
         artifacts: str | Path | Artifacts | None = None,
     ) -> None:
         self._session = session
         self._check = check
-        self._images = images
+        self._sees_pictures = pictures
         self._artifacts = Artifacts(artifacts) if isinstance(artifacts, str | Path) else artifacts
         self._pictures = self._artifacts.pictures if self._artifacts is not None else PictureFolder(None)
         self._cells = 0
@@ -137,7 +137,7 @@ class PythonExecTool(ToolInterface):
             "required": ["python_code"],
             "additionalProperties": False,
         }
-        description = DESCRIPTION + (SEEN_FIGURES if self._images else UNSEEN_FIGURES)
+        description = DESCRIPTION + (SEEN_FIGURES if self._sees_pictures else UNSEEN_FIGURES)
         return {"function": {"name": TOOL, "description": description, "parameters": parameters}}
 
     def begin_task(self) -> None:
@@ -177,7 +177,7 @@ class PythonExecTool(ToolInterface):
             self._known.generation = session.generation
         after = await _list(session)
         changes = None if before is None or after is None else compare_listings(before, after)
-        told = await pictures.tell(execution.outputs, images=self._images)
+        told = await pictures.tell(execution.outputs, seen=self._sees_pictures)
         saved = await self._save(session, changes)
         self._failures = 0 if execution.status == "ok" else self._failures + 1
         if self._failures:
@@ -282,7 +282,7 @@ async def _after_death(session: AsyncSession) -> str:
 class PythonExecAgent(BaseAgent):
     """Answers questions by writing cells and running them in one session.
 
-    `check` looks at each cell before it runs; what it refuses goes back to the model with the reason. `images` says
+    `check` looks at each cell before it runs; what it refuses goes back to the model with the reason. `pictures` says
     whether the model is shown the cells' pictures; None decides by its name. `artifacts` is a directory of the host for
     the pictures and the files that cells make, see PythonExecTool; nothing is saved by default.
     """
@@ -300,7 +300,7 @@ class PythonExecAgent(BaseAgent):
         max_turns: int = MAX_TURNS,
         on_event: OnEvent | None = None,
         check: CellCheck | None = None,
-        images: bool | None = None,
+        pictures: bool | None = None,
         artifacts: str | Path | Artifacts | None = None,
     ) -> None:
         super().__init__(
@@ -315,7 +315,7 @@ class PythonExecAgent(BaseAgent):
         self._session = session
         self._max_retries = max_retries
         self._check = check
-        self._images = takes_pictures(model_name) if images is None else images
+        self._sees_pictures = takes_pictures(model_name) if pictures is None else pictures
         self._artifacts = artifacts
         self.setup_tools()
 
@@ -327,7 +327,7 @@ class PythonExecAgent(BaseAgent):
                 max_retries=self._max_retries,
                 on_event=self._emit,
                 check=self._check,
-                images=self._images,
+                pictures=self._sees_pictures,
                 artifacts=self._artifacts,
             )
         )

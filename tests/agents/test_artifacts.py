@@ -201,11 +201,11 @@ async def test_picture_whose_event_never_came_is_saved_at_the_end(tmp_path: Path
     bundle = {"image/gif": base64.b64encode(GIF).decode(), "text/plain": "plot"}
     outputs = (StreamOutput("stdout", "before"), DisplayData(bundle, {}))
     pictures = CellPictures(PictureFolder(tmp_path), 7)
-    assert (await pictures.tell(outputs, images=False)).words == {
+    assert (await pictures.tell(outputs, seen=False)).words == {
         1: ", saved as cell-07-1.gif. It is shown to the user; you cannot see it."
     }
     assert files_in(tmp_path) == {"cell-07-1.gif": GIF}
-    await pictures.tell(outputs, images=False)
+    await pictures.tell(outputs, seen=False)
     assert list(files_in(tmp_path)) == ["cell-07-1.gif"]
 
 
@@ -223,7 +223,7 @@ def test_real_figure_is_described_by_name_and_size(science: Session, tmp_path: P
 async def test_artifacts_of_an_async_session(engine: str, tmp_path: Path) -> None:
     async with AsyncSession(engine=engine, image="python") as session:
         arguments = {"python_code": f"{SHOW}show()\nw = open('a.csv', 'w').write('1')"}
-        answer = await PythonExecTool(session, artifacts=tmp_path, images=True).arun(arguments)
+        answer = await PythonExecTool(session, artifacts=tmp_path, pictures=True).arun(arguments)
     assert "saved as cell-01-1.gif. It is shown below as picture 1.]" in answer.text
     assert [picture.data for picture in answer.pictures] == [GIF + b"\0"]
     assert sorted(os.listdir(tmp_path)) == ["a.csv", "cell-01-1.gif"]

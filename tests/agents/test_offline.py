@@ -65,7 +65,7 @@ class Asked:
 
     @property
     def figures(self) -> list[bytes]:
-        return [data for cell in self.cells for kind, data in cell.images if kind == "image/png"]
+        return [data for cell in self.cells for kind, data in cell.pictures if kind == "image/png"]
 
 
 @pytest.fixture(scope="module")

@@ -238,7 +238,7 @@ def test_blind_model_gets_one_line(session: Session, model: str, options: dict[s
 def test_at_most_four_pictures_are_sent_and_only_real_ones(session: Session) -> None:
     svg = "display({'text/plain': 'drawing', 'image/svg+xml': '<svg width=\"1\" height=\"2\"/>'}, raw=True)"
     many = f"for n in range(6): show()\nshow(b'<html>')\n{svg}"
-    *_, last = run_cells(session, "o3-mini", many, "show()", images=True)
+    *_, last = run_cells(session, "o3-mini", many, "show()", pictures=True)
     told = [message["content"] for message in last["messages"] if message["role"] == "tool"]
     lines = told[0].split("\n")
     assert [line.partition("bytes. ")[2] for line in lines[:6]] == [

@@ -184,7 +184,7 @@ CLEANED: dict[str, tuple[str, Look]] = {
     ),
     "a picture that is no picture": (
         "say('iopub', 'display_data', {'data': {'image/png': '!' * 100, 'text/plain': 'x'}})",
-        lambda found: found.images == (),
+        lambda found: found.pictures == (),
     ),
     "buffers": (
         "say('iopub', 'display_data', {'data': {'text/plain': 'x'}}, buffers=[b'secret' * 1000] * 50)",

@@ -59,7 +59,7 @@ def test_execution_images_prefer_png_and_skip_what_is_no_base64() -> None:
         DisplayData({"image/gif": "é"}, {}),
         DisplayData({"image/svg+xml": "<svg>é</svg>"}, {}),
     )
-    assert result.images == (
+    assert result.pictures == (
         ("image/png", PNG),
         ("image/jpeg", b"\xff\xd8"),
         ("image/svg+xml", "<svg>é</svg>".encode()),

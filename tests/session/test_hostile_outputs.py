@@ -125,7 +125,7 @@ def test_hostile_outputs_can_be_read_off_an_execution(messages: list[tuple[bool,
     execution = Execution("1", status, cell.outputs, None, datetime(2026, 1, 2, tzinfo=UTC), 0.0)
     execution.text.encode()
     assert len(repr(execution)) < 400
-    assert isinstance(execution.images, tuple)
+    assert isinstance(execution.pictures, tuple)
     if status != "ok":
         with pytest.raises(CellError):
             execution.raise_for_error()

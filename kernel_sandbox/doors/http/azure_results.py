@@ -129,7 +129,7 @@ def stderr_of(execution: Execution) -> str:
     if (error := execution.error) is not None and execution.status != "ok":
         traceback = remove_ansi("\n".join(error.traceback)) or f"{error.ename}: {error.evalue}"
         parts.append(traceback if traceback.endswith("\n") else f"{traceback}\n")
-    pictures = len(execution.images)
+    pictures = len(execution.pictures)
     if pictures > 1:
         parts.append(f"[kernel-sandbox: {pictures} pictures were shown; this API carries the last one]\n")
     return "".join(parts)
@@ -151,9 +151,9 @@ def _bundle(execution: Execution) -> Any:
 
 
 def _image(execution: Execution) -> dict[str, str] | None:
-    if not execution.images:
+    if not execution.pictures:
         return None
-    kind, data = execution.images[-1]
+    kind, data = execution.pictures[-1]
     name = kind.removeprefix("image/").removesuffix("+xml")
     return {"type": "image", "format": name, "base64_data": base64.b64encode(data).decode()}
 

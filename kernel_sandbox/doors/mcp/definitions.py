@@ -107,7 +107,7 @@ def _running(timeout: dict[str, Any], packages: str) -> tuple[Definition, ...]:
 
 
 def _files() -> tuple[Definition, ...]:
-    path = {"type": "string", "description": f"Path below {DATA_DIRECTORY}, such as sales.csv or out/plot.png."}
+    name = {"type": "string", "description": f"Path below {DATA_DIRECTORY}, such as sales.csv or out/plot.png."}
     directory = {"type": "string", "description": f"Only what is below this directory of {DATA_DIRECTORY}."}
     content = {"type": "string", "description": "What the file is to hold."}
     encoding = {"enum": ["utf-8", "base64"], "default": "utf-8", "description": "base64 for bytes that are no text."}
@@ -128,7 +128,7 @@ def _files() -> tuple[Definition, ...]:
             "Read a file",
             f"""Get a file of at most {format_size(MAX_READ)} from {DATA_DIRECTORY}: text as text (a long one cut in \
 its middle), a picture as an image, other bytes as a resource. To look into larger ones, use execute_python.""",
-            _object({"path": path}, "path"),
+            _object({"name": name}, "name"),
             _object({"status": _TEXT, "problem": _TEXT, **read}, "status"),
             reads_only=True,
         ),
@@ -136,7 +136,7 @@ its middle), a picture as an image, other bytes as a resource. To look into larg
             "write_file",
             "Write a file",
             f"Write a file under {DATA_DIRECTORY}, in place of one of that name; directories on the way are made.",
-            _object({"path": path, "content": content, "encoding": encoding}, "path", "content"),
+            _object({"name": name, "content": content, "encoding": encoding}, "name", "content"),
             _object({"status": _TEXT, "problem": _TEXT, "path": _TEXT, "size": _WHOLE}, "status"),
             destroys=True,
             repeats=True,

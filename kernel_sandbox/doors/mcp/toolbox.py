@@ -150,15 +150,15 @@ class Toolbox(SessionTools):
     async def _list_files(self, workspace: Workspace, directory: str = "") -> CallResult:
         return listing_answer(await workspace.list_files(_below_data(directory)))
 
-    async def _read_file(self, workspace: Workspace, path: str) -> CallResult:
-        name = _below_data(path)
+    async def _read_file(self, workspace: Workspace, name: str) -> CallResult:
+        name = _below_data(name)
         return await asyncio.to_thread(file_answer, name, await workspace.read_file(name, MAX_READ))
 
-    async def _write_file(self, workspace: Workspace, path: str, content: str, encoding: str = "utf-8") -> CallResult:
-        info = await workspace.write_file(_below_data(path), _decoded(content, encoding))
-        name = f"{DATA_DIRECTORY}/{shown_name(info.name)}"
-        data = {"status": "ok", "path": name, "size": info.size}
-        return CallResult((TextPart(f"Wrote {name}, {info.size:,} bytes."),), data)
+    async def _write_file(self, workspace: Workspace, name: str, content: str, encoding: str = "utf-8") -> CallResult:
+        info = await workspace.write_file(_below_data(name), _decoded(content, encoding))
+        path = f"{DATA_DIRECTORY}/{shown_name(info.name)}"
+        data = {"status": "ok", "path": path, "size": info.size}
+        return CallResult((TextPart(f"Wrote {path}, {info.size:,} bytes."),), data)
 
     async def _begin_anew(self, workspace: Workspace, *, keeps_files: bool) -> CallResult:
         said = await (workspace.restart() if keeps_files else workspace.shutdown())

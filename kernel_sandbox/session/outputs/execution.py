@@ -112,14 +112,14 @@ class Execution:
         return results[-1] if results else None
 
     @property
-    def images(self) -> tuple[tuple[str, bytes], ...]:
+    def pictures(self) -> tuple[tuple[str, bytes], ...]:
         """The pictures: media type and bytes, one per output, png before jpeg, gif, webp and svg.
 
         SVG comes as UTF-8. The bytes are the sandbox's own: they may be no picture at all. What is not base64
         is left out.
         """
-        found = (_image(output.data) for output in self._displays())
-        return tuple(image for image in found if image is not None)
+        found = (_picture(output.data) for output in self._displays())
+        return tuple(picture for picture in found if picture is not None)
 
     @property
     def dataframes(self) -> tuple[pandas.DataFrame, ...]:
@@ -220,7 +220,7 @@ def _dataframe(output: DisplayData | ExecuteResult) -> pandas.DataFrame | None:
     return frame
 
 
-def _image(data: Mapping[str, Any]) -> tuple[str, bytes] | None:
+def _picture(data: Mapping[str, Any]) -> tuple[str, bytes] | None:
     values = ((kind, data.get(kind)) for kind in PICTURE_SUFFIXES)
     decoded = ((kind, picture_bytes(kind, value)) for kind, value in values if value and isinstance(value, str))
     return next(((kind, found) for kind, found in decoded if found is not None), None)

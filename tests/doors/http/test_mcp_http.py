@@ -132,15 +132,15 @@ async def test_results_are_what_they_are_over_stdio(tools: Client) -> None:
 
 
 async def test_files_and_notebook_and_reset(tools: Client) -> None:
-    missing = await tools.call_tool("read_file", {"path": "a.txt"})
+    missing = await tools.call_tool("read_file", {"name": "a.txt"})
     assert "the session has not begun yet" in text_of(missing)
     assert (await tools.call_tool("list_files", {})).structured_content["total"] == 0
     assert "run a cell first" in text_of(await tools.call_tool("get_transcript", {}))
-    await tools.call_tool("write_file", {"path": "a.txt", "content": "written"})
+    await tools.call_tool("write_file", {"name": "a.txt", "content": "written"})
     assert await output(tools, "x = 1; open('a.txt').read()") == "'written'"
-    assert (await tools.call_tool("read_file", {"path": "a.txt"})).structured_content["text"] == "written"
+    assert (await tools.call_tool("read_file", {"name": "a.txt"})).structured_content["text"] == "written"
     await output(tools, "_ = open('big', 'wb').write(bytes(1024 * 1024 + 1))")
-    assert "more than 1 MB" in text_of(await tools.call_tool("read_file", {"path": "big"}))
+    assert "more than 1 MB" in text_of(await tools.call_tool("read_file", {"name": "big"}))
     await tools.call_tool("restart_session", {})
     assert await output(tools, "'x' in dir(), open('a.txt').read()") == "(False, 'written')"
     exported = (await tools.call_tool("get_transcript", {})).content[1]
@@ -238,7 +238,7 @@ async def test_identities_cannot_reach_each_others_sessions(keyed: tuple[Running
         assert await output(bob, "'secret' in dir()", identifier="same name") == "False"
         files = await bob.call_tool("list_files", {"identifier": "same name"})
         assert files.structured_content["total"] == 0
-        read = await bob.call_tool("read_file", {"path": "secret.txt", "identifier": "same name"})
+        read = await bob.call_tool("read_file", {"name": "secret.txt", "identifier": "same name"})
         assert read.is_error
         assert "There is no 'secret.txt'" in text_of(read)
         for client in (alice, bob):

@@ -292,22 +292,22 @@ async def test_files_go_in_and_out(quick: str, tmp_path: Path) -> None:
     async with connected(quick, "--data", str(given)) as client:
         listed = await client.call_tool("list_files", {})
         assert [file["path"] for file in listed.structured_content["files"]] == ["/mnt/data/given.csv"]
-        await client.call_tool("write_file", {"path": "out/text.txt", "content": "Grüße"})
+        await client.call_tool("write_file", {"name": "out/text.txt", "content": "Grüße"})
         assert await output(client, "open('/mnt/data/out/text.txt').read()") == "'Grüße'"
-        read = await client.call_tool("read_file", {"path": "/mnt/data/out/text.txt"})
+        read = await client.call_tool("read_file", {"name": "/mnt/data/out/text.txt"})
         assert read.structured_content["text"] == "Grüße"
         for directory, total in (("/mnt/data", 2), ("/mnt/data/", 2), ("out/", 1), ("/mnt/data/out", 1)):
             below = await client.call_tool("list_files", {"directory": directory})
             assert below.structured_content["total"] == total, directory
         for name, content in (("bytes.bin", b"\0\xff"), ("picture.dat", png(5, 4))):
             encoded = base64.b64encode(content).decode()
-            written = await client.call_tool("write_file", {"path": name, "content": encoded, "encoding": "base64"})
+            written = await client.call_tool("write_file", {"name": name, "content": encoded, "encoding": "base64"})
             assert written.structured_content["size"] == len(content)
-        blob = resource_of(await client.call_tool("read_file", {"path": "bytes.bin"}))
+        blob = resource_of(await client.call_tool("read_file", {"name": "bytes.bin"}))
         assert isinstance(blob, BlobResourceContents)
         assert base64.b64decode(blob.blob) == b"\0\xff"
         assert blob.uri == "sandbox:///mnt/data/bytes.bin"
-        picture = (await client.call_tool("read_file", {"path": "picture.dat"})).content[1]
+        picture = (await client.call_tool("read_file", {"name": "picture.dat"})).content[1]
         assert isinstance(picture, ImageContent)
         assert (picture.mime_type, base64.b64decode(picture.data)) == ("image/png", png(5, 4))
 
@@ -315,11 +315,11 @@ async def test_files_go_in_and_out(quick: str, tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("tool", "arguments", "reason"),
     [
-        ("read_file", {"path": "missing.txt"}, "There is no 'missing.txt'"),
-        ("read_file", {"path": "../../etc/passwd"}, "is refused"),
-        ("read_file", {"path": "big.bin"}, "more than the limit of 1 MB"),
-        ("write_file", {"path": "../up.txt", "content": "x"}, "is refused"),
-        ("write_file", {"path": "x", "content": "%%%", "encoding": "base64"}, "not base64"),
+        ("read_file", {"name": "missing.txt"}, "There is no 'missing.txt'"),
+        ("read_file", {"name": "../../etc/passwd"}, "is refused"),
+        ("read_file", {"name": "big.bin"}, "more than the limit of 1 MB"),
+        ("write_file", {"name": "../up.txt", "content": "x"}, "is refused"),
+        ("write_file", {"name": "x", "content": "%%%", "encoding": "base64"}, "not base64"),
         ("read_file", {"name": "x"}, "must contain ['path'] properties"),
         ("execute_python", {"source": "1", "timeout": 0}, "timeout must be bigger than 0"),
         ("execute_python", {"source": 5}, "source must be string"),
