@@ -32,7 +32,7 @@ def client(small: Running) -> Iterator[httpx.Client]:
     with small.client() as client:
         yield client
         for session in client.get("/v1/sessions").json()["sessions"]:
-            client.delete(f"/v1/sessions/{session['id']}")
+            client.delete(f"/v1/sessions/{session['identifier']}")
 
 
 def test_body_that_says_it_is_too_large_is_refused(client: httpx.Client) -> None:

@@ -129,10 +129,10 @@ async def test_tools_reach_nothing_beyond_the_prefix(scoped: Scoped, own: int) -
             assert side.names.session in listed
             assert other.prefix not in listed
             tools = {tool.name: tool.input_schema for tool in (await client.list_tools()).tools}
-            about = {name: schema for name, schema in tools.items() if "session" in schema["properties"]}
-            assert len(about) >= 7
+            about = {name: schema for name, schema in tools.items() if "identifier" in schema["properties"]}
+            assert len(about) >= 8
             for name, schema in about.items():
-                given = dict.fromkeys(schema.get("required", ()), "secret") | {"session": other.names.session}
+                given = dict.fromkeys(schema.get("required", ()), "secret") | {"identifier": other.names.session}
                 refused = await client.call_tool(name, given)
                 assert refused.is_error, name
                 assert other.secret not in str(refused)
