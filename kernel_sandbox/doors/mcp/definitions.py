@@ -27,7 +27,7 @@ Variables, imports and functions stay from one call to the next. The working dir
 there stay too, and the other tools see them. There is no network: nothing can be downloaded or installed{{packages}}.
 The value of the last expression is shown, and so is what is printed. Figures come back as images. Tables (pandas) \
 come back as text, and their first rows as data. Long output is cut in its middle: print what you need to read.
-status is "ok"; "error": it raised or was interrupted, see the traceback; "timeout": it ran too long and was interrupted; \
+status is "ok"; "error": it raised or was interrupted, see the traceback; "timeout": it ran too long, and was ended; \
 "dead": the kernel died; "aborted": it was given up, or a restart ended it. ran says how far it came ("no", "began", \
 "whole", or "unknown"; what did not run can be sent again), kept what is still there ("all", "files" or "nothing"), \
 restarted_because that earlier variables are gone, and why. Calls run one after the other."""
