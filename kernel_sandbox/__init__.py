@@ -70,7 +70,7 @@ if TYPE_CHECKING:
     from kernel_sandbox.session.prompts import InputHandler as InputHandler
     from kernel_sandbox.session.session import AsyncSession as AsyncSession
     from kernel_sandbox.session.session import Timeout as Timeout
-    from kernel_sandbox.session.shell_commands import ShellResult as ShellResult
+    from kernel_sandbox.session.shell_commands import CommandResult as CommandResult
     from kernel_sandbox.session.sync import CellStream as CellStream
     from kernel_sandbox.session.sync import SandboxFiles as SandboxFiles
     from kernel_sandbox.session.sync import Session as Session
@@ -104,7 +104,7 @@ _ROOMS = {
     "pool": "Histogram PoolMetrics PoolSettings PooledSession SessionPool",
     "session.prompts": "InputHandler",
     "session.session": "AsyncSession Timeout",
-    "session.shell_commands": "ShellResult",
+    "session.shell_commands": "CommandResult",
     "session.sync": "CellStream SandboxFiles Session",
     "session.transcript": "Cell CellKind Transcript",
 }

@@ -80,10 +80,10 @@ def test_sync_session_is_made_and_read_as_the_original() -> None:
 # Types
 
 SNIPPET = """
-from kernel_sandbox import AsyncSession, CellStream, Event, Execution, FileInfo, Session, ShellResult, Timeout
+from kernel_sandbox import AsyncSession, CellStream, Event, Execution, FileInfo, Session, CommandResult, Timeout
 from kernel_sandbox import Sesion  # attr-defined
 
-def right(session: Session, wait: Timeout) -> tuple[Execution, str, bytes, ShellResult, list[Event]]:
+def right(session: Session, wait: Timeout) -> tuple[Execution, str, bytes, CommandResult, list[Event]]:
     stream: CellStream = session.stream("1", metadata={"tags": ["a"]})
     listed: tuple[FileInfo, ...] = session.files.list()
     with Session(image="python", engine=None) as opened:

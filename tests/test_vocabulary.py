@@ -80,7 +80,6 @@ EXEMPT = {
     "log_format": "the service's log",
     "function": "what `tool` decorates",
     "AsyncCellStream(stop)": "users get one and make none",
-    "ShellResult": "of run_command",
     "add_code_cell": "nbformat's kind of cell",
     "insert_code_cell": "nbformat's kind of cell",
 }

@@ -14,7 +14,7 @@ from kernel_sandbox.session.cell import AsyncCellStream
 from kernel_sandbox.session.kernel_state import SessionState
 from kernel_sandbox.session.outputs import Execution
 from kernel_sandbox.session.session import AsyncSession, Timeout
-from kernel_sandbox.session.shell_commands import ShellResult
+from kernel_sandbox.session.shell_commands import CommandResult
 from kernel_sandbox.spec.pool import PoolSettings
 
 
@@ -91,7 +91,7 @@ class PooledSession(NotCopied):
 
     async def run_command(
         self, command: str | Sequence[str], *, timeout: Timeout = "default", posix: bool = False
-    ) -> ShellResult:
+    ) -> CommandResult:
         """Run a shell command, as a cell. See AsyncSession.run_command."""
         self._entry.begin()
         try:

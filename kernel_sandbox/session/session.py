@@ -26,7 +26,7 @@ from kernel_sandbox.session.outputs import Execution
 from kernel_sandbox.session.prompts import InputHandler, Prompts
 from kernel_sandbox.session.recorder import Recorder
 from kernel_sandbox.session.session_kernel import SessionKernel
-from kernel_sandbox.session.shell_commands import GRACE, ShellResult, require_command, shell_cell, shell_result
+from kernel_sandbox.session.shell_commands import GRACE, CommandResult, require_command, shell_cell, shell_result
 from kernel_sandbox.session.transcript import Transcript
 from kernel_sandbox.spec.forms import require, require_policy, require_seconds
 from kernel_sandbox.spec.values import Limits, Mount, SandboxSpec, parse_size
@@ -206,11 +206,11 @@ class AsyncSession(NotCopied):
 
     async def run_command(
         self, command: str | Sequence[str], *, timeout: Timeout = "default", posix: bool = False
-    ) -> ShellResult:
+    ) -> CommandResult:
         """Run a shell command in the sandbox: a text for bash (sh, with `posix`), or its words without a shell.
 
         It runs in the kernel's directory and environment, takes its turn among the cells, and stands in the
-        transcript as one. A failing command is data: see `ShellResult.exit_status`. Past `timeout`, as `execute` has
+        transcript as one. A failing command is data: see `CommandResult.exit_status`. Past `timeout`, as `execute` has
         it, the command and all that it started are killed, and the exit status is 124.
         """
         self._kernel.check_open()

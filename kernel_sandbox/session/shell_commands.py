@@ -26,7 +26,7 @@ GRACE = 5.0
 
 
 @dataclass(frozen=True, slots=True, repr=False)
-class ShellResult:
+class CommandResult:
     """What a shell command wrote, and how it ended."""
 
     stdout: str
@@ -43,7 +43,7 @@ class ShellResult:
     def __repr__(self) -> str:
         written = {"stdout": self.stdout, "stderr": self.stderr}
         shown = [f"{name} {quoted(text, _GLIMPSE)}" for name, text in written.items() if text]
-        return f"<ShellResult: {', '.join([f'exit status {self.exit_status}', *shown])}>"
+        return f"<CommandResult: {', '.join([f'exit status {self.exit_status}', *shown])}>"
 
 
 def require_command(command: Any) -> None:
@@ -63,7 +63,7 @@ def shell_cell(command: str | Sequence[str], *, timeout: float | None, posix: bo
     return " ".join(["%%shell", *options, "--argv"]) + f"\n{json.dumps(list(command))}"
 
 
-def shell_result(execution: Execution) -> ShellResult:
+def shell_result(execution: Execution) -> CommandResult:
     """Read what came of a shell command off its cell."""
     written = {"stdout": "", "stderr": ""}
     status = NO_STATUS
@@ -79,7 +79,7 @@ def shell_result(execution: Execution) -> ShellResult:
         written["stderr"] += f"[kernel-sandbox: {unseen}: {said}]\n"
         status = NO_STATUS
     stdout, stderr = written["stdout"], written["stderr"]
-    return ShellResult(stdout, stderr, status, execution.duration, execution.ran, execution.kept)
+    return CommandResult(stdout, stderr, status, execution.duration, execution.ran, execution.kept)
 
 
 def _exit_status(told: Any) -> int:

@@ -21,7 +21,7 @@ from kernel_sandbox.session.kernel_state import SessionState
 from kernel_sandbox.session.outputs import Event, Execution
 from kernel_sandbox.session.prompts import InputHandler
 from kernel_sandbox.session.session import NOTHING, AsyncSession, Timeout, describe_session
-from kernel_sandbox.session.shell_commands import ShellResult
+from kernel_sandbox.session.shell_commands import CommandResult
 from kernel_sandbox.session.transcript import Transcript
 from kernel_sandbox.spec.values import Limits, Mount, SandboxSpec
 
@@ -283,11 +283,11 @@ class Session(NotCopied):
 
     def run_command(
         self, command: str | Sequence[str], *, timeout: Timeout = "default", posix: bool = False
-    ) -> ShellResult:
+    ) -> CommandResult:
         """Run a shell command in the sandbox: a text for bash (sh, with `posix`), or its words without a shell.
 
         It runs in the kernel's directory and environment, takes its turn among the cells, and stands in the
-        transcript as one. A failing command is data: see `ShellResult.exit_status`. Past `timeout`, as `execute` has
+        transcript as one. A failing command is data: see `CommandResult.exit_status`. Past `timeout`, as `execute` has
         it, the command and all that it started are killed, and the exit status is 124.
         """
         return call_reactor(partial(self._session.run_command, command, timeout=timeout, posix=posix))

@@ -10,10 +10,10 @@ import pytest
 from kernel_sandbox import Execution, Session
 from kernel_sandbox.inside import shell as inside
 from kernel_sandbox.session import shell_commands as outside
-from kernel_sandbox.session.shell_commands import ShellResult, shell_cell, shell_result
+from kernel_sandbox.session.shell_commands import CommandResult, shell_cell, shell_result
 
 
-def run(session: Session, cell: str) -> ShellResult:
+def run(session: Session, cell: str) -> CommandResult:
     return shell_result(session.execute(cell))
 
 

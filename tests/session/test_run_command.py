@@ -10,19 +10,19 @@ import pytest
 
 from kernel_sandbox import (
     AsyncSession,
+    CommandResult,
     Limits,
     PoolSettings,
     SandboxSpec,
     Session,
     SessionClosed,
     SessionPool,
-    ShellResult,
 )
 
 
 def test_command_gives_both_streams_and_its_exit_status(session: Session) -> None:
     result = session.run_command("echo out; echo err >&2; exit 3")
-    assert isinstance(result, ShellResult)
+    assert isinstance(result, CommandResult)
     assert (result.stdout, result.stderr, result.exit_status) == ("out\n", "err\n", 3)
     assert (result.ran, result.kept) == ("whole", "all")
     assert 0 < result.duration < 20
@@ -32,10 +32,10 @@ def test_command_gives_both_streams_and_its_exit_status(session: Session) -> Non
 
 def test_repr_of_a_result_is_short_and_hides_nothing(session: Session) -> None:
     result = session.run_command("printf 'a\\u202eb\\n'; yes x | head -c 1000; echo err >&2; exit 3")
-    assert repr(result).startswith(r"<ShellResult: exit status 3, stdout 'a\u202eb\nx\nx\nx")
+    assert repr(result).startswith(r"<CommandResult: exit status 3, stdout 'a\u202eb\nx\nx\nx")
     assert repr(result).endswith(r"…', stderr 'err\n'>")
     assert len(repr(result)) < 300
-    assert repr(session.run_command("true")) == "<ShellResult: exit status 0>"
+    assert repr(session.run_command("true")) == "<CommandResult: exit status 0>"
 
 
 def test_command_as_words_has_no_shell(session: Session) -> None:

@@ -42,7 +42,7 @@ class SessionLine:
     last_used_at: datetime
 
 
-class Workspace(Protocol):
+class ToolSession(Protocol):
     """One session, which need not have begun: the first use begins it. All methods raise SandboxErrors."""
 
     @property
@@ -75,7 +75,7 @@ class Workspace(Protocol):
         """Give the notebook as it stands."""
 
 
-class Backend(Protocol):
+class SessionHolder(Protocol):
     """Who has the sessions."""
 
     @property
@@ -86,7 +86,7 @@ class Backend(Protocol):
     def max_timeout(self) -> float:
         """The most seconds that a caller may ask for a cell."""
 
-    def workspace(self, caller: Any, identifier: str | None) -> Workspace:
+    def session(self, caller: Any, identifier: str | None) -> ToolSession:
         """Find the caller's session of that identifier, or the one without. `caller` is what the transport knows."""
 
     def sessions(self, caller: Any) -> Sequence[SessionLine]:

@@ -86,7 +86,7 @@ class Caller:
 
 
 class HostedSessions:
-    """The backend of HTTP."""
+    """The holder of sessions of HTTP."""
 
     takes_identifiers = True
 
@@ -95,10 +95,10 @@ class HostedSessions:
         longest = float(service.settings.max_timeout)
         self.max_timeout = max(longest - GRACE, longest / 2)
 
-    def workspace(self, caller: Caller, identifier: str | None) -> HostedWorkspace:
+    def session(self, caller: Caller, identifier: str | None) -> HostedSession:
         """Find the caller's session. Raises InvalidIdentifier and Forbidden."""
         address = address_of(caller.identity, caller.own_identifier if identifier is None else identifier)
-        return HostedWorkspace(self._service, address, caller)
+        return HostedSession(self._service, address, caller)
 
     def sessions(self, caller: Caller) -> Sequence[SessionLine]:
         return [
@@ -110,7 +110,7 @@ class HostedSessions:
         return failure_of(exc).message
 
 
-class HostedWorkspace:
+class HostedSession:
     """One session of the service."""
 
     def __init__(self, service: SessionService, address: Address, caller: Caller) -> None:
@@ -254,12 +254,12 @@ class McpApplication:
     def __init__(self, service: SessionService) -> None:
         self._service = service
         self._open = ProtocolSessions(IDLE)
-        backend, most = HostedSessions(service), service.settings.max_body_bytes
-        toolbox = Toolbox(backend, packages=PACKAGES.get(service.settings.image, ""))
+        holder, most = HostedSessions(service), service.settings.max_body_bytes
+        toolbox = Toolbox(holder, packages=PACKAGES.get(service.settings.image, ""))
         self._transport = HttpTransport(
             make_server(toolbox, Caller.of, _note_call), idle_timeout=IDLE, max_body_bytes=most
         )
-        pool_tools = make_server(PoolTools(backend), Caller.of, _note_call)
+        pool_tools = make_server(PoolTools(holder), Caller.of, _note_call)
         self._pools = HttpTransport(pool_tools, idle_timeout=IDLE, max_body_bytes=most, stateless=True)
 
     @contextlib.asynccontextmanager

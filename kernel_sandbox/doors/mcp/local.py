@@ -24,7 +24,7 @@ NEW_SANDBOX = "A new sandbox began with this cell: earlier variables and files a
 
 @dataclass(eq=False)
 class LocalSession:
-    """The backend of stdio, and its only workspace. Used in one event loop."""
+    """The holder of sessions of stdio, and its only session. Used in one event loop."""
 
     make_session: MakeSession
     """Makes a session that is not open yet, which goes on with the transcript."""
@@ -45,9 +45,9 @@ class LocalSession:
     """Of the sandbox that there is now."""
     _closed: bool = False
 
-    # As a backend
+    # As a holder of sessions
 
-    def workspace(self, caller: Any, identifier: str | None) -> LocalSession:
+    def session(self, caller: Any, identifier: str | None) -> LocalSession:
         return self
 
     def sessions(self, caller: Any) -> Sequence[SessionLine]:
@@ -63,7 +63,7 @@ class LocalSession:
         if session is not None:
             await session.aclose()
 
-    # As a workspace
+    # As a session
 
     async def run(self, source: str, timeout: float, on_event: OnEvent) -> CallExecution:
         session, is_new = await self._opened()

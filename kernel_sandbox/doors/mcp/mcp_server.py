@@ -34,7 +34,7 @@ from kernel_sandbox.doors.mcp.toolbox import RefusedByProtocol, SessionTools
 
 Context = ServerRequestContext[Any, Any]
 FindCaller = Callable[[Any], Any]
-"""Given the HTTP request of a call (None over stdio), says who calls: what the backend takes as `caller`."""
+"""Given the HTTP request of a call (None over stdio), says who calls: what the holder of sessions takes as `caller`."""
 NoteCall = Callable[[Any, str, bool], None]
 """Given who calls, a tool that there is, and whether the call failed; first as failed, until it has ended."""
 LAST_WORDS = 0.5

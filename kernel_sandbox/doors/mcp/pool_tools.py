@@ -12,7 +12,7 @@ from typing import Any
 
 from kernel_sandbox.doors.mcp.cell_answers import cell_answer, read_text, shell_answer, stream_text
 from kernel_sandbox.doors.mcp.cell_progress import CellProgress
-from kernel_sandbox.doors.mcp.contract import Backend, CallRefused
+from kernel_sandbox.doors.mcp.contract import CallRefused, SessionHolder
 from kernel_sandbox.doors.mcp.definitions import DEFAULT_TIMEOUT, PYTHON, SHELL, Definition
 from kernel_sandbox.doors.mcp.tool_results import CallResult, TextPart
 from kernel_sandbox.doors.mcp.toolbox import RefusedByProtocol, SessionTools
@@ -69,8 +69,8 @@ DEFINITIONS = (
 class PoolTools(SessionTools):
     """The three tools, over the sessions of a service."""
 
-    def __init__(self, backend: Backend) -> None:
-        super().__init__(backend, DEFINITIONS)
+    def __init__(self, holder: SessionHolder) -> None:
+        super().__init__(holder, DEFINITIONS)
         self._launched: dict[str, collections.deque[str]] = {}
         """The environments of each owner, the oldest first."""
 
@@ -81,11 +81,11 @@ class PoolTools(SessionTools):
         environment = arguments.pop("environmentId")
         if environment not in self._launched.get(owner, ()):
             raise RefusedByProtocol("Environment not found. launchShell gives one.", NOT_FOUND)
-        workspace = self._backend.workspace(caller, caller.identity.prefixed(f"env-{environment}"))
-        with self._counted(workspace):
+        session = self._holder.session(caller, caller.identity.prefixed(f"env-{environment}"))
+        with self._counted(session):
             async with progress.reporting():
                 run = self._run_code if name == "runPythonCodeInRemoteEnvironment" else self._run_command
-                return await run(workspace, progress, **arguments)
+                return await run(session, progress, **arguments)
 
     def _launch(self, owner: str) -> CallResult:
         environment = secrets.token_hex(16)
@@ -93,9 +93,9 @@ class PoolTools(SessionTools):
         return CallResult((TextPart(f"environmentId: {environment}"),), {"environmentId": environment})
 
     async def _run_code(
-        self, workspace: Any, progress: CellProgress, pythonCode: str, timeoutSeconds: float = DEFAULT_TIMEOUT, **_: Any
+        self, session: Any, progress: CellProgress, pythonCode: str, timeoutSeconds: float = DEFAULT_TIMEOUT, **_: Any
     ) -> CallResult:
-        ran = await workspace.run(pythonCode, self._seconds(timeoutSeconds), progress.take)
+        ran = await session.run(pythonCode, self._seconds(timeoutSeconds), progress.take)
         answer = cell_answer(ran, "")
         value = read_text([output for output in ran.execution.outputs if isinstance(output, ExecuteResult)], {})
         written = stream_text(ran.execution, "stdout")
@@ -110,7 +110,7 @@ class PoolTools(SessionTools):
 
     async def _run_command(
         self,
-        workspace: Any,
+        session: Any,
         progress: CellProgress,
         shellCommand: str | None = None,
         execCommandAndArgs: list[str] | None = None,
@@ -121,7 +121,7 @@ class PoolTools(SessionTools):
         if not command:
             raise CallRefused("Give shellCommand or execCommandAndArgs.")
         seconds = self._seconds(timeoutSeconds)
-        ran = await workspace.run(shell_cell(command, timeout=seconds), seconds + GRACE, progress.take)
+        ran = await session.run(shell_cell(command, timeout=seconds), seconds + GRACE, progress.take)
         result = shell_result(ran.execution)
         answer = shell_answer(ran, result.exit_status, "")
         told = {name: stream_text(ran.execution, name) for name in ("stdout", "stderr")}

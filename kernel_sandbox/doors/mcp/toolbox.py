@@ -20,7 +20,7 @@ from kernel_sandbox.agents.fences import unfence
 from kernel_sandbox.agents.listings import shown_name
 from kernel_sandbox.doors.mcp.cell_answers import cell_answer, shell_answer
 from kernel_sandbox.doors.mcp.cell_progress import CellProgress, Report
-from kernel_sandbox.doors.mcp.contract import Backend, CallRefused, Workspace
+from kernel_sandbox.doors.mcp.contract import CallRefused, SessionHolder, ToolSession
 from kernel_sandbox.doors.mcp.definitions import DEFAULT_TIMEOUT, MAX_READ, Definition, definitions
 from kernel_sandbox.doors.mcp.file_answers import file_answer, listing_answer, notebook_answer
 from kernel_sandbox.doors.mcp.notebook_folder import NotebookFolder
@@ -50,8 +50,8 @@ class RefusedByProtocol(Exception):
 class SessionTools(ABC):
     """Some tools: their definitions, and a call of one of them."""
 
-    def __init__(self, backend: Backend, definitions: Sequence[Definition]) -> None:
-        self._backend = backend
+    def __init__(self, holder: SessionHolder, definitions: Sequence[Definition]) -> None:
+        self._holder = holder
         self._waiting: collections.Counter[str] = collections.Counter()
         self.definitions = tuple(definitions)
         self._schemas = {definition.name: definition.arguments for definition in self.definitions}
@@ -71,7 +71,7 @@ class SessionTools(ABC):
         except CallRefused as exc:
             return failure(visible(str(exc)))
         except SandboxError as exc:
-            return failure(visible(self._backend.explain(exc)))
+            return failure(visible(self._holder.explain(exc)))
         except RefusedByProtocol:
             raise
         except Exception as exc:  # whatever it is, the caller gets an answer, and the server goes on
@@ -85,40 +85,40 @@ class SessionTools(ABC):
     def _seconds(self, timeout: float) -> float:
         if not timeout > 0:
             raise CallRefused("Give a timeout above 0 seconds.")
-        return min(timeout, self._backend.max_timeout)
+        return min(timeout, self._holder.max_timeout)
 
     @contextmanager
-    def _counted(self, workspace: Workspace) -> Iterator[None]:
+    def _counted(self, session: ToolSession) -> Iterator[None]:
         """Hold a session to what may wait for it: each call holds memory."""
-        if self._waiting[workspace.key] >= MOST_WAITING:
+        if self._waiting[session.key] >= MOST_WAITING:
             raise CallRefused(f"{MOST_WAITING} calls of this session are under way already: wait for their results.")
-        self._waiting[workspace.key] += 1
+        self._waiting[session.key] += 1
         try:
             yield
         finally:
-            self._waiting[workspace.key] -= 1
-            if not self._waiting[workspace.key]:
-                del self._waiting[workspace.key]
+            self._waiting[session.key] -= 1
+            if not self._waiting[session.key]:
+                del self._waiting[session.key]
 
 
 class Toolbox(SessionTools):
-    """The tools over one backend. Used from one event loop."""
+    """The tools over one holder of sessions. Used from one event loop."""
 
-    def __init__(self, backend: Backend, *, packages: str = "", folder: NotebookFolder | None = None) -> None:
+    def __init__(self, holder: SessionHolder, *, packages: str = "", folder: NotebookFolder | None = None) -> None:
         """`packages` says what is installed; notebooks are saved in `folder`, and embedded where there is none."""
         self._folder = folder
         defined = definitions(
-            max_timeout=backend.max_timeout,
-            takes_identifiers=backend.takes_identifiers,
+            max_timeout=holder.max_timeout,
+            takes_identifiers=holder.takes_identifiers,
             packages=packages,
             saves=folder is not None,
         )
-        super().__init__(backend, defined)
+        super().__init__(holder, defined)
 
     async def _answer(self, name: str, arguments: dict[str, Any], caller: Any, progress: CellProgress) -> CallResult:
         if name == "list_sessions":
             return self._list_sessions(caller)
-        workspace = self._backend.workspace(caller, arguments.pop("identifier", None))
+        session = self._holder.session(caller, arguments.pop("identifier", None))
         tools: dict[str, Callable[..., Awaitable[CallResult]]] = {
             "list_files": self._list_files,
             "read_file": self._read_file,
@@ -126,46 +126,46 @@ class Toolbox(SessionTools):
             "get_transcript": self._get_transcript,
         }
         if name in ("restart_session", "shutdown_session"):  # they end what the others wait for: not counted among them
-            return await self._begin_anew(workspace, keeps_files=name == "restart_session")
-        with self._counted(workspace):
+            return await self._begin_anew(session, keeps_files=name == "restart_session")
+        with self._counted(session):
             if name in tools:
-                return await tools[name](workspace, **arguments)
+                return await tools[name](session, **arguments)
             async with progress.reporting():
                 run = self._run_python if name == "execute_python" else self._run_command
-                return await run(workspace, progress, **arguments)
+                return await run(session, progress, **arguments)
 
     async def _run_python(
-        self, workspace: Workspace, progress: CellProgress, source: str, timeout: float = DEFAULT_TIMEOUT
+        self, session: ToolSession, progress: CellProgress, source: str, timeout: float = DEFAULT_TIMEOUT
     ) -> CallResult:
-        ran = await workspace.run(unfence(source), self._seconds(timeout), progress.take)
-        return await asyncio.to_thread(cell_answer, ran, workspace.identifier)
+        ran = await session.run(unfence(source), self._seconds(timeout), progress.take)
+        return await asyncio.to_thread(cell_answer, ran, session.identifier)
 
     async def _run_command(
-        self, workspace: Workspace, progress: CellProgress, command: str, timeout: float = DEFAULT_TIMEOUT
+        self, session: ToolSession, progress: CellProgress, command: str, timeout: float = DEFAULT_TIMEOUT
     ) -> CallResult:
         seconds = self._seconds(timeout)
-        ran = await workspace.run(shell_cell(command, timeout=seconds), seconds + GRACE, progress.take)
-        return await asyncio.to_thread(shell_answer, ran, shell_result(ran.execution).exit_status, workspace.identifier)
+        ran = await session.run(shell_cell(command, timeout=seconds), seconds + GRACE, progress.take)
+        return await asyncio.to_thread(shell_answer, ran, shell_result(ran.execution).exit_status, session.identifier)
 
-    async def _list_files(self, workspace: Workspace, directory: str = "") -> CallResult:
-        return listing_answer(await workspace.list_files(_below_data(directory)))
+    async def _list_files(self, session: ToolSession, directory: str = "") -> CallResult:
+        return listing_answer(await session.list_files(_below_data(directory)))
 
-    async def _read_file(self, workspace: Workspace, name: str) -> CallResult:
+    async def _read_file(self, session: ToolSession, name: str) -> CallResult:
         name = _below_data(name)
-        return await asyncio.to_thread(file_answer, name, await workspace.read_file(name, MAX_READ))
+        return await asyncio.to_thread(file_answer, name, await session.read_file(name, MAX_READ))
 
-    async def _write_file(self, workspace: Workspace, name: str, content: str, encoding: str = "utf-8") -> CallResult:
-        info = await workspace.write_file(_below_data(name), _decoded(content, encoding))
+    async def _write_file(self, session: ToolSession, name: str, content: str, encoding: str = "utf-8") -> CallResult:
+        info = await session.write_file(_below_data(name), _decoded(content, encoding))
         path = f"{DATA_DIRECTORY}/{shown_name(info.name)}"
         data = {"status": "ok", "path": path, "size": info.size}
         return CallResult((TextPart(f"Wrote {path}, {info.size:,} bytes."),), data)
 
-    async def _begin_anew(self, workspace: Workspace, *, keeps_files: bool) -> CallResult:
-        said = await (workspace.restart() if keeps_files else workspace.shutdown())
+    async def _begin_anew(self, session: ToolSession, *, keeps_files: bool) -> CallResult:
+        said = await (session.restart() if keeps_files else session.shutdown())
         return CallResult((TextPart(said),), {"status": "ok", "message": said})
 
-    async def _get_transcript(self, workspace: Workspace) -> CallResult:
-        notebook = await workspace.transcript()
+    async def _get_transcript(self, session: ToolSession) -> CallResult:
+        notebook = await session.transcript()
         if self._folder is not None:
             path = await asyncio.to_thread(self._folder.save, notebook)
             warning = await asyncio.to_thread(kernelspec.warning)
@@ -176,7 +176,7 @@ class Toolbox(SessionTools):
         return await asyncio.to_thread(notebook_answer, notebook)
 
     def _list_sessions(self, caller: Any) -> CallResult:
-        lines = self._backend.sessions(caller)
+        lines = self._holder.sessions(caller)
         shown = [
             {
                 "identifier": shown_name(line.identifier),
