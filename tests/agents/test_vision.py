@@ -225,7 +225,7 @@ def test_seeing_model_gets_the_figure_as_an_image_part(session: Session) -> None
 
 
 @pytest.mark.usefixtures("requests_allowed")
-@pytest.mark.parametrize(("model", "options"), [("o3-mini", {}), ("gpt-4o", {"images": False})])
+@pytest.mark.parametrize(("model", "options"), [("o3-mini", {}), ("gpt-4o", {"pictures": False})])
 def test_blind_model_gets_one_line(session: Session, model: str, options: dict[str, Any]) -> None:
     first, second = run_cells(session, model, "show()", **options)
     line = "[plot: image/png, 1×1 pixels, 70 bytes. It is shown to the user; you cannot see it.]"

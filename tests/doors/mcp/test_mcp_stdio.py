@@ -320,7 +320,7 @@ async def test_files_go_in_and_out(quick: str, tmp_path: Path) -> None:
         ("read_file", {"name": "big.bin"}, "more than the limit of 1 MB"),
         ("write_file", {"name": "../up.txt", "content": "x"}, "is refused"),
         ("write_file", {"name": "x", "content": "%%%", "encoding": "base64"}, "not base64"),
-        ("read_file", {"name": "x"}, "must contain ['path'] properties"),
+        ("read_file", {}, "must contain ['name'] properties"),
         ("execute_python", {"source": "1", "timeout": 0}, "timeout must be bigger than 0"),
         ("execute_python", {"source": 5}, "source must be string"),
         ("execute_python", {"source": "1", "identifier": "other"}, "must not contain {'identifier'} properties"),
