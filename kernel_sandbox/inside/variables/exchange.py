@@ -35,7 +35,7 @@ def serve(request: dict[str, Any], namespace: dict[str, Any], values: dict[str, 
                 file.write(packed)
     except values["TooLarge"] as exc:
         return Carried(json.dumps({"refused": str(exc), "why": "large"}))
-    except values["Refused"] as exc:
+    except values["NotCarried"] as exc:
         return Carried(json.dumps({"refused": str(exc)}))
     except (ImportError, OSError, MemoryError) as exc:
         return Carried(json.dumps({"refused": f"in the sandbox: {type(exc).__name__}: {exc}"}))

@@ -41,7 +41,7 @@ NULLABLE = re.compile(r"U?Int(?:8|16|32|64)|Float(?:32|64)|boolean")
 
 
 def pack(value: Any, limit: int) -> bytes:
-    """Write a value. Raises Refused for what can't be carried, and for more than `limit` bytes."""
+    """Write a value. Raises NotCarried for what can't be carried, and for more than `limit` bytes."""
     packer = _Packer(limit)
     node = packer.node(value)
     sizes = [len(part) for part in packer.parts]

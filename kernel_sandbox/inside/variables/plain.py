@@ -46,7 +46,7 @@ class TooLarge(NotCarried):
 
 
 def encode(value: Any, other: Other | None = None, depth: int = 0) -> Any:
-    """Write a value as JSON has it; `other` writes what is not plain. Raises Refused for what it cannot."""
+    """Write a value as JSON has it; `other` writes what is not plain. Raises NotCarried for what it cannot."""
     kind = type(value)
     if value is None or kind in (str, bool, float):
         return value
@@ -107,7 +107,7 @@ _WRITERS: dict[str, Callable[[Any], Any]] = {
 
 
 def decode(value: Any, other: Other | None = None, depth: int = 0) -> Any:
-    """Read what `encode` wrote, in its place. Raises Refused, or what a value that is not as it says leads to."""
+    """Read what `encode` wrote, in its place. Raises NotCarried, or what a value that is not as it says leads to."""
     kind = type(value)
     if kind not in (list, dict):
         return value
@@ -137,7 +137,7 @@ def decode(value: Any, other: Other | None = None, depth: int = 0) -> Any:
 
 
 def hashable(items: Iterable[Any]) -> list[Any]:
-    """Return the items. Raises Refused where too many different ones have one hash: a table of them takes for ever."""
+    """Return the items. Raises NotCarried where too many have one hash: a table of them takes for ever."""
     found = list(items)
     hashes = list(map(hash, found))
     different: dict[int, list[Any]] = {
@@ -189,7 +189,7 @@ def _read_period(content: Any) -> Any:
 
 
 def read_frequency(freq: Any) -> str:
-    """Return the name of a frequency. Raises Refused for what is none."""
+    """Return the name of a frequency. Raises NotCarried for what is none."""
     if not isinstance(freq, str) or not FREQUENCY.fullmatch(freq):
         raise NotCarried("a frequency that is none")
     return freq
@@ -234,7 +234,7 @@ _READERS: dict[str, Callable[[Any], Any]] = {
 
 
 def zone_name(zone: Any) -> str | None:
-    """Name a time zone as `read_zone` reads it; None for none. Raises Refused for one without a name."""
+    """Name a time zone as `read_zone` reads it; None for none. Raises NotCarried for one without a name."""
     if zone is None:
         return None
     name = str(zone)
@@ -246,7 +246,7 @@ def zone_name(zone: Any) -> str | None:
 
 
 def read_zone(name: Any) -> Any:
-    """Find a time zone of the zone database, or an offset. Raises Refused for what is neither: no path is."""
+    """Find a time zone of the zone database, or an offset. Raises NotCarried for what is neither: no path is."""
     import zoneinfo
 
     offset = _OFFSET.fullmatch(name)

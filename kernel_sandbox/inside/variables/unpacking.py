@@ -49,7 +49,7 @@ MOST_STEPS = 100_000
 def unpack(data: bytes | memoryview, limit: int | None = None) -> Any:
     """Read what `pack` wrote within `limit` bytes; as many as came, without it.
 
-    Raises Refused for anything else, TooLarge for what would take many times the limit, and ImportError where pandas
+    Raises NotCarried for anything else, TooLarge for what would take many times the limit, and ImportError where pandas
     or NumPy is missing.
     """
     try:
