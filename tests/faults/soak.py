@@ -12,14 +12,9 @@ from __future__ import annotations
 import argparse
 import asyncio
 import concurrent.futures
-import ctypes
-import gc
 import json
-import os
 import random
 import sys
-import tempfile
-import threading
 import time
 from collections import Counter
 from collections.abc import Awaitable, Callable
@@ -28,7 +23,7 @@ from pathlib import Path
 
 from kernel_sandbox import AsyncSession, Limits
 from kernel_sandbox.host.reactor import portal
-from tests.faults.census import containers_of, control_groups, orphaned_mounts, own_descriptors
+from tests.faults.holdings import holdings, private_place
 from tests.faults.slopes import Line, judged, line, table
 
 LIMITS = Limits(memory="1g", interrupt_grace=0.5, output_bytes="1m", session_output_bytes="4m")
@@ -37,6 +32,8 @@ AT_ONCE = 3
 """Sessions of each engine; one of them goes, and another comes, all the time."""
 SAMPLE_EVERY = 2.0
 """Seconds."""
+PAUSE = 0.2
+"""Seconds between the cells of a session that stays."""
 TOLERANCES = {
     "memory MB": (24, 24),
     "descriptors": (0, 20),
@@ -47,10 +44,13 @@ TOLERANCES = {
     "control groups": (0, 9),
     "mounts left": (0, 3),
     "run directories": (0, 4),
+    "session MB": (0, 24),
 }
 """For each measure: what may stay at rest, and by how much the line may rise while sessions come and go.
 
-Three open sessions hold up to 4 MB of outputs each, twice (as outputs, and as the notebook's bytes): 24 MB."""
+Three open sessions hold up to 4 MB of outputs each, twice (as outputs, and as the notebook's bytes): 24 MB.
+"session MB" is what the sessions that stay for the whole run use, one of each engine; IPython keeps what each of their
+cells was."""
 
 Act = Callable[[AsyncSession, random.Random], Awaitable[str]]
 
@@ -117,6 +117,9 @@ SCIENCE: dict[str, Act] = {
     "frames": cell("import pandas as pd; pd.DataFrame({'a': range(1000), 'b': 'x'}).groupby('b').sum()", "ok"),
     "figure": cell("import matplotlib.pyplot as plt; plt.plot(range(100)); plt.show()", "ok"),
 }
+STAYING = {"variables", "updates", "error", "subprocess", "threads", "files", "interrupt", "cancel", "frames"}
+"""What a session that stays does: it shows little, for a session's outputs are kept, up to a limit; and it does not
+restart, which would give its memory back."""
 DEAF = "import signal, time\nsignal.signal(2, signal.SIG_IGN)\nwhile True: time.sleep(1)"
 FORKS = "import os, time\nfor _ in range(20):\n    if os.fork() == 0:\n        time.sleep(300); os._exit(0)"
 HOSTILE: dict[str, Act] = {
@@ -146,11 +149,15 @@ class Soak:
     seconds: float
     place: Path
     """Where its run directories go."""
+    tell: Callable[[Soak], None] | None = None
+    """Called after each sample."""
     chance: random.Random = field(default_factory=lambda: random.Random(5))
     samples: list[dict[str, float]] = field(default_factory=list)
     done: Counter[str] = field(default_factory=Counter)
     wrong: list[str] = field(default_factory=list)
     sessions: list[str] = field(default_factory=list)
+    staying: list[AsyncSession] = field(default_factory=list)
+    """Those that are open for the whole run, and what they use is measured."""
     stopped: bool = False
 
     def run(self) -> tuple[dict[str, float], dict[str, float]]:
@@ -162,10 +169,10 @@ class Soak:
         before, started = self.measure(0), time.monotonic()
         self.done.clear()
         lanes = [portal().start_task_soon(self.lane, engine) for engine in self.engines for _ in range(AT_ONCE)]
+        lanes += [portal().start_task_soon(self.stay, engine) for engine in self.engines]
         while any(not lane.done() for lane in lanes):
             try:
-                self.stopped = self.stopped or time.monotonic() - started > self.seconds
-                self.samples.append(self.measure(time.monotonic() - started))
+                self.watch(time.monotonic() - started)
                 concurrent.futures.wait(lanes, timeout=SAMPLE_EVERY)
             except KeyboardInterrupt:
                 self.stopped = True
@@ -173,10 +180,35 @@ class Soak:
             lane.result()
         return before, self.measure(time.monotonic() - started)
 
+    def watch(self, seconds: float) -> None:
+        """Take a sample, once the sessions that stay are open, and until they end."""
+        self.stopped = self.stopped or seconds > self.seconds
+        if not self.stopped and len(self.staying) == len(self.engines):
+            self.samples.append(self.measure(seconds))
+            if self.tell is not None:
+                self.tell(self)
+
     def acts(self, number: int) -> dict[str, Act]:
         """What the cell of this number may be: honest and hostile by turns."""
         honest = HONEST | (SCIENCE if self.image == "datascience" else {})
         return honest if number % 2 == 0 else HOSTILE
+
+    async def stay(self, engine: str) -> None:
+        """Run honest cells in one session for the whole run, those of STAYING."""
+        acts = [act for name, act in self.acts(0).items() if name in STAYING]
+        async with AsyncSession(engine=engine, image=self.image, limits=LIMITS) as session:
+            self.sessions.append(session.id)
+            for act in acts:
+                await act(session, self.chance)
+            self.staying.append(session)
+            try:
+                while not self.stopped:
+                    if found := await self.chance.choice(acts)(session, self.chance):
+                        self.wrong.append(f"{engine}, the session that stays: {found}")
+                    self.done[f"{engine}: cells of the session that stays"] += 1
+                    await asyncio.sleep(PAUSE)
+            finally:
+                self.staying.remove(session)
 
     async def lane(self, engine: str) -> None:
         """One session after the other."""
@@ -200,21 +232,13 @@ class Soak:
                 self.done[f"{engine}: cells"] += 1
 
     def measure(self, seconds: float) -> dict[str, float]:
-        """Look at this process, and at what its sessions, open and closed, have on the machine."""
-        found: dict[str, float] = {"seconds": seconds, "descriptors": own_descriptors()}
-        gc.collect()
-        ctypes.CDLL(None).malloc_trim(0)  # glibc keeps what is free, up to a plateau that says nothing of a leak
-        rollup = Path("/proc/self/smaps_rollup").read_text()
-        found["memory MB"] = int(rollup.partition("\nPss:")[2].split()[0]) / 1024
-        found["threads"] = sum("worker thread" not in thread.name for thread in threading.enumerate())
-        found["children"] = sum(len(path.read_text().split()) for path in Path("/proc/self/task").glob("*/children"))
-        found["tasks"] = portal().call(lambda: len(asyncio.all_tasks()))
-        owned = containers_of(set(self.sessions)) if "docker" in self.engines else []
-        found["containers"] = len(owned)
-        found["control groups"] = len(control_groups([*self.sessions, *owned]))
-        found["mounts left"] = len(orphaned_mounts()) if "docker" in self.engines else 0
-        found["run directories"] = sum(1 for _ in self.place.glob("kernel-sandbox/*/owner.json"))
+        """Look at this process, at what its sessions, open and closed, have, and at those that stay."""
+        found = {"seconds": seconds, **holdings(set(self.sessions), self.place, docker="docker" in self.engines)}
+        found["session MB"] = sum(portal().call(self.used, session) for session in self.staying) / 1024**2
         return found
+
+    async def used(self, session: AsyncSession) -> float:
+        return (await session.usage()).memory or 0
 
 
 def judge(soak: Soak, before: dict[str, float], after: dict[str, float]) -> list[Line]:
@@ -241,10 +265,8 @@ def arguments() -> argparse.Namespace:
 def main() -> int:
     given = arguments()
     engines = ("docker", "bubblewrap") if given.engine == "both" else (given.engine,)
-    # A short path: socket names have room for 107 bytes.
-    with tempfile.TemporaryDirectory(prefix="ks-soak-", dir="/tmp") as place:
-        os.environ["XDG_RUNTIME_DIR"] = place
-        soak = Soak(engines, given.image, given.minutes * 60, Path(place))
+    with private_place() as place:
+        soak = Soak(engines, given.image, given.minutes * 60, place)
         lines = judge(soak, *soak.run())
     print(report(soak, lines))
     if given.json:

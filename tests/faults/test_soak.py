@@ -50,7 +50,8 @@ def test_line_that_rises_is_a_leak_and_noise_is_none() -> None:
     warming = line("value", samples(lambda at: min(at, 190)), 0, 0)
     assert judged(warming, rest=0, growth=1).verdict == "ok"
     rising = line("value", samples(lambda at: 100 + at / 60 + chance.gauss(0, 2)), 0, 0)
-    assert rising.per_hour == pytest.approx(60, rel=0.2)
+    assert rising.slope * 3600 == pytest.approx(60, rel=0.2)
+    assert abs(rising.slope * 3600 - 60) < 4 * rising.slope_error * 3600
     assert judged(rising, rest=0, growth=1).verdict == "LEAK"
     assert judged(rising, rest=0, growth=10).verdict == "ok"
 

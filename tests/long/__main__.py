@@ -9,9 +9,12 @@ import sys
 import tempfile
 import time
 import traceback
+from dataclasses import replace
 from pathlib import Path
 
+from kernel_sandbox.sandbox.engines import NAMES
 from tests import long
+from tests.long._asked import Asked
 
 
 def entries() -> list[str]:
@@ -24,13 +27,13 @@ def about(name: str) -> str:
     return (importlib.import_module(f"tests.long.{name}").__doc__ or "").split("\n")[0]
 
 
-def run(name: str, cache: Path) -> list[str]:
+def run(name: str, asked: Asked) -> list[str]:
     """Run an entry, and return what is wrong."""
     print(f"\n== {name}: {about(name)}\n", flush=True)
-    cache.mkdir(parents=True, exist_ok=True)
+    asked.cache.mkdir(parents=True, exist_ok=True)
     started = time.monotonic()
     try:
-        wrong: list[str] = importlib.import_module(f"tests.long.{name}").run(cache)
+        wrong: list[str] = importlib.import_module(f"tests.long.{name}").run(asked)
     except Exception as exc:  # noqa: BLE001 (an entry that breaks is wrong, and the others run all the same)
         traceback.print_exc()
         wrong = [f"it broke off: {type(exc).__name__}: {exc}"]
@@ -43,15 +46,27 @@ def main() -> int:
     parser.add_argument("names", metavar="NAME", nargs="*", help="an entry; all of them where none is named")
     parser.add_argument("--list", action="store_true", help="list the entries and what each finds out")
     parser.add_argument("--cache", metavar="DIR", type=Path, help="keep there what is fetched, and find it there")
+    parser.add_argument("--engine", choices=NAMES, help="this one instead of both")
+    parser.add_argument("--count", metavar="N", type=int, help="so many sessions: many_at_once, one_after_another")
+    parser.add_argument("--minutes", metavar="N", type=float, help="so long: soak")
     options = parser.parse_args()
     if options.list:
         print("\n".join(f"{name:<20}{about(name)}" for name in entries()))
         return 0
     if unknown := sorted(set(options.names) - set(entries())):
         parser.error(f"no entry {', '.join(unknown)}: --list names them")
-    with tempfile.TemporaryDirectory(prefix="ks-long-") as made:
-        cache = (options.cache or Path(made)).resolve()
-        wrong = [sentence for name in options.names or entries() for sentence in run(name, cache / name)]
+    engines = (options.engine,) if options.engine else NAMES
+    try:
+        with tempfile.TemporaryDirectory(prefix="ks-long-") as made:
+            asked = Asked((options.cache or Path(made)).resolve(), engines, options.count, options.minutes)
+            wrong = [
+                sentence
+                for name in options.names or entries()
+                for sentence in run(name, replace(asked, cache=asked.cache / name))
+            ]
+    except KeyboardInterrupt:
+        print("\nEnded by Ctrl-C; what was open is closed.", flush=True)
+        return 130
     print("\n".join(["", *wrong]) if wrong else "\nAll is well.")
     return 1 if wrong else 0
 

@@ -15,6 +15,7 @@ from kernel_sandbox.sandbox.engines import NAMES
 from kernel_sandbox.setup.kernelspec import install, prefix_directory
 from kernel_sandbox.spec.values import SandboxSpec
 from tests.long._allowed import ALLOWED, FAIL_ANYWAY, NO_KERNEL, SOMETIMES
+from tests.long._asked import Asked
 from tests.long._sources import fetch, install_needs
 
 KERNELS = ("stock", "provisioner", "launcher")
@@ -42,8 +43,9 @@ SUITES = {
 }
 
 
-def run(cache: Path) -> list[str]:
+def run(asked: Asked) -> list[str]:
     """Run every suite against every kernel, print what it came to, and return what differs and may not."""
+    cache = asked.cache
     sources, needs = fetch(cache), install_needs(cache)
     found = {}
     for name, suite in SUITES.items():

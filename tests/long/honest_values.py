@@ -13,11 +13,11 @@ import random
 import re
 import time
 from collections.abc import Iterator, Mapping, Sequence
-from pathlib import Path
 from typing import Any
 
 from kernel_sandbox import Limits, Session
 from kernel_sandbox.session.outputs.tables import TABLE_TYPE
+from tests.long._asked import Asked
 
 SEED, VALUES, BATCH = 12, 20_000, 100
 
@@ -404,7 +404,7 @@ def compare(session: Session, seed: int, count: int) -> list[str]:
     return list(differences(own, stock_outputs(session, sources)))
 
 
-def run(cache: Path) -> list[str]:
+def run(asked: Asked) -> list[str]:
     """Compare 20,000 values."""
     started = time.monotonic()
     limits = Limits(output_bytes="64m", session_output_bytes="1g", memory="2g")
