@@ -22,6 +22,7 @@ def break_docker(monkeypatch: pytest.MonkeyPatch, change: Callable[[dict[str, An
     def changed(*args: Any) -> dict[str, Any]:
         options = honest(*args)
         change(options["host_config"])
+        options["network_disabled"] = options["host_config"]["NetworkMode"] == "none"  # or the mode means nothing
         return options
 
     monkeypatch.setattr(docker, "_profile", changed)
