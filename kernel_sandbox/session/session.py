@@ -35,6 +35,7 @@ from kernel_sandbox.text.quoting import quoted
 if TYPE_CHECKING:
     from kernel_sandbox.sandbox.engines.base import Sandbox
     from kernel_sandbox.sandbox.link import Usage
+    from kernel_sandbox.sandbox.standing import StandingSandbox
 
 Timeout = float | None | Literal["default"]
 """Seconds; None waits for ever, and "default" is `Limits.cell_timeout`."""
@@ -117,6 +118,11 @@ class AsyncSession(NotCopied):
     async def aclose(self) -> None:
         """End the kernel and the sandbox. The transcript stays; the files under /mnt/data are gone."""
         await self._kernel.aclose(self._runner.tasks)
+
+    def _take_over(self, sandbox: StandingSandbox) -> None:
+        """Start in this sandbox, which is being opened already. Only before `open`."""
+        self.id = sandbox.session_id
+        self._kernel.take_over(sandbox)
 
     def _connected(self) -> None:
         live = self._kernel.live()

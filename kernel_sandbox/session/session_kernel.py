@@ -117,6 +117,10 @@ class SessionKernel:
         if self._is_closed:  # just when it was open
             raise SessionClosed(CLOSED_EARLY)
 
+    def take_over(self, sandbox: StandingSandbox) -> None:
+        """Start in this sandbox, which is being opened already. Only before `open`."""
+        self._sandbox = sandbox
+
     async def _start(self) -> None:
         """Start a kernel, in the sandbox that stands or in a new one, and connect to it."""
         with explained(also_room=False):

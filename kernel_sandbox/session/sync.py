@@ -28,6 +28,7 @@ from kernel_sandbox.spec.values import Limits, Mount, SandboxSpec
 if TYPE_CHECKING:
     from kernel_sandbox.errors import Kept, SandboxError
     from kernel_sandbox.sandbox.link import Usage
+    from kernel_sandbox.sandbox.standing import BegunSandbox
 
 
 class SandboxFiles(NotCopied):
@@ -335,3 +336,17 @@ class Session(NotCopied):
     def usage(self) -> Usage:
         """Ask the sandbox what it uses now: memory and data in bytes, and how many processes."""
         return call_reactor(self._session.usage)
+
+
+def session_in(
+    begun: BegunSandbox,
+    *,
+    save: Path | None = None,
+    transcript: Transcript | None = None,
+    input_handler: InputHandler | None = None,
+) -> Session:
+    """Make a session of a sandbox that is being opened already; its `open` waits for that, and raises what it did."""
+    given: dict[str, Any] = {"save": save, "transcript": transcript, "input_handler": input_handler}
+    session = Session(engine=begun.standing.engine, spec=begun.standing.spec, **given)
+    session._session._take_over(begun.standing)
+    return session

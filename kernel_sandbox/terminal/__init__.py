@@ -3,7 +3,7 @@
 console         where text goes, and how lines from a sandbox are printed
 safe            hostile text made safe to show; pure
 options         the options that describe a sandbox
-session_opening how commands begin that open a session in front of the user
+session_opening how commands begin that open a session in front of the user; `start_options` what they are told before
 confirming      questions that decide something: what was typed before is no answer
 interrupts      Ctrl-C while cells run
 cell_view       one cell while it runs; `drawn_tables` makes of DataFrames what can be shown

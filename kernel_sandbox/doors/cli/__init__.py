@@ -2,7 +2,7 @@
 
     app          the command `kernel-sandbox`, its exit statuses, and how errors end it
     run repl     cells from a file, and from a prompt; `source_files` and `prompt` say where they come from,
-                 `parameters` sets those of a notebook
+                 `parameters` sets those of a notebook, `replay` is the run itself
     ask demo     questions to an agent: `ask_question` puts them, `task_view` shows what it does, `model_view` the
                  model's text; `dotenv` reads settings of a directory, `access` asks before they decide
                  who gets the data

@@ -25,13 +25,8 @@ from kernel_sandbox.spec.values import SandboxSpec
 from kernel_sandbox.terminal.console import Screen, show_error
 from kernel_sandbox.terminal.options import sandbox_options
 from kernel_sandbox.terminal.safe import one_line
-from kernel_sandbox.terminal.session_opening import (
-    check_for_model,
-    check_uploads,
-    files_directory,
-    opened_session,
-    start_options,
-)
+from kernel_sandbox.terminal.session_opening import opened_session
+from kernel_sandbox.terminal.start_options import check_for_model, check_uploads, files_directory, start_options
 
 
 @click.command(short_help="Ask about files: an agent answers with code that it runs.")

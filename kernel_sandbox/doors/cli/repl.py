@@ -30,7 +30,8 @@ from kernel_sandbox.terminal.console import Screen, make_table, show_error
 from kernel_sandbox.terminal.interrupts import Interrupts
 from kernel_sandbox.terminal.options import sandbox_options
 from kernel_sandbox.terminal.safe import one_line, plain
-from kernel_sandbox.terminal.session_opening import check_uploads, files_directory, opened_session, start_options
+from kernel_sandbox.terminal.session_opening import opened_session
+from kernel_sandbox.terminal.start_options import check_uploads, files_directory, start_options
 from kernel_sandbox.text.amounts import format_size
 from kernel_sandbox.text.spelling import did_you_mean
 

@@ -20,7 +20,7 @@ from kernel_sandbox.agents.listings import NAMED, unsaved_lines
 from kernel_sandbox.agents.python_exec import cell_of
 from kernel_sandbox.artifacts import PictureFolder
 from kernel_sandbox.doors.cli.model_view import ModelView, show_prose
-from kernel_sandbox.doors.cli.run import show_code
+from kernel_sandbox.doors.cli.replay import show_code
 from kernel_sandbox.session.known_kernel import KnownKernel
 from kernel_sandbox.session.outputs import Execution, fresh_kernel
 from kernel_sandbox.terminal import confirming

@@ -26,7 +26,7 @@ from kernel_sandbox.host.reactor import call_reactor
 from kernel_sandbox.session.sync import Session
 from kernel_sandbox.show.model_text import read_execution
 from kernel_sandbox.spec.values import DATA_DIRECTORY
-from kernel_sandbox.terminal.session_opening import check_for_model
+from kernel_sandbox.terminal.start_options import check_for_model
 from kernel_sandbox.text.characters import visible
 
 MAX_INSERTED = 20_000

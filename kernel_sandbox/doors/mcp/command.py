@@ -20,7 +20,7 @@ from kernel_sandbox.host.links import crossed
 from kernel_sandbox.session.session import AsyncSession
 from kernel_sandbox.spec.values import Limits, SandboxSpec
 from kernel_sandbox.terminal.options import sandbox_options
-from kernel_sandbox.terminal.session_opening import check_for_model, check_uploads
+from kernel_sandbox.terminal.start_options import check_for_model, check_uploads
 
 
 @click.command(short_help="Serve the sandbox as MCP tools, over stdio.")
