@@ -378,12 +378,13 @@ def test_ctrl_c_interrupts_the_cell_and_saves(tmp_path: Path) -> None:
 def test_second_ctrl_c_ends_at_once(tmp_path: Path) -> None:
     stubborn = """
 import time
-print('ready', flush=True)
+said = 'ready'
 while True:
     try:
+        print(said, flush=True)
         time.sleep(60)
     except KeyboardInterrupt:
-        print('ignored', flush=True)
+        said = 'ignored'
 """
     process = start_run(tmp_path, stubborn)
     process.send_signal(signal.SIGINT)
