@@ -214,6 +214,10 @@ class RunDirectory:
         """What a connection file names as `ip`; each socket is this, a dash, and its port."""
         return str(self.path / "h")
 
+    def address_of(self, kernel: str) -> str:
+        """Return the same for a kernel beside the session's own."""
+        return str(self.path / kernel)
+
     def open_for_kernel(self, number: int) -> None:
         """Make the directory that a kernel may bind its sockets in. Only where no cell runs: it is on the host's disk.
 

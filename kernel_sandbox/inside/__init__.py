@@ -8,10 +8,14 @@
     watch           what the host's kernel charges to nobody, counted
     accounts        the names in a sandbox, as files of /etc, at both ends
     file_operations  list, read, write, delete under /mnt/data; `full_places` what is said where a disk is full
-    kernels         PID 1's kernels: start, reap, stop without survivors
-    last_words      what a kernel wrote to standard error last; `common_memory` is where PID 1 and kernels share it
+    kernels         PID 1's kernels: start, reap, stop without survivors; `fresh_places` what a restart empties
+    copies          PID 1's part in copying a live kernel; `copying` the kernel's
+    last_words      what a kernel wrote to standard error last
+    common_memory   where PID 1 and the kernels share it, and where orders to copy stand
+    randomness      random numbers seeded anew in a process that was forked
     zygote          a process that has imported ipykernel, and forks kernels
-    apart           what the zygote imports reads nothing of a cell's; `archive` an image's modules in one file
+    apart           what the zygote imports reads nothing of a cell's
+    archive         an image's modules in one file
     application     the kernel's application and shell, made in the zygote before it imports anything of the image
     kernel          what a forked kernel does before and after it binds its sockets
     streams         what code prints and shows: in few steps, held up where the host is slow

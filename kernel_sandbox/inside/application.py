@@ -137,7 +137,7 @@ def _watch(stream: Any) -> None:
     """
     errors = stream.name == "stderr"
     piece: Any = (ctypes.c_char * common_memory.READ).from_buffer(
-        common_memory.WORDS if errors else bytearray(END), common_memory.KEPT
+        common_memory.own_words() if errors else bytearray(END), common_memory.KEPT
     )
     read = ctypes.PyDLL(None).read  # which keeps the interpreter's lock
     waiting: Any = select.poll()
@@ -153,6 +153,16 @@ def _watch(stream: Any) -> None:
         ctypes.memset(piece, 0, count)
         stream.write(said.decode(errors="replace"))
         _reading.discard(stream.name)
+
+
+def errors() -> Any:
+    """Return the kernel's standard error."""
+    return _streams["stderr"]
+
+
+def nothing_is_read() -> None:
+    """Take note that no thread reads the streams' descriptors: those of the kernel that this is a copy of do not."""
+    _reading.clear()
 
 
 def _wait_for_readers() -> None:

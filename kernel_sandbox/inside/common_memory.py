@@ -1,15 +1,79 @@
-"""Memory that PID 1 and the kernels that are forked from it have in common: a kernel's last words."""
+"""Memory that PID 1 has in common with the kernels that are forked from it: last words, and orders to fork a copy.
+
+A kernel holds no descriptor whose other end is PID 1's, and nothing of this is a file: no cell can put anything in its
+way. What stands here is the cells' as soon as one has run: PID 1 reads it as what anybody may have written.
+"""
 
 from __future__ import annotations
 
+import json
 import mmap
+import signal
+from typing import Any
 
+COPY = signal.SIGRTMAX - 4
+"""The signal that tells a kernel to read its order: one that no library uses for itself."""
 KEPT, READ = 4096, 16 * 1024
-WORDS = mmap.mmap(-1, KEPT + READ)
-"""The last that a kernel read of what came to its standard error, and what it has read just now. A kernel holds no
-descriptor whose other end is PID 1's."""
+MOST_KERNELS = 64
+"""At a time, those included that wait as copies."""
+_SLOT = KEPT + READ + 4096 - (KEPT + READ) % 4096
+_ORDER, _TOLD = 16 * 1024, 256
+_words = mmap.mmap(-1, MOST_KERNELS * _SLOT)
+_orders = mmap.mmap(-1, _ORDER + 2 * _TOLD)
+_own_slot = 0
+
+
+def words(slot: int) -> memoryview:
+    """Return the last that a kernel read of its standard error, and behind it what it has read just now."""
+    return memoryview(_words)[slot * _SLOT : slot * _SLOT + KEPT + READ]
+
+
+def use(slot: int) -> None:
+    """Keep the words of this process in this slot from now on."""
+    global _own_slot
+    _own_slot = slot
+
+
+def own_words() -> memoryview:
+    """Return this kernel's own."""
+    return words(_own_slot)
 
 
 def keep_words(said: bytes) -> None:
-    """Add to the last words of a kernel."""
-    WORDS[:KEPT] = (WORDS[:KEPT].rstrip(b"\0") + said)[-KEPT:].ljust(KEPT, b"\0")
+    """Add to the last words of this kernel."""
+    kept = own_words()[:KEPT]
+    kept[:] = (bytes(kept).rstrip(b"\0") + said)[-KEPT:].ljust(KEPT, b"\0")
+
+
+def order(value: dict[str, Any] | None) -> None:
+    """Leave an order for a kernel, which a signal tells it to read; None takes it back. By PID 1."""
+    text = json.dumps(value).encode() if value is not None else b""
+    if len(text) > _ORDER:
+        raise ValueError("an order that is too long")
+    _orders[_ORDER:] = bytes(2 * _TOLD)
+    _orders[:_ORDER] = text.ljust(_ORDER, b"\0")
+
+
+def ordered(pid: int) -> dict[str, Any] | None:
+    """Return the order for the kernel with this id, if there is one. By that kernel."""
+    value = _read(0, _ORDER)
+    return value if value.get("source") == pid else None
+
+
+def tell(which: int, **told: Any) -> None:
+    """Answer an order: 0 is for how the fork went, 1 for what the copy says itself; each once. By kernels."""
+    start = _ORDER + which * _TOLD
+    _orders[start : start + _TOLD] = json.dumps(told).encode()[:_TOLD].ljust(_TOLD, b"\0")
+
+
+def told(which: int) -> dict[str, Any]:
+    """Return an answer, or nothing while there is none."""
+    return _read(_ORDER + which * _TOLD, _TOLD)
+
+
+def _read(start: int, size: int) -> dict[str, Any]:
+    try:
+        value = json.loads(_orders[start : start + size].rstrip(b"\0"))
+    except (ValueError, RecursionError):
+        return {}
+    return value if isinstance(value, dict) else {}

@@ -8,14 +8,27 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import ctypes
+import functools
 import logging
 import os
 import re
 import signal
 import sys
+from collections.abc import Callable
 from typing import Any
 
-from kernel_sandbox.inside import apart, application, command_line, full_places, leaving, shell, streams
+from kernel_sandbox.inside import (
+    apart,
+    application,
+    command_line,
+    common_memory,
+    copying,
+    full_places,
+    leaving,
+    randomness,
+    shell,
+    streams,
+)
 from kernel_sandbox.inside.table_data import send_tables
 
 PR_SET_DUMPABLE = 4
@@ -42,21 +55,40 @@ def run(request: dict[str, Any]) -> None:
     app.initialize(arguments)
     os.umask(mask)
     _log_what_is_shown(app)
-    _wake_on_signals()
     full_places.explain(app.shell, request["full_places"])
     if request["own_session"]:
         _behave_as_a_session(app, int(request["table_rows"]))
     _mend_texts(app.session)
     _keep_outputs_small(app, int(request["largest_output"]))
-    streams.take_over(app)
     shell.register(app.shell)
+    tell_ready = functools.partial(_tell_ready, request["sockets"])
+    while True:
+        try:
+            _serve(app, tell_ready)
+            break
+        except copying.Copied as copied:
+            order = copied.order
+        copying.begin_anew(app, order)
+        tell_ready = functools.partial(_tell_copied, order["token"])
+    leaving.finish(app)
+
+
+def _serve(app: Any, tell_ready: Callable[[], None]) -> None:
+    """Serve in this process's own event loop until it is told to stop. Raises Copied in a copy."""
+    loop = asyncio.get_event_loop()
+    _wake_on_signals()
+    streams.take_over(app)
     # Told from the loop's first round: by then the kernel has announced that it starts, and a client that connects
     # now gets iopub's welcome before anything else.
-    asyncio.get_event_loop().call_soon(_tell_ready, request["sockets"])
+    loop.call_soon(tell_ready)
     leaving.end_when_asked(app)
-    asyncio.get_event_loop().call_soon(leaving.end_copies, app)
+    copying.copy_when_asked(app)
+    loop.call_soon(leaving.end_copies, app)
     app.start()
-    leaving.finish(app)
+
+
+def _tell_copied(token: str) -> None:
+    common_memory.tell(1, token=token, pid=os.getpid(), words=application.errors()._fid)
 
 
 def _tell_ready(sockets: str) -> None:
@@ -88,10 +120,7 @@ def _become_ordinary(request: dict[str, Any]) -> None:
     for name in [name for name in sys.modules if name.partition(".")[0] == "kernel_sandbox"]:
         del sys.modules[name]
     sys.meta_path[:] = [finder for finder in sys.meta_path if type(finder).__name__ not in OUR_FINDERS]
-    # Kernels forked from one process would all draw the same numbers; `random` seeds itself after a fork.
-    numpy_random = sys.modules.get("numpy.random")
-    if numpy_random is not None:
-        numpy_random.seed()
+    randomness.renew()
 
 
 def _log_what_is_shown(app: Any) -> None:

@@ -9,21 +9,27 @@ import asyncio
 import base64
 import json
 import os
-import secrets
-import shutil
 import signal
 import socket
+import stat
 import sys
 from typing import Any
 
-from kernel_sandbox.inside import allowance, apart, file_operations, leaving, mux, zygote
-from kernel_sandbox.inside.accounts import account_files
+from kernel_sandbox.inside import (
+    allowance,
+    apart,
+    common_memory,
+    copies,
+    file_operations,
+    fresh_places,
+    leaving,
+    mux,
+    zygote,
+)
 from kernel_sandbox.inside.last_words import LastWords
 
 HOME = apart.HOME
 SOCKETS = "/opt/kernel-sandbox/run"
-NAMES = "/opt/kernel-sandbox/names"
-"""A small file system, where the host cannot show files in /etc."""
 FRESH_PLACES = (HOME, "/tmp", "/dev/shm")
 """What a restart empties."""
 ZYGOTE_PATIENCE = 10.0
@@ -32,62 +38,6 @@ LOADING_PATIENCE = 30.0
 """The same, where it loads libraries before."""
 AT_REST, AT_WORK = 0.05, 0.25
 """Seconds in which a kernel ends that does nothing, and those that one gets beyond, whose cell is interrupted."""
-
-
-def copy_skeleton() -> None:
-    """Give the home directory what the image prepared for it (matplotlib's font list, for one)."""
-    try:
-        if os.path.isdir(apart.SKELETON):
-            shutil.copytree(apart.SKELETON, HOME, dirs_exist_ok=True)
-    except (OSError, shutil.Error):
-        pass  # some engines give the home to another owner, whose times and modes cannot be set; the files are there
-
-
-def write_names() -> None:
-    """Write the name of the sandbox's user where our images look for more users than those of /etc."""
-    for name, text in account_files(os.getuid()).items():
-        try:
-            with open(f"{NAMES}/{name}", "x") as file:
-                file.write(text)
-        except OSError:
-            pass  # not to be written where the host shows its files in /etc
-
-
-def _empty(place: str) -> None:
-    """Remove all that a directory holds, however deep it is and whatever modes a cell gave it.
-
-    Each directory is moved up to `place` before its turn comes, so that neither paths nor recursion grow with the
-    depth. Nothing else runs by now that could change the tree meanwhile.
-    """
-    token, number, waiting = secrets.token_hex(8), 0, [place]
-    while waiting:
-        directory = waiting.pop()
-        try:
-            os.chmod(directory, 0o700)
-        except OSError:
-            pass  # some engines give a place to another owner, and the sandbox's user its modes
-        try:
-            with os.scandir(directory) as entries:
-                found = list(entries)
-        except OSError:
-            continue  # what cannot be removed stays; the kernel's own start does not depend on it
-        for entry in found:
-            moved = os.path.join(place, f".{token}-{number}")
-            try:
-                if entry.is_dir(follow_symlinks=False):
-                    os.chmod(entry.path, 0o700)  # a directory that moves must be writable itself
-                    os.rename(entry.path, moved)
-                    waiting.append(moved)
-                    number += 1
-                else:
-                    os.unlink(entry.path)
-            except OSError:
-                pass
-        if directory != place:
-            try:
-                os.rmdir(directory)
-            except OSError:
-                pass
 
 
 def oom_kills() -> int:
@@ -112,10 +62,11 @@ class KernelFailed(RuntimeError):
 class Kernel:
     """One kernel: its process group, its sockets, and how it ended."""
 
-    def __init__(self, name: str, pid: int, sockets: str) -> None:
+    def __init__(self, name: str, sockets: str, slot: int) -> None:
         self.name = name
-        self.pid = pid
-        self.sockets = sockets
+        self.pid = 0
+        """Not known yet. Whoever signals it knows it: for the system, 0 is PID 1's own group."""
+        self.sockets, self.slot = sockets, slot
         self.signs = {f"s-{port}" for port in range(1, 6)}
         """The files in `sockets` that say it is ready."""
         self.oom_kills = oom_kills()
@@ -123,7 +74,7 @@ class Kernel:
         self.ended = asyncio.Event()
         self.end_signal: int = signal.SIGTERM
         """What asks it to end."""
-        self.words = LastWords()
+        self.words = LastWords(slot)
 
 
 class Kernels:
@@ -138,6 +89,8 @@ class Kernels:
         """Kernels that were told to end; nobody is told when they do."""
         self.untouched = True
         """Whether no kernel has been here yet."""
+        self.copying = asyncio.Lock()
+        """Held while a copy is ordered: there is one place for orders."""
         self._set_zygote(zygote_pid, zygote_socket)
         self.allowance, self.processors = allowance.of(os.getpid()), os.sched_getaffinity(0)
         """PID 1's own before the first cell; the zygote has the same."""
@@ -150,24 +103,51 @@ class Kernels:
         sockets = request["sockets"]
         os.makedirs(sockets, mode=0o700, exist_ok=True)
         connection_file = os.path.join(HOME, f".{request['kernel']}.json")
-        with open(connection_file, "w", opener=lambda path, flags: os.open(path, flags, 0o600)) as file:
-            json.dump({**request["connection"], "ip": f"{sockets}/s"}, file)
-        os.chmod(connection_file, 0o600)
-        kernel = Kernel(request["kernel"], 0, sockets)
+        _write_anew(connection_file, json.dumps({**request["connection"], "ip": f"{sockets}/s"}))
+        kernel = self.new_kernel(request)
         self.exits.clear()  # process ids come round again: only what ends from here on can be this kernel
         # The image's own environment, as PID 1 got it, and what the host says on top.
         environment = {**os.environ, **request["env"]}
         try:
             more = {"env": environment, "connection_file": connection_file, "untouched": self.untouched}
-            self.launch(kernel, request | more)
+            self.launch(kernel, request | more | {"slot": kernel.slot})
         except BaseException:
             kernel.words.close()
             raise
         self.untouched = False
+        self.add(kernel)
+        await self.ready(kernel)
+        await file_operations.answer(channel, ok=True, pid=kernel.pid)
+
+    def new_kernel(self, request: dict[str, Any]) -> Kernel:
+        """Return a kernel that is to be started. Raises RuntimeError where there are too many."""
+        free = set(range(common_memory.MOST_KERNELS)) - {
+            kernel.slot for kernel in (*self.kernels.values(), *self.ending)
+        }
+        if not free:
+            raise RuntimeError(f"a sandbox holds {common_memory.MOST_KERNELS} kernels at most")
+        return Kernel(request["kernel"], request["sockets"], min(free))
+
+    def add(self, kernel: Kernel) -> None:
+        """Put a kernel whose process is known into the table."""
         self.kernels[kernel.name] = kernel
         if kernel.pid in self.exits:
             self.record_exit(kernel, self.exits.pop(kernel.pid))
-        await self.ready(kernel)
+
+    async def do_fork(self, channel: mux.Channel, request: dict[str, Any]) -> None:
+        """Copy a kernel that is idle, and answer when the copy serves or, with `park`, waits. What fails is ended."""
+        async with self.copying:
+            source = self.kernels[request["source"]]
+            if source.end_signal == signal.SIGTERM:
+                raise RuntimeError("only a Python kernel of the image's own can be copied")
+            kernel = self.new_kernel(request)
+            try:
+                await copies.copy(self, source, kernel, request)
+            except BaseException:
+                self.kernels.pop(kernel.name, None)
+                copies.end(kernel)
+                kernel.words.close()
+                raise
         await file_operations.answer(channel, ok=True, pid=kernel.pid)
 
     def launch(self, kernel: Kernel, request: dict[str, Any]) -> None:
@@ -222,10 +202,9 @@ class Kernels:
     async def ready(self, kernel: Kernel) -> None:
         """Wait until all signs of the kernel are in its directory. Raises RuntimeError when it exits before."""
         while kernel.exit_code is None:
-            if kernel.signs <= set(os.listdir(kernel.sockets)):
+            if all(os.path.lexists(os.path.join(kernel.sockets, sign)) for sign in kernel.signs):
                 if "ready" in kernel.signs:
-                    with open(os.path.join(kernel.sockets, "ready")) as sign:
-                        kernel.words.also(kernel.pid, sign.read(16))
+                    kernel.words.also(kernel.pid, _read_sign(os.path.join(kernel.sockets, "ready")))
                 return
             await asyncio.sleep(0.002)
         raise KernelFailed(f"it exited with status {kernel.exit_code} before it was ready", kernel.words.said())
@@ -238,17 +217,17 @@ class Kernels:
             kernel.words.close()
         if self.kernels:
             if kernel is not None:
-                _signal_group(kernel.pid, signal.SIGKILL)
+                copies.end(kernel)
         else:
             await self.sweep()
             self.put_right()
             for place in FRESH_PLACES:
-                _empty(place)
-            copy_skeleton()
+                fresh_places.empty(place)
+            fresh_places.copy_skeleton()
             # Where the host made the socket directories, they are its own to remove; nothing here can write there.
-            _empty(SOCKETS)
-            _empty(NAMES)
-            write_names()
+            fresh_places.empty(SOCKETS)
+            fresh_places.empty(fresh_places.NAMES)
+            fresh_places.write_names()
             try:
                 os.chmod(file_operations.ROOT, 0o700)  # a cell may have shut it, and the next kernel begins there
             except OSError:
@@ -345,6 +324,25 @@ class Kernels:
                 await file_operations.answer(channel, **await queue.get())
         finally:
             self.watchers.remove(queue)
+
+
+def _write_anew(path: str, text: str) -> None:
+    """Write a file of this user's alone, in a place where a cell may have put anything under its name."""
+    try:
+        os.unlink(path)
+    except FileNotFoundError:
+        pass
+    with open(os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW, 0o600), "w") as file:
+        file.write(text)
+
+
+def _read_sign(path: str) -> str:
+    """Return what a kernel has written there; nothing where it is no file: a copy of it may run cells by now."""
+    descriptor = os.open(path, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK)
+    try:
+        return os.read(descriptor, 16).decode("ascii", "replace") if stat.S_ISREG(os.fstat(descriptor).st_mode) else ""
+    finally:
+        os.close(descriptor)
 
 
 def as_text(said: bytes) -> str:

@@ -24,8 +24,10 @@ AT_THE_END = 16
 class LastWords:
     """What one kernel said last."""
 
-    def __init__(self) -> None:
-        common_memory.WORDS[:] = bytes(len(common_memory.WORDS))
+    def __init__(self, slot: int) -> None:
+        """`slot` is where the kernel keeps them (common_memory.py)."""
+        self._shared = common_memory.words(slot)
+        self._shared[:] = bytes(len(self._shared))
         self._kept = b""
         self._readers: list[int] = []
 
@@ -70,11 +72,11 @@ class LastWords:
     def said(self) -> bytes:
         """Return what was kept, with all that waits to be read by now."""
         kept, read = (
-            common_memory.WORDS[: common_memory.KEPT].rstrip(b"\0"),
-            common_memory.WORDS[common_memory.KEPT :].rstrip(b"\0"),
+            bytes(self._shared[: common_memory.KEPT]).rstrip(b"\0"),
+            bytes(self._shared[common_memory.KEPT :]).rstrip(b"\0"),
         )
         self._kept += kept if kept.endswith(read) else kept + read
-        common_memory.WORDS[:] = bytes(len(common_memory.WORDS))
+        self._shared[:] = bytes(len(self._shared))
         for reader in self._readers:
             for _ in range(AT_THE_END):
                 if not self._take(reader):

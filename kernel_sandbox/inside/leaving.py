@@ -14,6 +14,7 @@ import selectors
 import signal
 import sys
 import threading
+from dataclasses import dataclass
 from typing import Any
 
 END = signal.SIGRTMAX - 3
@@ -49,22 +50,46 @@ def end_copies(app: Any) -> None:
 
     Until then its event loop waits for nothing of the kernel's, whose events would wake both.
     """
-    process, thread, loop, kernel = os.getpid(), threading.get_ident(), asyncio.get_event_loop(), app.kernel
-    do_execute = kernel.do_execute
-    own = {key.fd for key in _selector(loop).get_map().values()}
+    global _served
+    is_first, loop = _served is None, asyncio.get_event_loop()
+    own = frozenset(key.fd for key in _selector(loop).get_map().values())
+    _served = _Served(os.getpid(), threading.get_ident(), loop, own)
+    if not is_first:  # a copy of a kernel, whose kernel looks out for copies already
+        return
+    do_execute = app.kernel.do_execute
 
     async def execute(*args: Any, **kwargs: Any) -> Any:
         reply = await do_execute(*args, **kwargs)
-        if os.getpid() != process:
+        if _served and os.getpid() != _served.process:
             _leave()
         return reply
 
     def part() -> None:
-        if threading.get_ident() == thread:
-            _wait_for_others(loop, own)
+        if _served and _served.loop is not None and threading.get_ident() == _served.thread:
+            _wait_for_others(_served.loop, _served.own)
 
-    kernel.do_execute = execute
+    app.kernel.do_execute = execute
     os.register_at_fork(after_in_child=part)
+
+
+def become_a_kernel() -> None:
+    """Take note that this process, which was forked, is a kernel itself and has no event loop yet."""
+    global _served
+    _served = _Served(os.getpid(), threading.get_ident(), None, frozenset())
+
+
+@dataclass(frozen=True)
+class _Served:
+    """What a kernel is, as against its copies."""
+
+    process: int
+    thread: int
+    loop: Any
+    own: frozenset[int]
+    """What its loop waits for at its start."""
+
+
+_served: _Served | None = None
 
 
 def _leave() -> None:
@@ -81,7 +106,7 @@ def _selector(loop: Any) -> Any:
     return loop._selector
 
 
-def _wait_for_others(loop: Any, own: set[int]) -> None:
+def _wait_for_others(loop: Any, own: frozenset[int]) -> None:
     """Give a copy's event loop a selector of its own, without what the kernel waits for."""
     known = list(_selector(loop).get_map().values())
     loop._selector = selectors.DefaultSelector()

@@ -1,7 +1,7 @@
 """PID 1 of a sandbox: starts and reaps kernels, answers the host's operations, and ends with its input.
 
 Its standard input and output are the one stream to the host (mux.py): a channel is one operation, a JSON
-line that asks, then the operation's own bytes. The operations are inspect, start, stop, signal, said, watch,
+line that asks, then the operation's own bytes. The operations are inspect, start, fork, stop, signal, said, watch,
 usage, connect and those of file_operations.py. When the stream ends, the host is gone or has closed the session, and
 the sandbox ends.
 
@@ -38,10 +38,10 @@ def run() -> None:
     zygote_process = zygote.start()
     import asyncio
 
-    from kernel_sandbox.inside import kernels, watch
+    from kernel_sandbox.inside import fresh_places, kernels, watch
 
-    kernels.copy_skeleton()
-    kernels.write_names()
+    fresh_places.copy_skeleton()
+    fresh_places.write_names()
     status = 1
     try:
         asyncio.run(Guest(kernels.Kernels(*zygote_process)).serve())

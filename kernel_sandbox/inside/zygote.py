@@ -146,6 +146,7 @@ def _fork_kernel(request: dict[str, Any], control: socket.socket) -> int:
         control.close()
         from kernel_sandbox.inside import kernel
 
+        common_memory.use(request["slot"])
         gc.enable()
         kernel.run(request)
     except SystemExit:

@@ -35,6 +35,10 @@ SOURCES = (
     "inside.common_memory",
     "inside.zygote",
     "inside.kernels",
+    "inside.copies",
+    "inside.copying",
+    "inside.fresh_places",
+    "inside.randomness",
     "inside.application",
     "inside.leaving",
     "inside.last_words",
@@ -191,6 +195,13 @@ class GuestLink:
             with contextlib.suppress(GuestRefused, SandboxLost):
                 late += last_words(read_said(await self.ask("said", patience=SAID_PATIENCE, kernel=name)))
             raise KernelNotReady(late) from exc
+
+    async def fork_kernel(self, name: str, request: dict[str, Any]) -> None:
+        """Copy a kernel that is idle, and return when the copy serves, or waits. Raises KernelNotReady."""
+        try:
+            await self.ask("fork", kernel=name, **request)
+        except GuestRefused as exc:
+            raise KernelNotReady(f"The kernel could not be copied: {exc.reason}.{last_words(exc.said)}") from exc
 
     async def stop_kernel(self, name: str) -> bool:
         """End a kernel; when it is the only one, all other processes too, and empty home, /tmp and /dev/shm.

@@ -35,6 +35,8 @@ class LiveKernel:
         self._key, self._signature_scheme = key, signature_scheme
         self.transport, self.gate = transport, gate
         self.life: KernelLife = Running()
+        self.info: dict[str, Any] = {}
+        """What its clients are told, as jupyter_client wants it; empty until it listens."""
 
     @property
     def death(self) -> Future[SandboxError]:
@@ -67,7 +69,9 @@ class LiveKernel:
             ports, ip, transport = {port: port for port in range(1, 6)}, address, "ipc"
             self.gate.listen_unix(address)
         named = {f"{channel}_port": ports[port] for port, channel in enumerate(CHANNELS, 1)}
-        return {"transport": transport, "ip": ip, "key": self._key, "signature_scheme": self._signature_scheme, **named}
+        ways = {"transport": transport, "ip": ip, "key": self._key, "signature_scheme": self._signature_scheme}
+        self.info = ways | named
+        return self.info
 
     def end(self, reason: SandboxError, exit_code: int) -> None:
         """Take note that it has ended, and why; the first reason stays."""

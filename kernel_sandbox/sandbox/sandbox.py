@@ -35,6 +35,7 @@ from kernel_sandbox.sandbox.live_kernel import LiveKernel, bounds, death_of, sta
 from kernel_sandbox.sandbox.promises import Promise
 from kernel_sandbox.sandbox.sandbox_state import (
     Lost,
+    Parked,
     PutDown,
     Running,
     SandboxClosed,
@@ -152,13 +153,52 @@ class LiveSandbox:
         """
         self._require_directory()
         await self.stop_kernel()  # it may have ended by itself, as Jupyter asks kernels to; what it started did not
-        kernel = self._current = self._add_kernel(key, signature_scheme)
+        kernel = self._current = self._add_kernel(key, signature_scheme, among_cells=bool(self.kernels))
         kernel.transport.prepare()
         request = start_request(self.spec, self.sandbox.preload, own_session=own_session)
         request |= {"connection": kernel.connection(), "sockets": kernel.transport.place}
         started = self.link.start_kernel(kernel.name, request, self.spec.limits.start_timeout)
         await asyncio.gather(started, self._checked)
         return kernel.listen(None if self.spec.listen == "tcp" else self.directory.listen_address)
+
+    async def fork_kernel(self, source: LiveKernel, key: bytes, signature_scheme: str) -> LiveKernel:
+        """Copy a kernel that is idle, or one that was parked, with all that it holds in memory; return the copy.
+
+        No cell may run in `source` meanwhile. The copy has its own key and clients, and `current` stays what it is.
+        Raises KernelNotReady where there is no copy; `source` has not noticed. Raises SandboxLost.
+        """
+        copy = await self._fork(source, key, signature_scheme, park=False)
+        try:
+            copy.listen(None if self.spec.listen == "tcp" else self.directory.address_of(copy.name))
+        except (OSError, ProtocolViolation) as exc:  # a cell beside it was in its way
+            await self.stop(copy)
+            raise KernelNotReady(f"The kernel could not be copied: its sockets are not there ({exc}).") from exc
+        return copy
+
+    async def park_copy(self, source: LiveKernel) -> LiveKernel:
+        """Copy a kernel as `fork_kernel`, and have the copy wait, without sockets, for copies to be made of it."""
+        copy = await self._fork(source, b"", "hmac-sha256", park=True)
+        copy.life = Parked()
+        return copy
+
+    async def _fork(self, source: LiveKernel, key: bytes, signature_scheme: str, *, park: bool) -> LiveKernel:
+        self._require_directory()
+        copy = self._add_kernel(key, signature_scheme, among_cells=True)
+        try:
+            if not park:
+                copy.transport.prepare()
+            request = {"source": source.name, "park": park, "sockets": copy.transport.place}
+            await self.link.fork_kernel(copy.name, request | {"connection": copy.connection()})
+        except OSError as exc:
+            await self._drop(copy)
+            raise KernelNotReady(f"The kernel could not be copied: no place for its sockets ({exc}).") from exc
+        except KernelNotReady:
+            await self._drop(copy)  # PID 1 has ended what there was of it
+            raise
+        except BaseException:
+            await self.stop(copy)
+            raise
+        return copy
 
     def _require_directory(self) -> None:
         """Raise why no kernel can start, where that is so."""
@@ -168,7 +208,7 @@ class LiveSandbox:
         if self.lost is not None:
             raise self.lost
 
-    def _add_kernel(self, key: bytes, signature_scheme: str, *, among_cells: bool = False) -> LiveKernel:
+    def _add_kernel(self, key: bytes, signature_scheme: str, *, among_cells: bool) -> LiveKernel:
         self.generation += 1
         transport = self._ways.to_kernel(self.generation, among_cells=among_cells)
         gate = Gate(transport.dial, bounds(self.spec.limits), self.violated)
@@ -200,11 +240,17 @@ class LiveSandbox:
             await self.stop(self._current)
 
     async def stop(self, kernel: LiveKernel) -> None:
-        """End one kernel, and close the way to it. Does nothing at the second call."""
+        """End one kernel, and close the way to it. Does nothing at the second call.
+
+        What it started is ended with the last kernel only: who has started which process is not known.
+        """
         if self.kernels.get(kernel.name) is not kernel or isinstance(self._state, SandboxClosed):
             return
         if isinstance(self._state, Stands):
             await self._obeyed(self._stop(kernel.name), STOPPED_WITHIN)
+        await self._drop(kernel)
+
+    async def _drop(self, kernel: LiveKernel) -> None:
         await kernel.aclose()
         self.kernels.pop(kernel.name, None)
 

@@ -5,6 +5,7 @@
     SandboxClosed may follow each, and nothing follows it
 
     Running ─ Ended ─ Stopped     a kernel may also be stopped while it runs
+    Parked ─ Ended ─ Stopped      a copy that waits is the same, but that no client reaches it
 
 LiveSandbox and LiveKernel make the values and do what they stand for.
 """
@@ -62,6 +63,14 @@ class Running:
 
 
 @dataclass(frozen=True, eq=False)
+class Parked:
+    """It is a copy that waits, without sockets: what it holds in memory is there, and further copies are made of it."""
+
+    death: Future[SandboxError] = field(default_factory=Future)
+    exit_code: None = None
+
+
+@dataclass(frozen=True, eq=False)
 class Ended:
     """It has ended; what it started may go on."""
 
@@ -77,7 +86,7 @@ class Stopped:
     exit_code: int
 
 
-KernelLife: TypeAlias = Running | Ended | Stopped
+KernelLife: TypeAlias = Running | Parked | Ended | Stopped
 
 
 def ended(life: KernelLife, exit_code: int) -> KernelLife:

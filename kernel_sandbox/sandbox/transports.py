@@ -106,6 +106,7 @@ class ForwardTransport(Transport):
         task = asyncio.get_running_loop().create_task(_carry(channel, theirs))
         self._carriers.add(task)
         task.add_done_callback(self._carriers.discard)
+        task.add_done_callback(lambda _: theirs.close())  # also where it was cancelled before its first step
         ours.setblocking(False)
         return ours
 
@@ -158,7 +159,9 @@ async def _carry(channel: Channel, end: socket.socket) -> None:
     finally:
         for task in both:
             task.cancel()
-        await asyncio.gather(*both, return_exceptions=True)
-        end.close()
-        with contextlib.suppress(MuxError):
-            await channel.reset()
+        try:
+            await asyncio.gather(*both, return_exceptions=True)
+        finally:  # the way may be closed while this ends by itself
+            end.close()
+            with contextlib.suppress(MuxError):
+                await channel.reset()
