@@ -1,7 +1,9 @@
 """A process that has imported ipykernel, and forks a kernel from itself whenever PID 1 asks.
 
-The fork saves the import (200 ms) at the first start, and at every restart what the image declares as preload modules
-too; these come before the first fork where the host asks for it (a pool does, where nobody waits for a start). PID 1
+The fork saves the import (200 ms) at every start. Where a sandbox's kernel has been restarted, it will be again: from
+then on what the image declares as preload modules is imported here too, for the kernels to come. Before that it would
+be there twice, here and in the kernel, for nobody. Where the host asks for it, they come before the first fork, and
+all kernels share them (a pool does, where nobody waits for a start). PID 1
 forks this process before it does anything else, so it holds no thread, no zmq context and no event loop (application.py
 keeps to that): a fork from it is safe. It is not dumpable: code of the same user in the sandbox cannot trace it or
 write to its memory (prctl(2), PR_SET_DUMPABLE), only kill it, and then PID 1 starts another.
@@ -83,12 +85,12 @@ def _serve(control: socket.socket) -> None:
             os.environ.update(request["env"])
             application = sys.modules["kernel_sandbox.inside.application"]
             application.prepare(request["workdir"])
-            # The first kernel does not wait for these: it imports what a cell asks for. A restart finds them.
-            forked, waiting = True, request["preload"]
-            asked = request["load_first"]
-            if asked is not None and (refused := _load(waiting, asked, untouched=request["untouched"])):
+            forked, asked = True, request["load_first"]
+            if asked is not None and (refused := _load(request["preload"], asked, untouched=request["untouched"])):
                 control.send(json.dumps({"refused": refused}).encode())
                 continue
+        if not request["untouched"]:
+            waiting = [name for name in request["preload"] if name not in sys.modules]
         gc.freeze()  # what is there will not be freed: a collection in a kernel would only unshare its pages
         control.send(json.dumps({"pid": _fork_kernel(request, control)}).encode())
 

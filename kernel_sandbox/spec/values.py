@@ -200,8 +200,9 @@ class SandboxSpec:
     kernel: str = "python3"
     """The kernelspec to start inside the image."""
     preload: tuple[str, ...] | None = None
-    """None: the image's libraries are loaded beside the first cells. Modules, or none of them: both are loaded before
-    the first kernel is ready, which takes seconds longer, and less memory: all kernels share what was loaded."""
+    """None: cells load what they import, and the image's libraries are loaded ahead once the kernel was restarted.
+    Modules, or none of them: both are loaded before the first kernel is ready, which takes seconds longer; all kernels
+    share what was loaded."""
 
     door: Literal["python", "command line", "service"] = field(default="python", compare=False)
     """Whose words say what raises a limit: arguments, options or settings."""

@@ -105,13 +105,22 @@ def test_settings_are_those_of_a_stock_kernel(engine: str, stock: dict[str, Any]
         assert settings(session) == expected(stock, engine)
 
 
+def test_nothing_is_imported_ahead_before_the_first_restart(engine: str) -> None:
+    there = f"import sys; set({MODULES!r}) & set(sys.modules)"
+    with Session(engine=engine, image="datascience") as session:
+        session.execute("import pandas")
+        time.sleep(6)
+        session.restart()
+        assert session.execute(there).text == "set()"
+
+
 def test_settings_are_those_of_a_stock_kernel_after_idle_time(engine: str, stock: dict[str, Any]) -> None:
     there = f"import sys; set({MODULES!r}) <= set(sys.modules)"
     with Session(engine=engine, image="datascience") as session:
-        time.sleep(1)
+        session.restart()
         assert settings(session) == expected(stock, engine)
         while session.execute(there).text != "True":  # the zygote imports in its idle time
-            time.sleep(0.5)
+            time.sleep(3)
             session.restart()
         session.restart()
         assert settings(session) == expected(stock, engine)

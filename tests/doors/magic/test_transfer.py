@@ -52,7 +52,7 @@ def big_frame() -> pd.DataFrame:
 @pytest.mark.alone
 def test_million_rows_go_in_and_come_back_equal_in_time(sandbox: Session) -> None:
     frame = big_frame()
-    sandbox.execute("import pandas, pyarrow")  # a new sandbox imports ahead of need, which takes both processors
+    sandbox.execute("import pandas, pyarrow")  # what takes seconds once
     taken = []
     for _ in range(3):  # processors that others use as well: the best of three
         started = time.perf_counter()
