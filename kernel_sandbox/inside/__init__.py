@@ -2,6 +2,8 @@
 
     boot            the first lines: reads the rest from standard input
     confinement     bubblewrap's first program: makes root directory, devices and writable places, gives privileges up
+    keeper          makes the walls of a template, on the host; `template` imports an image's modules behind them,
+                    and `offspring` is a sandbox that it forks
     main            PID 1: the stream to the host, and the operations that come over it
     mux             many channels over that stream, at both ends
     inspection      what PID 1 sees of its walls; `allowance` what a process may take

@@ -1,11 +1,13 @@
 """Given to the sandbox's python as `-c`: reads the guest's sources from standard input and runs them.
 
 The input starts with a length (4 bytes, big-endian) and a JSON object: `sources` maps module names to their
-text. What follows on the same stream is the guest protocol, so nothing is read past it.
+text; `entry`, where it is there, names the module whose `run` is called instead of PID 1's, with `config`. What follows
+on the same stream is the guest protocol, so nothing is read past it.
 """
 
 from __future__ import annotations
 
+import importlib
 import json
 import os
 import sys
@@ -53,6 +55,9 @@ if __name__ == "__main__":
     sys.path[:] = [entry for entry in sys.path if entry and not entry.startswith(WRITABLE)]
     boot = json.loads(read(int.from_bytes(read(4), "big")))
     sys.meta_path.insert(0, SourceFinder(boot["sources"]))
-    from kernel_sandbox.inside import main
+    if "entry" in boot:
+        importlib.import_module(boot["entry"]).run(boot["config"])
+    else:
+        from kernel_sandbox.inside import main
 
-    main.run()
+        main.run()

@@ -18,9 +18,23 @@ MOST_KERNELS = 64
 """At a time, those included that wait as copies."""
 _SLOT = KEPT + READ + 4096 - (KEPT + READ) % 4096
 _ORDER, _TOLD = 16 * 1024, 256
-_words = mmap.mmap(-1, MOST_KERNELS * _SLOT)
-_orders = mmap.mmap(-1, _ORDER + 2 * _TOLD)
+_words: Any = mmap.mmap(-1, MOST_KERNELS * _SLOT)
+_orders: Any = mmap.mmap(-1, _ORDER + 2 * _TOLD)
 _own_slot = 0
+
+
+def forget() -> None:
+    """Have none, in a process from which whole sandboxes are forked: they would have it in common."""
+    global _words, _orders
+    _words.close()
+    _orders.close()
+    _words = _orders = None
+
+
+def renew() -> None:
+    """Make it for the sandbox whose PID 1 this process is now."""
+    global _words, _orders
+    _words, _orders = mmap.mmap(-1, MOST_KERNELS * _SLOT), mmap.mmap(-1, _ORDER + 2 * _TOLD)
 
 
 def words(slot: int) -> memoryview:

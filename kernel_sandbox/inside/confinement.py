@@ -35,7 +35,7 @@ from typing import Any
 MS_RDONLY, MS_NOSUID, MS_NODEV, MS_NOEXEC, MS_REMOUNT, MS_BIND, MS_REC = 1, 2, 4, 8, 32, 4096, 16384
 MS_MOVE, MNT_DETACH = 8192, 2
 CLONE_NEWUSER = 0x10000000
-PR_SET_PDEATHSIG, PR_SET_SECCOMP, PR_CAPBSET_DROP, PR_CAP_AMBIENT = 1, 22, 24, 47
+PR_SET_PDEATHSIG, PR_SET_DUMPABLE, PR_SET_SECCOMP, PR_CAPBSET_DROP, PR_CAP_AMBIENT = 1, 4, 22, 24, 47
 PR_CAP_AMBIENT_CLEAR_ALL, SECCOMP_MODE_FILTER = 4, 2
 CAPABILITY_VERSION_3 = 0x20080522
 SCRATCH = "/tmp"
@@ -74,16 +74,19 @@ def show_read_only(source: str, place: str) -> None:
     check(libc.mount(None, path, None, flags, None), f"make {place} read-only")
 
 
-def take_own_root(mounts: dict[str, list[str] | None]) -> list[str]:
+def take_own_root(
+    mounts: dict[str, list[str] | None], image: str = "/", bound: dict[str, str] | None = None
+) -> list[str]:
     """Make the root directory and the mounts overlays: what watches or locks a file then does so in this sandbox only.
 
-    The places that the host mounted are gone afterwards, and with them their names in mountinfo. Returns the places for
-    which this machine makes no overlay, which stay as they are.
+    `image` is what becomes the root directory, `bound` has places of before to where they are then. All other that the
+    host mounted are gone afterwards, and with them their names in mountinfo. Returns the places for which this machine
+    makes no overlay, which stay as they are.
     """
     mount("tmpfs", SCRATCH, MS_NOSUID | MS_NODEV | MS_NOEXEC, "size=64k,mode=0755")
     for place in (EMPTY, ABOVE, ROOT):
         os.mkdir(place)
-    if not overlay("/", ROOT, empty_first=True):
+    if not overlay(image, ROOT, empty_first=True):
         for above in filter(None, mounts.values()):
             leave(above[0])
         leave(SCRATCH)
@@ -93,6 +96,10 @@ def take_own_root(mounts: dict[str, list[str] | None]) -> list[str]:
         mount("tmpfs", ROOT + INPUT, MS_NOSUID | MS_NODEV, "size=64k,mode=0755")
         shared = [target for target, above in mounts.items() if not take_own_mount(target, above)]
         hold_read_only(ROOT + INPUT, 0)
+    for source, target in (bound or {}).items():
+        check(
+            libc.mount(source.encode(), (ROOT + target).encode(), None, ctypes.c_ulong(MS_BIND), None), f"bind {target}"
+        )
     for place in ("/proc", "/dev", "/sys"):
         move(place, ROOT + place)
     os.chdir(ROOT)
@@ -273,9 +280,9 @@ def write_names(files: dict[str, str]) -> None:
     check(libc.umount2(SCRATCH.encode(), 0), "umount")
 
 
-def set_kernel_values(*, nested: bool) -> None:
-    """Allow every user to listen on any port, as in a container, and no user namespace below a nested one
-    (user_namespaces(7)). /proc/sys is read-only here.
+def set_kernel_values(namespaces: int | None) -> None:
+    """Allow every user to listen on any port, as in a container, and so many user namespaces below this one, if this
+    is no first one (user_namespaces(7)). /proc/sys is read-only here.
     """
     mount("proc", SCRATCH, MS_NOSUID | MS_NODEV | MS_NOEXEC)
     try:
@@ -283,9 +290,9 @@ def set_kernel_values(*, nested: bool) -> None:
             file.write("0")
     except OSError:
         pass  # a kernel before 4.11 has none
-    if nested:
+    if namespaces is not None:
         with open(f"{SCRATCH}/sys/user/max_user_namespaces", "w") as file:
-            file.write("1")
+            file.write(str(namespaces))
     check(libc.umount2(SCRATCH.encode(), 0), "umount")
 
 
@@ -303,6 +310,11 @@ def drop_bounding_set() -> None:
     number = 0
     while libc.prctl(PR_CAPBSET_DROP, number, 0, 0, 0) == 0:
         number += 1
+
+
+def set_dumpable(value: bool) -> None:
+    """Whether processes of the same user may look into this one (prctl(2), PR_SET_DUMPABLE)."""
+    check(libc.prctl(PR_SET_DUMPABLE, int(value), 0, 0, 0), "set dumpable")
 
 
 def drop_capabilities() -> None:
@@ -328,31 +340,45 @@ def main() -> None:
     os.environ.pop("PWD", None)  # bubblewrap's, and no kernel's
     umask = os.umask(0o022)
     shared = take_own_root(config["mounts"]) + take_own_devices(config["devices"])
+    furnish(config, 1 if config["nested"] else None)
+    os.umask(umask)
+    user = config["user"]
+    if config["nested"]:
+        enter_nested_namespace(user)
+    limit(config["rlimits"])
+    if not config["nested"]:
+        os.setgroups([])
+        os.setresgid(user, user, user)
+        os.setresuid(user, user, user)
+    give_up(config["seccomp"])
+    os.write(config["ready"], json.dumps(shared).encode())
+    os.close(config["ready"])
+    os.execvp(sys.argv[2], sys.argv[2:])
+
+
+def furnish(config: dict[str, Any], namespaces: int | None) -> None:
+    """Put into the new root what a sandbox finds there. `namespaces` is how many user namespaces there may be."""
     copy_processors()
-    set_kernel_values(nested=config["nested"])
+    set_kernel_values(namespaces)
     mask(config["masked"])
     write_names(config["etc"])
     for place, options in config["tmpfs"]:
         mount("tmpfs", place, MS_NOSUID | MS_NODEV | MS_NOEXEC, options)
     mount("devpts", "/dev/pts", MS_NOSUID | MS_NOEXEC, f"newinstance,ptmxmode=0666,mode=0620,max={config['terminals']}")
     show_read_only("/proc/sys", "/proc/sys")
-    os.umask(umask)
-    user = config["user"]
-    if config["nested"]:
-        enter_nested_namespace(user)
-    for name, value in config["rlimits"].items():
+
+
+def limit(values: dict[str, int]) -> None:
+    for name, value in values.items():
         resource.setrlimit(getattr(resource, name), (value, value))
     drop_bounding_set()
-    if not config["nested"]:
-        os.setgroups([])
-        os.setresgid(user, user, user)
-        os.setresuid(user, user, user)
+
+
+def give_up(seccomp: str) -> None:
+    """Give up what is left of the privileges, and the system calls that no sandbox makes."""
     drop_capabilities()
     libc.prctl(PR_SET_PDEATHSIG, signal.SIGKILL, 0, 0, 0)  # a change of user has cleared bubblewrap's
-    filter_system_calls(base64.b64decode(config["seccomp"]))
-    os.write(config["ready"], json.dumps(shared).encode())
-    os.close(config["ready"])
-    os.execvp(sys.argv[2], sys.argv[2:])
+    filter_system_calls(base64.b64decode(seccomp))
 
 
 if __name__ == "__main__":

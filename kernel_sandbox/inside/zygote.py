@@ -61,10 +61,24 @@ def close_descriptors(keep: int) -> None:
     os.close(null)
 
 
-def _serve(control: socket.socket) -> None:
+def load_all(workdir: str, modules: list[str]) -> str | None:
+    """Import in a template what a zygote imports; return why there can be no kernels, or None."""
     _use_archive()
+    gc.disable()
+    if missing := _import("kernel_sandbox.inside.application", untouched=True):
+        return missing
+    sys.modules["kernel_sandbox.inside.application"].prepare(workdir)
+    for name in modules:
+        _import(name)  # as among cells, since nothing that a library notes of this place is so in a sandbox
+    return None
+
+
+def _serve(control: socket.socket) -> None:
     gc.disable()  # imports make many objects and free few: collecting between them takes a sixth of their time
-    missing = _import("kernel_sandbox.inside.application", untouched=True)
+    prepared, missing = "kernel_sandbox.inside.application" in sys.modules, None  # in a template, by load_all
+    if not prepared:
+        _use_archive()
+        missing = _import("kernel_sandbox.inside.application", untouched=True)
     waiting: list[str] = []
     forked = False
     while True:
@@ -83,8 +97,8 @@ def _serve(control: socket.socket) -> None:
             # Libraries read their settings when they are imported: matplotlib its backend, OpenBLAS its threads.
             os.environ.clear()
             os.environ.update(request["env"])
-            application = sys.modules["kernel_sandbox.inside.application"]
-            application.prepare(request["workdir"])
+            if not prepared:
+                sys.modules["kernel_sandbox.inside.application"].prepare(request["workdir"])
             forked, asked = True, request["load_first"]
             if asked is not None and (refused := _load(request["preload"], asked, untouched=request["untouched"])):
                 control.send(json.dumps({"refused": refused}).encode())

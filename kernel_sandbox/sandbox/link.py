@@ -52,6 +52,9 @@ SOURCES = (
     "inside.full_places",
 )
 
+TEMPLATE_SOURCES = ("inside.confinement", "inside.template", "inside.offspring")
+"""What a template has besides."""
+
 
 class GuestRefused(Exception):
     """PID 1 answered an operation with an error. `code` is a word of the guest protocol, `reason` its text."""
@@ -96,9 +99,19 @@ def guest_command() -> list[str]:
 
 def boot_bytes() -> bytes:
     """Return what PID 1 reads first: the guest's sources."""
-    sources = {f"kernel_sandbox.{name}": _source(name) for name in SOURCES}
+    return _boot(SOURCES)
+
+
+def template_bytes(environment: dict[str, str], workdir: str, modules: Sequence[str]) -> bytes:
+    """Return what a template reads first: the guest's sources, and what it imports for which kernels."""
+    config = {"env": environment, "workdir": workdir, "modules": list(modules)}
+    return _boot((*SOURCES, *TEMPLATE_SOURCES), entry="kernel_sandbox.inside.template", config=config)
+
+
+def _boot(names: Sequence[str], **more: Any) -> bytes:
+    sources = {f"kernel_sandbox.{name}": _source(name) for name in names}
     sources |= {"kernel_sandbox": "", "kernel_sandbox.inside": ""}
-    boot = json.dumps({"sources": sources}).encode()
+    boot = json.dumps({"sources": sources, **more}).encode()
     return len(boot).to_bytes(4, "big") + boot
 
 

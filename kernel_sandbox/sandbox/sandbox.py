@@ -26,11 +26,11 @@ from kernel_sandbox.errors import (
 from kernel_sandbox.host import forks
 from kernel_sandbox.host.run_directory import RunDirectory, remove_stale_directories
 from kernel_sandbox.inside.mux import MuxError
-from kernel_sandbox.sandbox.engines.base import Engine, Sandbox, new_session_id
+from kernel_sandbox.sandbox.engines.base import Engine, Sandbox, TemplateBoot, new_session_id
 from kernel_sandbox.sandbox.engines.choice import choose_engine
 from kernel_sandbox.sandbox.gate import Gate
 from kernel_sandbox.sandbox.guarding import check, keep_limits
-from kernel_sandbox.sandbox.link import GuestLink, boot_bytes, guest_command
+from kernel_sandbox.sandbox.link import GuestLink, boot_bytes, guest_command, template_bytes
 from kernel_sandbox.sandbox.live_kernel import LiveKernel, bounds, death_of, start_request
 from kernel_sandbox.sandbox.promises import Promise
 from kernel_sandbox.sandbox.sandbox_state import (
@@ -126,6 +126,7 @@ class LiveSandbox:
                 session_id=self.session_id,
                 shared=self.directory.shared if ipc else None,
                 boot=boot_bytes(),
+                template=self._template() if ipc else None,
             )
         except BaseException:
             self.directory.remove()
@@ -136,6 +137,13 @@ class LiveSandbox:
         work = (self._serve(), self._watch(), self._collect(), keep_limits(self.sandbox, self.session_id))
         self._tasks = [loop.create_task(task) for task in work]
         self._checked = loop.create_task(self._check_promises())
+
+    def _template(self) -> TemplateBoot | None:
+        """Return what a template for such sandboxes reads. A strict one shares not even an address layout."""
+        spec = self.spec
+        if spec.strict or spec.kernel != "python3":
+            return None
+        return lambda modules: template_bytes(kernel_environment(spec), spec.workdir, [*modules, *(spec.preload or ())])
 
     async def _choose_ipc(self) -> bool:
         if self.spec.transport == "forward":

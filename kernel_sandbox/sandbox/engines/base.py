@@ -11,7 +11,7 @@ import errno
 import os
 import secrets
 from abc import ABC, abstractmethod
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from pathlib import Path
@@ -26,6 +26,9 @@ from kernel_sandbox.sandbox.engines.control_groups import ControlGroup
 from kernel_sandbox.spec.values import SandboxSpec
 
 T = TypeVar("T")
+
+TemplateBoot = Callable[[Sequence[str]], bytes]
+"""What a process reads that imports these modules, and forks whole sandboxes for which `argv` then has run."""
 
 SOCKETS_INSIDE = "/opt/kernel-sandbox/run"
 """Where a kernel's socket directories are inside: the run directory's k/ (ipc), or a tmpfs (forward)."""
@@ -142,12 +145,21 @@ class Engine(ABC):
 
     @abstractmethod
     async def start(
-        self, spec: SandboxSpec, argv: list[str], *, session_id: str, shared: Path | None, boot: bytes
+        self,
+        spec: SandboxSpec,
+        argv: list[str],
+        *,
+        session_id: str,
+        shared: Path | None,
+        boot: bytes,
+        template: TemplateBoot | None = None,
     ) -> Sandbox:
         """Start a sandbox with `argv` as PID 1, the bytes of `boot` first on its standard input.
 
         `shared` is a host directory to show at SOCKETS_INSIDE; without one a small tmpfs is there. An engine whose
-        sandboxes' files the host can reach anyway puts a tmpfs there in any case, and says where (`sockets`). Raises
+        sandboxes' files the host can reach anyway puts a tmpfs there in any case, and says where (`sockets`). An engine
+        that can fork a sandbox instead of starting one may do so where there is a `template`: it is then like one in
+        which `argv` has read `boot`. Raises
         EngineUnavailable, ImageNotFound or EngineError; then nothing of the attempt is left.
         """
 

@@ -34,12 +34,14 @@ from kernel_sandbox.sandbox.engines.base import (
     Finding,
     Sandbox,
     SandboxInfo,
+    TemplateBoot,
     in_thread,
     source_missing,
     write,
 )
 from kernel_sandbox.sandbox.engines.bubblewrap_host import examine_host, start_failure
 from kernel_sandbox.sandbox.engines.bubblewrap_profile import Profile, shared_inodes
+from kernel_sandbox.sandbox.engines.bubblewrap_shelf import ForkedProcess, Standing, shelf
 from kernel_sandbox.sandbox.engines.environments import Environment
 from kernel_sandbox.spec.values import SandboxSpec
 
@@ -55,7 +57,7 @@ class BubblewrapSandbox(Sandbox):
     def __init__(self, name: str, image: str) -> None:
         self.id = name
         self.image = image
-        self.process: asyncio.subprocess.Process | None = None
+        self.process: asyncio.subprocess.Process | ForkedProcess | None = None
         self.first_pid = 0
         """PID 1 of the sandbox, as this process counts."""
         self.sockets: Path | None = None
@@ -64,6 +66,8 @@ class BubblewrapSandbox(Sandbox):
         self._stderr = bytearray()
         self._listening: asyncio.Task[None] | None = None
         self._closed = False
+        self._template: Standing | None = None
+        """From which it was forked, if from any."""
 
     async def hold(self, stream: socket.socket) -> None:
         """Take over the socket that is PID 1's standard input."""
@@ -84,6 +88,12 @@ class BubblewrapSandbox(Sandbox):
             finally:
                 if self.process is not None:
                     self._listening = asyncio.get_running_loop().create_task(self._listen())
+
+    async def come_from(self, template: Standing, process: ForkedProcess, stdin: socket.socket) -> None:
+        """Take over what a template has forked."""
+        self._template, self.process, self.first_pid = template, process, process.first_pid
+        self._listening = asyncio.get_running_loop().create_task(self._listen())
+        await self.hold(stdin)
 
     async def _listen(self) -> None:
         assert self.process is not None
@@ -127,14 +137,18 @@ class BubblewrapSandbox(Sandbox):
             self._stream.transport.abort()
         if self.process is not None:
             await self._end(self.process)
+        if self._template is not None:
+            shelf().give_back(self._template)
         if self._listening is not None:
             self._listening.cancel()
         await in_thread(control_groups.remove, self.group.directories)
         registry.remove(self.id)
 
-    async def _end(self, process: asyncio.subprocess.Process) -> None:
+    async def _end(self, process: asyncio.subprocess.Process | ForkedProcess) -> None:
         """Kill PID 1, with which the kernel ends all others, and wait until bubblewrap has reaped it."""
-        if process.returncode is None:
+        if isinstance(process, ForkedProcess):
+            process.end()
+        elif process.returncode is None:
             # The id is PID 1's for as long as bubblewrap has not ended: nobody else reaps it.
             with contextlib.suppress(ProcessLookupError):
                 os.kill(self.first_pid or process.pid, signal.SIGKILL)
@@ -161,7 +175,14 @@ class BubblewrapEngine(Engine):
         return True
 
     async def start(
-        self, spec: SandboxSpec, argv: list[str], *, session_id: str, shared: Path | None, boot: bytes
+        self,
+        spec: SandboxSpec,
+        argv: list[str],
+        *,
+        session_id: str,
+        shared: Path | None,
+        boot: bytes,
+        template: TemplateBoot | None = None,
     ) -> Sandbox:
         await self.check(spec)
         for mount in spec.mounts:
@@ -183,11 +204,14 @@ class BubblewrapEngine(Engine):
                 shares_sockets=shared is not None,
             )
             sandbox.weakened = profile.weakened
-            await self._spawn(sandbox, profile, argv)
+            forked = template is not None and await self._fork(sandbox, profile, environment, template)
+            if not forked:
+                await self._spawn(sandbox, profile, argv)
             registry.add(_record(sandbox, spec, session_id, environment))
             if shared is not None:
                 sandbox.sockets = Path(f"/proc/{sandbox.first_pid}/root{SOCKETS_INSIDE}")
-            await sandbox.send(boot)
+            if not forked:
+                await sandbox.send(boot)
         except BaseException as exc:
             with anyio.CancelScope(shield=True):
                 await sandbox.aclose()
@@ -195,6 +219,20 @@ class BubblewrapEngine(Engine):
                 raise SandboxLost(f"The sandbox ended while it started ({exc}).") from exc
             raise
         return sandbox
+
+    async def _fork(
+        self, sandbox: BubblewrapSandbox, profile: Profile, environment: Environment, boot: TemplateBoot
+    ) -> bool:
+        """Have the sandbox forked from a template; return whether there was one that did."""
+        if not profile.suits_template or scopes.manager() is not None:
+            return False
+        there = await shelf().find(environment, boot(environment.preload))
+        if there is None or (born := await shelf().bear(there, profile.forked_preparation(), sandbox.group)) is None:
+            return False
+        process, stdin, shared = born
+        await sandbox.come_from(there, process, stdin)
+        sandbox.weakened += shared_inodes(shared)
+        return True
 
     async def _spawn(self, sandbox: BubblewrapSandbox, profile: Profile, argv: list[str]) -> None:
         """Start bubblewrap and wait until the command in it is about to run. Raises EngineUnavailable."""

@@ -8,7 +8,7 @@ from __future__ import annotations
 import base64
 import functools
 import secrets
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from importlib import resources
 from pathlib import Path
 from typing import Any
@@ -24,6 +24,7 @@ USER_RANGE = (1_000_000_000, 2_000_000_000)
 """As in the Docker engine; the two draw from the same range."""
 PATH = "/opt/venv/bin:/usr/local/bin:/usr/bin:/bin"
 """As in the container images."""
+ENVIRONMENT = {"PATH": PATH, "LANG": "C.UTF-8", "HOME": HOME_DIRECTORY}
 INTERPRETER = "/opt/python/bin/python3"
 """Below the environment's packages: no wheel is installed there."""
 PROCESSORS = "/sys/devices/system/cpu"
@@ -50,14 +51,23 @@ class Profile:
         shared = "sandboxes run as their owner's user id, so that they share its per-user limits"
         return (*self.group.weakened, *((shared,) if self.nested else ()))
 
+    @property
+    def suits_template(self) -> bool:
+        """Whether a template can fork this sandbox: it sees no path of the host."""
+        return self.shares_sockets and not self.spec.mounts
+
+    def forked_preparation(self) -> dict[str, Any]:
+        """Return offspring.py's configuration, apart from its template's: a fork is its own user from the beginning."""
+        return replace(self, nested=False).preparation()
+
     def command(self, info: int) -> list[str]:
         """Return the command line up to confinement.py's configuration; bubblewrap tells of its child on `info`."""
         command = [*self.group.entering, "bwrap", "--unshare-ipc", "--unshare-pid", "--unshare-net", "--unshare-uts"]
         command += ["--unshare-cgroup-try", *(["--unshare-user", "--uid", "0", "--gid", "0"] if self.nested else [])]
         # confinement.py needs the capabilities for its mounts, and gives them up before the sandbox's command runs.
         command += ["--cap-add", "ALL", "--hostname", "sandbox", "--die-with-parent", "--new-session", "--as-pid-1"]
-        command += ["--clearenv", "--setenv", "PATH", PATH, "--setenv", "LANG", "C.UTF-8"]
-        command += ["--setenv", "HOME", HOME_DIRECTORY, "--ro-bind", str(self.root), "/", "--proc", "/proc"]
+        command += ["--clearenv", *(part for name, value in ENVIRONMENT.items() for part in ("--setenv", name, value))]
+        command += ["--ro-bind", str(self.root), "/", "--proc", "/proc"]
         command += [*_masks(), *_devices(), *self._control_group_view(), *self._mounts(), "--chdir", "/"]
         # Without site: a .pth file among the image's packages would run, and with these capabilities.
         command += ["--info-fd", str(info), "--", INTERPRETER, "-I", "-S", "-c"]
@@ -104,7 +114,7 @@ class Profile:
         # Where the host makes the directories in it, a sandbox with a user of its own cannot change them.
         sockets = (0, "0755") if self.shares_sockets else (owner, "0700")
         tmpfs.append((SOCKETS_INSIDE, options(1024 * 1024, 100, *sockets)))
-        program = base64.b64encode(filter_program()).decode()
+        program = as_text(filter_program())
         held = {"rlimits": self._rlimits(), "seccomp": program, "terminals": TERMINALS}
         made = {"tmpfs": tmpfs, "mounts": self._mounts_above(), "devices": DEVICES, "masked": _masked_files()}
         return {**made, "etc": account_files(user), "user": user, "nested": self.nested, **held}
@@ -118,6 +128,11 @@ class Profile:
         if "memory" not in self.group.held:
             values["RLIMIT_DATA"] = limits.memory_bytes  # of each process, which then gets a MemoryError
         return values
+
+
+def as_text(program: bytes) -> str:
+    """Return a filter as JSON carries it."""
+    return base64.b64encode(program).decode()
 
 
 def shared_inodes(places: list[str]) -> tuple[str, ...]:

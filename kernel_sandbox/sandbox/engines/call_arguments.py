@@ -43,7 +43,8 @@ TERMINAL_ORDERS = (0x5412, 0x541C, 0x5423)
 NETWORK_ORDERS = (0x8940, 0x8941, 0x8980, 0x8981, 0x8982, 0x8983)
 """SIOCGIFBR, SIOCSIFBR, SIOCADDDLCI, SIOCDELDLCI, SIOCGIFVLAN, SIOCSIFVLAN: the kernel loads a module (bridge, dlci,
 8021q) before it looks who asks (net/socket.c, sock_ioctl)."""
-PROCESS_ORDERS = (22, 62)
+PR_SET_SECCOMP, PR_SCHED_CORE = 22, 62
+PROCESS_ORDERS = (PR_SET_SECCOMP, PR_SCHED_CORE)
 """PR_SET_SECCOMP: filters are compiled into memory that has a limit per machine. PR_SCHED_CORE: whoever shares
 a processor core with the sandbox would have to wait."""
 SOCKET_ORDERS = (26, 50, 51, 52)
@@ -105,6 +106,11 @@ def rules() -> dict[str, tuple[Rule, ...]]:
         # glibc names a thread by its id, and libzmq aborts where it cannot set the policy that a thread has anyway.
         "sched_setscheduler": ((itself,), (Condition(1, SCHED_OTHER),)),
     }
+
+
+def template_rules() -> dict[str, tuple[Rule, ...]]:
+    """Return what a template may do besides: hold a sandbox that it has forked to the filter of sandboxes."""
+    return {"prctl": none_of(0, (PR_SCHED_CORE,))}
 
 
 def refusals() -> dict[str, tuple[Rule, int]]:

@@ -33,6 +33,7 @@ from kernel_sandbox.sandbox.engines.base import (
     Finding,
     Sandbox,
     SandboxInfo,
+    TemplateBoot,
     in_thread,
     write,
 )
@@ -205,7 +206,14 @@ class DockerEngine(Engine):
         return local and "Desktop" not in facts.get("OperatingSystem", "") and runtime in ("runc", "crun")
 
     async def start(
-        self, spec: SandboxSpec, argv: list[str], *, session_id: str, shared: Path | None, boot: bytes
+        self,
+        spec: SandboxSpec,
+        argv: list[str],
+        *,
+        session_id: str,
+        shared: Path | None,
+        boot: bytes,
+        template: TemplateBoot | None = None,
     ) -> Sandbox:
         client = await self.client()
         image, facts = await asyncio.gather(self._image(client, spec.image), self.facts())

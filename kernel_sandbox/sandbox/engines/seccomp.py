@@ -10,10 +10,11 @@ import functools
 import json
 import platform
 import struct
+from collections.abc import Mapping
 
 from kernel_sandbox.sandbox.engines import call_arguments
 from kernel_sandbox.sandbox.engines.call_arguments import WHOLE, Rule, refusals
-from kernel_sandbox.sandbox.engines.system_calls import ALLOWED, CONDITIONAL, DENIED, parse
+from kernel_sandbox.sandbox.engines.system_calls import ALLOWED, CONDITIONAL, DENIED, TEMPLATE, parse
 
 EPERM, ENOSYS = 1, 38
 
@@ -27,6 +28,7 @@ NUMBER, ARCHITECTURE = 0, 4
 """Offsets in struct seccomp_data; the low halves of the arguments begin at 16, 8 bytes apart (little-endian)."""
 
 Instruction = tuple[int, int, int, int]
+Numbers = tuple[int | None, int | None]
 
 
 def _argument(index: int) -> int:
@@ -58,6 +60,18 @@ def filter_program(machine: str = "") -> bytes:
 
     Raises ValueError for a machine that the tables do not have.
     """
+    return _program(machine, parse(ALLOWED), call_arguments.rules())
+
+
+@functools.cache
+def template_program(machine: str = "") -> bytes:
+    """Return the filter of a template: that of its sandboxes, and what it takes to make namespaces and filters."""
+    denied = parse(DENIED)
+    more = {name: denied[name] for name in TEMPLATE}
+    return _program(machine, parse(ALLOWED) | more, call_arguments.rules() | call_arguments.template_rules())
+
+
+def _program(machine: str, allowed: dict[str, Numbers], rules: Mapping[str, tuple[Rule, ...]]) -> bytes:
     name = machine or platform.machine()
     if name not in AUDIT_ARCHITECTURES:
         raise ValueError(f"There is no system call filter for {name}.")
@@ -70,10 +84,10 @@ def filter_program(machine: str = "") -> bytes:
         (JUMP_GREATER_EQUAL, 0, 1, X32_BIT),
         (RETURN, 0, 0, KILL_PROCESS),
     ]
-    for low, high in _ranges([found[column] for found in parse(ALLOWED).values()]):
+    for low, high in _ranges([found[column] for found in allowed.values()]):
         program += _allow_range(low, high)
     for called, numbers in parse(CONDITIONAL).items():
-        program += _for_call(numbers[column], _by_arguments(called))
+        program += _for_call(numbers[column], _by_arguments(called, rules))
     last = _last_number(column)
     # A call that is newer than the tables is "not there", so that libraries fall back to what is.
     program += [(JUMP_GREATER_EQUAL, 0, 1, last + 1), (RETURN, 0, 0, ERRNO | ENOSYS), (RETURN, 0, 0, ERRNO | EPERM)]
@@ -110,9 +124,9 @@ def _for_call(number: int | None, body: list[Instruction]) -> list[Instruction]:
     return [(JUMP_EQUAL, 1, 0, number), (JUMP, 0, 0, len(body)), *body]
 
 
-def _by_arguments(called: str) -> list[Instruction]:
+def _by_arguments(called: str, rules: Mapping[str, tuple[Rule, ...]]) -> list[Instruction]:
     """Judge a conditional call; every path through this returns."""
-    steps = [step for rule in call_arguments.rules().get(called, ()) for step in _return_where(rule, ALLOW)]
+    steps = [step for rule in rules.get(called, ()) for step in _return_where(rule, ALLOW)]
     if called in refusals():
         rule, error = refusals()[called]
         steps += _return_where(rule, ERRNO | error)

@@ -78,6 +78,10 @@ FIFO nodes, SysV and POSIX message queues, legacy asynchronous I/O, pages moved 
 any more; filters of a
 program's own, and the host's disks told to write what they hold. Programs get EPERM."""
 
+TEMPLATE = ("unshare", "mount", "umount2", "pivot_root", "sethostname")
+"""Of those, what a template makes a sandbox with (inside/offspring.py). Each gives power over namespaces of one's own
+alone; nothing that reaches into another process is among them."""
+
 
 def parse(table: str) -> dict[str, tuple[int | None, int | None]]:
     """Read one of the tables: name to its numbers on x86_64 and aarch64."""

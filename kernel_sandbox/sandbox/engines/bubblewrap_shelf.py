@@ -1,0 +1,279 @@
+"""Which templates this process has: one for each environment, kernel environment and choice of modules.
+
+A template costs what its imports cost, so the first session of a kind gets none, and a command that opens one session
+pays nothing. It is begun when a second session of the kind is opened, or the first one has been there for a while and
+nothing else is started; it ends when nobody has wanted it for a while, and with this process. Runs in the reactor.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import hashlib
+import logging
+import os
+import signal
+import socket
+import time
+from dataclasses import dataclass, field
+from typing import Any
+
+import anyio
+
+from kernel_sandbox.host.forks import keep, making, own, renew
+from kernel_sandbox.sandbox.engines.base import in_thread
+from kernel_sandbox.sandbox.engines.bubblewrap_template import LINE, SERVES, SLOTS, Newborn, Template, TemplateFailed
+from kernel_sandbox.sandbox.engines.control_groups import ControlGroup
+from kernel_sandbox.sandbox.engines.environments import Environment
+
+SWITCH = "KERNEL_SANDBOX_TEMPLATES"
+"""For tests: `off`, or `first`, which has the first session of a kind wait for a template."""
+QUIET = 2.0
+"""Seconds after the last start until a template is begun for a single session."""
+UNUSED = 300.0
+"""Seconds after which a template without sandboxes ends."""
+MOST = 4
+"""Templates that are kept; the one that was wanted longest ago ends first."""
+OLDEST = 6 * 3600.0
+"""Seconds after which another takes a template's place, with another address layout."""
+PAUSE = 300.0
+"""Seconds for which none is begun where one has failed."""
+KILLED = 137
+CHUNK = 256 * 1024
+
+logger = logging.getLogger(__name__)
+
+
+Stream = tuple[asyncio.StreamReader, asyncio.StreamWriter]
+
+
+class ForkedProcess:
+    """A sandbox from a template, as asyncio shows a process: its monitor stands for bubblewrap."""
+
+    def __init__(self, newborn: Newborn, stdout: Stream, stderr: Stream) -> None:
+        self.pid, self.first_pid = newborn.monitor, newborn.first
+        self.stdout, self.stderr = stdout[0], stderr[0]
+        self._open = stdout[1], stderr[1]
+        self.returncode: int | None = None
+        self._newborn = newborn
+        newborn.word.setblocking(False)
+        self._ending = asyncio.get_running_loop().create_task(self._watch())
+
+    async def _watch(self) -> None:
+        """Hear how it ended. The other end of this socket is the monitor's alone, so that it closes in any case."""
+        status = b""
+        with contextlib.suppress(OSError):
+            status = await asyncio.get_running_loop().sock_recv(self._newborn.word, LINE)
+        self.returncode = _status(status)
+        self._newborn.word.close()
+        for stream in self._open:
+            stream.close()  # what was written is still read
+        for handle in (self._newborn.monitor_handle, self._newborn.first_handle):
+            os.close(handle)
+
+    async def wait(self) -> int:
+        await asyncio.shield(self._ending)
+        assert self.returncode is not None
+        return self.returncode
+
+    def end(self) -> None:
+        """Kill PID 1, with which the kernel ends all others."""
+        self._signal(self._newborn.first_handle)
+
+    def kill(self) -> None:
+        """Kill the monitor, and PID 1 with it."""
+        self._signal(self._newborn.monitor_handle)
+
+    def _signal(self, handle: int) -> None:
+        if self.returncode is None:
+            signal.pidfd_send_signal(handle, signal.SIGKILL)
+
+
+def _status(told: bytes) -> int:
+    """Read what a monitor says, which may be anything."""
+    digits = told.removeprefix(b'{"status": ').removesuffix(b"}")
+    return int(digits) if digits.isdigit() and len(digits) < 4 else KILLED
+
+
+@dataclass(eq=False)
+class Standing:
+    """A template that is ready."""
+
+    template: Template
+    began: float
+    wanted: float
+    living: int = 0
+    retired: bool = False
+    """Whether it forks nothing more, and ends with its last sandbox."""
+
+    @property
+    def is_used_up(self) -> bool:
+        old = time.monotonic() - self.began > OLDEST
+        return old or self.living >= SLOTS or self.template.served >= SERVES or self.template.has_ended
+
+
+@dataclass(eq=False)
+class Demand:
+    """What is known of the sessions that one template would do for."""
+
+    environment: Environment
+    boot: bytes
+    opened: int = 0
+    standing: Standing | None = None
+    rising: asyncio.Task[None] | None = None
+    not_before: float = 0.0
+    waiting: asyncio.TimerHandle | None = field(default=None)
+
+
+class Shelf:
+    """The templates of one process."""
+
+    def __init__(self) -> None:
+        self._kinds: dict[bytes, Demand] = {}
+
+    async def find(self, environment: Environment, boot: bytes) -> Standing | None:
+        """Return a template to fork from, if there is one; begin one where it will be wanted."""
+        mode = os.environ.get(SWITCH, "")
+        if mode in ("", "off"):
+            return None
+        key = hashlib.sha256(str(environment.root).encode() + boot).digest()
+        kind = self._kinds.setdefault(key, Demand(environment, boot))
+        kind.opened += 1
+        if kind.standing is not None and kind.standing.is_used_up:
+            self._retire(kind)
+        if kind.standing is None:
+            self._plan(kind, at_once=kind.opened > 1 or mode == "first")
+            if mode == "first" and kind.rising is not None:
+                await asyncio.wait([kind.rising])
+        if kind.standing is not None:
+            kind.standing.wanted = time.monotonic()
+        return kind.standing
+
+    def _plan(self, kind: Demand, *, at_once: bool) -> None:
+        loop = asyncio.get_running_loop()
+        for other in self._kinds.values():
+            if other.waiting is not None:
+                other.waiting.cancel()
+                other.waiting = loop.call_later(QUIET, self._begin, other)
+        if kind.rising is None and kind.waiting is None and time.monotonic() >= kind.not_before:
+            if at_once:
+                self._begin(kind)
+            else:
+                kind.waiting = loop.call_later(QUIET, self._begin, kind)
+
+    def _begin(self, kind: Demand) -> None:
+        kind.waiting = None
+        kind.rising = asyncio.get_running_loop().create_task(self._raise(kind))
+
+    async def _raise(self, kind: Demand) -> None:
+        try:
+            template = await in_thread(Template, kind.environment, kind.boot)
+        except (TemplateFailed, OSError) as exc:
+            logger.warning("No template for sessions of %s; each starts by itself: %s", kind.environment.name, exc)
+            kind.not_before = time.monotonic() + PAUSE
+        else:
+            now = time.monotonic()
+            kind.standing = Standing(template, now, now)
+            asyncio.get_running_loop().call_later(UNUSED, self._look_for_unused)
+            self._drop_surplus()
+        finally:
+            kind.rising = None
+
+    def _drop_surplus(self) -> None:
+        there = [kind for kind in self._kinds.values() if kind.standing is not None]
+        there.sort(key=lambda kind: kind.standing.wanted if kind.standing else 0.0)
+        for kind in there[:-MOST]:
+            self._retire(kind)
+
+    def _look_for_unused(self) -> None:
+        for kind in self._kinds.values():
+            if (there := kind.standing) is None or there.living:
+                continue
+            if time.monotonic() - there.wanted >= UNUSED - 1:
+                self._retire(kind)
+            else:
+                asyncio.get_running_loop().call_later(UNUSED, self._look_for_unused)
+
+    def _retire(self, kind: Demand) -> None:
+        if (there := kind.standing) is not None:
+            kind.standing, there.retired = None, True
+            self._end_if_done(there)
+
+    def _end_if_done(self, there: Standing) -> None:
+        if there.retired and not there.living:
+            ending = asyncio.get_running_loop().create_task(in_thread(there.template.end))
+            _endings.add(ending)
+            ending.add_done_callback(_endings.discard)
+
+    def give_back(self, there: Standing) -> None:
+        """Note that a sandbox of a template has ended."""
+        there.living -= 1
+        there.wanted = time.monotonic()
+        if not there.living:
+            asyncio.get_running_loop().call_later(UNUSED, self._look_for_unused)
+        self._end_if_done(there)
+
+    def _failed(self, there: Standing, why: Exception) -> None:
+        """Do without a template that did not fork when it was asked."""
+        logger.warning("A template did not fork a sandbox, and another way was taken: %s", why)
+        for kind in self._kinds.values():
+            if kind.standing is there:
+                kind.not_before = time.monotonic() + PAUSE
+                self._retire(kind)
+
+    async def bear(
+        self, there: Standing, preparation: dict[str, Any], group: ControlGroup
+    ) -> tuple[ForkedProcess, socket.socket, list[str]] | None:
+        """Have a template fork a sandbox; return it, its standard input, and what it shares. None where it does not.
+
+        It takes two seconds at most, so that nobody who gives up meanwhile leaves a sandbox that nobody has.
+        """
+        there.living += 1
+        with anyio.CancelScope(shield=True):
+            try:
+                return await _bear(there.template, preparation, group)
+            except TemplateFailed as exc:
+                self._failed(there, exc)
+                self.give_back(there)
+        return None
+
+
+async def _bear(
+    template: Template, preparation: dict[str, Any], group: ControlGroup
+) -> tuple[ForkedProcess, socket.socket, list[str]]:
+    with making():
+        pairs = [tuple(map(own, socket.socketpair())) for _ in range(3)]
+    try:
+        newborn = await in_thread(template.bear, preparation, group, tuple(theirs for _, theirs in pairs))
+    except BaseException:
+        for ours, _ in pairs:
+            ours.close()
+        raise
+    finally:
+        for _, theirs in pairs:
+            theirs.close()
+    stdin, *outputs = (ours for ours, _ in pairs)
+    streams = []
+    for output in outputs:
+        output.setblocking(False)
+        streams.append(await asyncio.open_unix_connection(sock=output, limit=CHUNK))
+    return ForkedProcess(newborn, *streams), stdin, newborn.shared
+
+
+_endings: set[asyncio.Task[None]] = set()
+_shelf = Shelf()
+
+
+def shelf() -> Shelf:
+    """Return this process's."""
+    return _shelf
+
+
+def _renew() -> None:
+    """Leave the templates to the parent, in a forked child."""
+    global _shelf, _endings
+    keep((_shelf, _endings))
+    _shelf, _endings = Shelf(), set()
+
+
+renew(_renew)

@@ -1,0 +1,346 @@
+"""A template of the bubblewrap engine, from the host: started behind its walls, and asked for sandboxes.
+
+inside/keeper.py makes the walls, inside/template.py imports and forks, inside/offspring.py is what it forks. What
+a template and its offspring say is hostile: it is bounded, waited for in a thread and not for long, and believed of
+nothing that the kernel can tell: whose process it is, whose child, and what memory and descriptors it holds.
+"""
+
+from __future__ import annotations
+
+import array
+import contextlib
+import fcntl
+import functools
+import json
+import os
+import re
+import secrets
+import select
+import signal
+import socket
+import struct
+import sys
+import threading
+import time
+from dataclasses import dataclass
+from importlib import resources
+from pathlib import Path
+from typing import Any
+
+from kernel_sandbox.host.forks import making, own
+from kernel_sandbox.sandbox.engines import bubblewrap_profile, control_groups
+from kernel_sandbox.sandbox.engines.base import SOCKETS_INSIDE
+from kernel_sandbox.sandbox.engines.control_groups import ControlGroup
+from kernel_sandbox.sandbox.engines.environments import Environment
+from kernel_sandbox.sandbox.engines.masked_paths import PROC_DIRECTORIES, PROC_FILES
+from kernel_sandbox.sandbox.engines.seccomp import template_program
+from kernel_sandbox.spec.values import Limits
+
+SLOTS = 16
+"""Sandboxes that may be there at a time."""
+SERVES = 64
+"""Sandboxes that a template is good for: all of them have its address layout."""
+LIMITS = Limits(memory="2g", pids=64)
+"""Of what a template imports; what a sandbox touches first is charged to the sandbox."""
+RAISED_WITHIN = 60.0
+"""Seconds in which an image's modules are imported beside whatever else the machine does."""
+PATIENCE = 2.0
+"""Seconds in which a sandbox is there; then bubblewrap starts one."""
+LINE = 8192
+PYTHON = "/opt/venv/bin/python3"
+"""Of the image."""
+WORDS_KEPT = 4096
+LINKS = {"ptmx": "pts/ptmx", "fd": "/proc/self/fd"} | {
+    name: f"/proc/self/fd/{number}" for number, name in enumerate(("stdin", "stdout", "stderr"))
+}
+CREDENTIALS = struct.Struct("3i")
+
+
+class TemplateFailed(Exception):
+    """A template did not do what it is for; another way to start a sandbox is left."""
+
+
+@dataclass(frozen=True, slots=True)
+class Newborn:
+    """A sandbox that a template has forked: its processes, and this side of its streams."""
+
+    monitor: int
+    first: int
+    monitor_handle: int
+    """A descriptor of the process (pidfd_open(2)), as the next."""
+    first_handle: int
+    word: socket.socket
+    """On which the monitor tells how the sandbox ended."""
+    shared: list[str]
+
+
+class Template:
+    """One process behind its walls. The constructor starts it, and returns when it has imported all. Blocks."""
+
+    def __init__(self, environment: Environment, boot: bytes) -> None:
+        self.nested = os.getuid() != 0
+        self.user, self._owner = _users()
+        self.served, self._root, self._turn = 0, environment.root, threading.Lock()
+        self.name = f"kernel-sandbox-template-{secrets.token_hex(8)}"
+        self.group = control_groups.create(self.name, LIMITS)
+        _yield_to_others(self.group)
+        with making():
+            self._control, keepers = map(own, socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET))
+            self._door, templates = map(own, socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET))
+            self._words, said = map(own, socket.socketpair())
+            boots = [tuple(map(own, socket.socketpair())) for _ in range(2)]
+        self.process = 0
+        try:
+            given = (boots[0][1], said, keepers, templates, boots[1][1])
+            try:
+                self.keeper = _start_keeper(self.group, *given)
+            finally:
+                for end in given:
+                    end.close()
+            self._rise(environment, boot, boots[0][0], boots[1][0])
+        except BaseException:
+            self.end()
+            raise
+        finally:
+            for ours, _ in boots:
+                ours.close()
+
+    def _rise(self, environment: Environment, boot: bytes, keepers: socket.socket, templates: socket.socket) -> None:
+        deadline = time.monotonic() + RAISED_WITHIN
+        for end in (self._control, self._door, keepers, templates):
+            end.settimeout(RAISED_WITHIN)
+        try:
+            keepers.sendall(self._keeper_boot(environment))
+            told = _read(self._control, deadline)
+            if "map" in told:
+                low, high = bubblewrap_profile.USER_RANGE
+                for name in ("uid_map", "gid_map"):
+                    Path(f"/proc/{self.keeper}/{name}").write_text(f"{low} {low} {high - low}")
+                self._control.send(b"done")
+                told = _read(self._control, deadline)
+            self.process = int(told["template"])
+            templates.sendall(boot)
+            ready = _read(self._door, deadline)
+        except (OSError, KeyError, ValueError, TemplateFailed) as exc:
+            raise TemplateFailed(f"{exc} {self.said()}".strip()) from exc
+        self._door.settimeout(PATIENCE)
+        if ready.get("ready") is not True or ready.get("threads") != 1:
+            raise TemplateFailed(f"it cannot be forked: {str(ready)[:200]}")
+
+    def _keeper_boot(self, environment: Environment) -> bytes:
+        config = {
+            "nested": self.nested,
+            "user": self.user,
+            "owner": self._owner,
+            "root": str(environment.root),
+            "slots": SERVES,
+            "devices": bubblewrap_profile.DEVICES,
+            "links": LINKS,
+            "masked": [name for name in PROC_FILES if Path("/proc", name).exists()],
+            "masked_directories": _masked_directories(),
+            "seccomp": bubblewrap_profile.as_text(template_program()),
+            "command": [PYTHON, "-c", _source("boot")],
+            "env": bubblewrap_profile.ENVIRONMENT,
+        }
+        sources = {f"kernel_sandbox.inside.{name}": _source(name) for name in ("confinement", "keeper")}
+        sources |= {"kernel_sandbox": "", "kernel_sandbox.inside": ""}
+        boot = json.dumps({"sources": sources, "entry": "kernel_sandbox.inside.keeper", "config": config}).encode()
+        return len(boot).to_bytes(4, "big") + boot
+
+    @property
+    def has_ended(self) -> bool:
+        return _has_hung_up(self._control) or _has_hung_up(self._door)
+
+    def bear(self, preparation: dict[str, Any], group: ControlGroup, streams: tuple[socket.socket, ...]) -> Newborn:
+        """Have a sandbox forked; its standard streams are `streams`. Blocks. Raises TemplateFailed.
+
+        The one that was begun ends by itself then: it waits for a word on a socket that is closed.
+        """
+        deadline = time.monotonic() + PATIENCE
+        with self._turn:
+            self.served += 1
+            order = self._order(preparation, group, self.served)
+        with making():
+            ours, theirs = map(own, socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET))
+        ours.setsockopt(socket.SOL_SOCKET, socket.SO_PASSCRED, 1)
+        handles: list[int] = []
+        given = [*streams, theirs]
+        held = {os.fstat(end.fileno()).st_ino for end in given}
+        try:
+            passed = array.array("i", [end.fileno() for end in given])
+            self._door.sendmsg([json.dumps(order).encode()], [(socket.SOL_SOCKET, socket.SCM_RIGHTS, passed)])
+            theirs.close()
+            monitor = _hear(ours, "monitor", self.process, deadline, handles)[1]
+            for directory in group.directories:
+                (directory / "cgroup.procs").write_text(str(monitor))
+            ours.send(b"go")
+            _hear(ours, "unshared", self.process, deadline, [], is_process=monitor)
+            self._map(monitor, preparation["user"], deadline)
+            ours.send(b"go")
+            shared, first = _hear(ours, "confined", monitor, deadline, handles)
+            _look_at(first, held, self._root)
+            ours.send(b"go")
+            return Newborn(monitor, first, handles[0], handles[1], ours, ["/dev"] if shared == ["/dev"] else [])
+        except (OSError, KeyError, ValueError, TemplateFailed) as exc:
+            ours.close()
+            for handle in handles:
+                os.close(handle)
+            raise TemplateFailed(str(exc) or type(exc).__name__) from exc
+        finally:
+            theirs.close()
+
+    def _order(self, preparation: dict[str, Any], group: ControlGroup, number: int) -> dict[str, Any]:
+        slot = f"/run/{number}"
+        view = None
+        if group.memory is not None:
+            kind, place = ("cgroup2", "/sys/fs/cgroup") if group.unified else ("cgroup", "/sys/fs/cgroup/memory")
+            view = [kind, place, "" if group.unified else "memory"]
+        tmpfs = [(place, options) for place, options in preparation["tmpfs"] if place != SOCKETS_INSIDE]
+        return preparation | {
+            "tmpfs": tmpfs,
+            "masked_directories": _masked_directories(),
+            "memory_view": view,
+            "image": "/run/image",
+            "slot_devices": f"{'/run/0' if self.nested else slot}/dev",
+            "slot_sockets": f"{slot}/sockets",
+            "sockets": SOCKETS_INSIDE,
+            "shared_devices": self.nested,
+            "groups": not self.nested,
+        }
+
+    def _map(self, monitor: int, user: int, deadline: float) -> None:
+        """Have the keeper give a sandbox its user: as root one of its own, otherwise the template's."""
+        outside = self.user if self.nested else user
+        with self._turn:  # each answer is that to the last order
+            self._control.settimeout(max(0.01, deadline - time.monotonic()))
+            self._control.send(json.dumps({"map": monitor, "inside": user, "outside": outside}).encode())
+            answer = self._control.recv(LINE)
+        if answer != b"done":
+            raise TemplateFailed(f"its user was not mapped ({answer.decode('utf-8', 'replace')})")
+
+    def said(self) -> str:
+        """Return what came on its standard error, or the last of it."""
+        text = b""
+        self._words.settimeout(0.2)
+        with contextlib.suppress(OSError):
+            while chunk := self._words.recv(LINE):
+                text = (text + chunk)[-WORDS_KEPT:]
+        return text.decode("utf-8", "replace").strip()
+
+    def end(self) -> None:
+        """End it, and with it all of its sandboxes."""
+        for process in (self.process, getattr(self, "keeper", 0)):
+            if process:
+                with contextlib.suppress(ProcessLookupError):
+                    os.kill(process, signal.SIGKILL)
+        for stream in (self._control, self._door, self._words):
+            stream.close()
+        if keeper := getattr(self, "keeper", 0):
+            with contextlib.suppress(ChildProcessError):
+                os.waitpid(keeper, 0)
+            self.keeper = 0
+        control_groups.remove(self.group.directories)
+
+
+def _users() -> tuple[int, int]:
+    """Draw a user id for a template, and one for the owner of its namespaces."""
+    low, high = bubblewrap_profile.USER_RANGE
+    drawn = low + secrets.randbelow(high - low - 1)
+    return drawn, drawn + 1
+
+
+def _yield_to_others(group: ControlGroup) -> None:
+    """Have imports run when nobody else wants the processor; a sandbox is in another group."""
+    for directory in group.directories:
+        for file, value in (("cpu.shares", "256"), ("cpu.weight", "25")):
+            with contextlib.suppress(OSError):
+                if (directory / file).exists():
+                    (directory / file).write_text(value)
+
+
+@functools.cache
+def _masked_directories() -> list[str]:
+    return [name for name in PROC_DIRECTORIES if Path("/proc", name).is_dir()]
+
+
+def _source(name: str) -> str:
+    if name == "confinement":
+        return bubblewrap_profile._prepare_source()
+    return resources.files("kernel_sandbox").joinpath("inside", f"{name}.py").read_text(encoding="utf-8")
+
+
+def _start_keeper(group: ControlGroup, *ends: socket.socket) -> int:
+    """Start the keeper with these at its descriptors 0, 2, 3, 4 and 5."""
+    command = [*group.entering, sys.executable, "-I", "-S", "-c", _source("boot")]
+    # Above the numbers that they get, so that none is overwritten before its turn.
+    high = [fcntl.fcntl(end.fileno(), fcntl.F_DUPFD_CLOEXEC, 10) for end in ends]
+    try:
+        targets = zip(high, (0, 2, 3, 4, 5), strict=True)
+        actions: list[Any] = [(os.POSIX_SPAWN_DUP2, number, target) for number, target in targets]
+        actions.append((os.POSIX_SPAWN_OPEN, 1, os.devnull, os.O_RDWR, 0))
+        return os.posix_spawn(command[0], command, {"PATH": os.defpath}, file_actions=actions, setsid=True)
+    finally:
+        for number in high:
+            os.close(number)
+
+
+def _read(stream: socket.socket, deadline: float) -> dict[str, Any]:
+    """Read a line in JSON. Raises OSError, ValueError."""
+    stream.settimeout(max(0.01, deadline - time.monotonic()))
+    told = json.loads(stream.recv(LINE) or b"null")
+    if not isinstance(told, dict):
+        raise TemplateFailed("it has ended")
+    return told
+
+
+def _hear(
+    stream: socket.socket, word: str, parent: int, deadline: float, handles: list[int], is_process: int = 0
+) -> tuple[Any, int]:
+    """Hear a word from a child of `parent`; return what was said, and whose it is, of which there is a handle then.
+
+    The kernel names who sent it, as this process counts (unix(7), SCM_CREDENTIALS).
+    """
+    stream.settimeout(max(0.01, deadline - time.monotonic()))
+    text, ancillary, _, _ = stream.recvmsg(LINE, socket.CMSG_SPACE(CREDENTIALS.size))
+    told = json.loads(text or b"null")
+    if not isinstance(told, dict) or word not in told:
+        raise TemplateFailed(str(told)[:200] if told else "what it forked has ended")
+    senders = [CREDENTIALS.unpack(data)[0] for _, kind, data in ancillary if kind == socket.SCM_CREDENTIALS]
+    process = senders[0] if senders else 0
+    if is_process:
+        handle = process if process == is_process else 0
+    elif process and (handle := os.pidfd_open(process)):
+        handles.append(handle)
+    if not process or not handle or _parent(process) != parent:
+        raise TemplateFailed("somebody else answered")
+    return told[word], process
+
+
+def _parent(process: int) -> int:
+    return int(Path(f"/proc/{process}/stat").read_text().rpartition(")")[2].split()[1])
+
+
+SHARED = re.compile(r"^\S+ (?P<rights>...)s \S+ (?P<device>\S+) .*$", re.MULTILINE)
+
+
+def _look_at(process: int, held: set[int], root: Path) -> None:
+    """Refuse a sandbox that has memory or a descriptor in common with its template, or with another sandbox.
+
+    Files of the image may be mapped as they are (proc(5), /proc/pid/maps): nobody writes there.
+    """
+    status = root.stat()
+    image = f"{os.major(status.st_dev):02x}:{os.minor(status.st_dev):02x}"
+    for found in SHARED.finditer(Path(f"/proc/{process}/maps").read_text()):
+        if "w" in found["rights"] or found["device"] != image:
+            raise TemplateFailed(f"the image's modules have made memory that sandboxes would share: {found[0][:200]}")
+    with os.scandir(f"/proc/{process}/fd") as entries:
+        descriptors = [entry.stat().st_ino for entry in entries]
+    if not held.issuperset(descriptors) or len(descriptors) > len(held):
+        raise TemplateFailed("it has left a sandbox more descriptors than its own")
+
+
+def _has_hung_up(stream: socket.socket) -> bool:
+    """Whether nobody is at the other end any more."""
+    asked = select.poll()
+    asked.register(stream, select.POLLRDHUP)
+    return bool(asked.poll(0))
