@@ -31,7 +31,7 @@ from kernel_sandbox.sandbox.engines.choice import choose_engine
 from kernel_sandbox.sandbox.gate import Gate
 from kernel_sandbox.sandbox.guarding import check, keep_limits
 from kernel_sandbox.sandbox.link import GuestLink, boot_bytes, guest_command, template_bytes
-from kernel_sandbox.sandbox.live_kernel import LiveKernel, bounds, death_of, start_request
+from kernel_sandbox.sandbox.live_kernel import LiveKernel, bounds, death_of, kernel_environment, start_request
 from kernel_sandbox.sandbox.promises import Promise
 from kernel_sandbox.sandbox.sandbox_state import (
     Lost,
