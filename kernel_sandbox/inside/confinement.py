@@ -280,9 +280,9 @@ def write_names(files: dict[str, str]) -> None:
     check(libc.umount2(SCRATCH.encode(), 0), "umount")
 
 
-def set_kernel_values(namespaces: int | None) -> None:
-    """Allow every user to listen on any port, as in a container, and so many user namespaces below this one, if this
-    is no first one (user_namespaces(7)). /proc/sys is read-only here.
+def set_kernel_values(counts: dict[str, int]) -> None:
+    """Allow every user to listen on any port, as in a container, and so much of what is counted for each user
+    namespace, if this is one (/proc/sys/user, namespaces(7)). /proc/sys is read-only here.
     """
     mount("proc", SCRATCH, MS_NOSUID | MS_NODEV | MS_NOEXEC)
     try:
@@ -290,9 +290,9 @@ def set_kernel_values(namespaces: int | None) -> None:
             file.write("0")
     except OSError:
         pass  # a kernel before 4.11 has none
-    if namespaces is not None:
-        with open(f"{SCRATCH}/sys/user/max_user_namespaces", "w") as file:
-            file.write(str(namespaces))
+    for name, most in counts.items():
+        with open(f"{SCRATCH}/sys/user/{name}", "w") as file:
+            file.write(str(most))
     check(libc.umount2(SCRATCH.encode(), 0), "umount")
 
 
@@ -340,7 +340,7 @@ def main() -> None:
     os.environ.pop("PWD", None)  # bubblewrap's, and no kernel's
     umask = os.umask(0o022)
     shared = take_own_root(config["mounts"]) + take_own_devices(config["devices"])
-    furnish(config, 1 if config["nested"] else None)
+    furnish(config, {"max_user_namespaces": 1} if config["nested"] else {})
     os.umask(umask)
     user = config["user"]
     if config["nested"]:
@@ -356,10 +356,10 @@ def main() -> None:
     os.execvp(sys.argv[2], sys.argv[2:])
 
 
-def furnish(config: dict[str, Any], namespaces: int | None) -> None:
-    """Put into the new root what a sandbox finds there. `namespaces` is how many user namespaces there may be."""
+def furnish(config: dict[str, Any], counts: dict[str, int]) -> None:
+    """Put into the new root what a sandbox finds there. `counts` is what there may be in its user namespace."""
     copy_processors()
-    set_kernel_values(namespaces)
+    set_kernel_values(counts)
     mask(config["masked"])
     write_names(config["etc"])
     for place, options in config["tmpfs"]:

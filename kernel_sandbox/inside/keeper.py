@@ -22,7 +22,7 @@ import stat
 import sys
 from typing import Any
 
-from kernel_sandbox.inside import confinement
+from kernel_sandbox.inside import command_line, confinement
 from kernel_sandbox.inside.confinement import MS_BIND, MS_NODEV, MS_NOEXEC, MS_NOSUID, MS_RDONLY, MS_REC, check, libc
 
 CLONE_NEWNS, CLONE_NEWUSER, CLONE_NEWPID = 0x20000, 0x10000000, 0x20000000
@@ -42,6 +42,7 @@ NOTHING = MS_NOSUID | MS_NODEV | MS_NOEXEC
 
 def run(config: dict[str, Any]) -> None:
     """Make the walls, start the template in them, and serve the host until it goes away or the template ends."""
+    command_line.show_as("kernel-sandbox-keeper")
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     control = socket.socket(fileno=CONTROL)
     host = os.open("/proc", os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)

@@ -107,7 +107,7 @@ def confine(order: dict[str, Any]) -> list[str]:
     shared = confinement.take_own_root({}, order["image"], {order["slot_sockets"]: order["sockets"]})
     if shared:
         sys.exit("no overlay can be made")
-    confinement.furnish(order, 0)
+    confinement.furnish(order, order["counts"])
     os.umask(umask)
     confinement.limit(order["rlimits"])
     confinement.give_up(order["seccomp"])

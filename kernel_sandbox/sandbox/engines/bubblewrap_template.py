@@ -47,6 +47,8 @@ RAISED_WITHIN = 60.0
 PATIENCE = 2.0
 """Seconds in which a sandbox is there; then bubblewrap starts one."""
 LINE = 8192
+KEEPER = ("command_line", "confinement", "keeper")
+"""The keeper's sources."""
 PYTHON = "/opt/venv/bin/python3"
 """Of the image."""
 WORDS_KEPT = 4096
@@ -142,7 +144,7 @@ class Template:
             "command": [PYTHON, "-c", _source("boot")],
             "env": bubblewrap_profile.ENVIRONMENT,
         }
-        sources = {f"kernel_sandbox.inside.{name}": _source(name) for name in ("confinement", "keeper")}
+        sources = {f"kernel_sandbox.inside.{name}": _source(name) for name in KEEPER}
         sources |= {"kernel_sandbox": "", "kernel_sandbox.inside": ""}
         boot = json.dumps({"sources": sources, "entry": "kernel_sandbox.inside.keeper", "config": config}).encode()
         return len(boot).to_bytes(4, "big") + boot
@@ -205,6 +207,7 @@ class Template:
             "slot_sockets": f"{slot}/sockets",
             "sockets": SOCKETS_INSIDE,
             "shared_devices": self.nested,
+            "counts": {"max_user_namespaces": 0} | _shares(),
             "groups": not self.nested,
         }
 
@@ -256,6 +259,18 @@ def _yield_to_others(group: ControlGroup) -> None:
             with contextlib.suppress(OSError):
                 if (directory / file).exists():
                     (directory / file).write_text(value)
+
+
+@functools.cache
+def _shares() -> dict[str, int]:
+    """Return what each sandbox may watch: all together they have what one user may (inotify(7)).
+
+    What is counted for a namespace counts for whoever made it, too: here for the owner of the template's.
+    """
+    names = ("max_user_instances", "max_user_watches")
+    told = {name: Path("/proc/sys/fs/inotify", name) for name in names}
+    shares = {name: int(path.read_text()) // SLOTS for name, path in told.items() if path.exists()}
+    return {name.replace("user", "inotify"): max(1, most) for name, most in shares.items()}
 
 
 @functools.cache
