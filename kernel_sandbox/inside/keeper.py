@@ -13,6 +13,7 @@ and in SLOTS what no user namespace may make: device nodes, and small file syste
 from __future__ import annotations
 
 import base64
+import contextlib
 import ctypes
 import json
 import os
@@ -44,6 +45,7 @@ def run(config: dict[str, Any]) -> None:
     """Make the walls, start the template in them, and serve the host until it goes away or the template ends."""
     command_line.show_as("kernel-sandbox-keeper")
     signal.signal(signal.SIGINT, signal.SIG_IGN)
+    _close_the_hosts()
     control = socket.socket(fileno=CONTROL)
     host = os.open("/proc", os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
     nested, user = config["nested"], config["user"]
@@ -79,6 +81,14 @@ def run(config: dict[str, Any]) -> None:
     ours.close()
     control.send(json.dumps({"template": template}).encode())
     _serve(control, host)
+
+
+def _close_the_hosts() -> None:
+    """Close what whoever started this has left open for its children, wherever it stands."""
+    for name in os.listdir("/proc/self/fd"):
+        if int(name) > BOOT:
+            with contextlib.suppress(OSError):  # the listing's own
+                os.close(int(name))
 
 
 def _ask(control: socket.socket, order: dict[str, Any]) -> None:

@@ -157,6 +157,8 @@ def _forget_the_template() -> None:
         tempfile._name_sequence = None
     if uuid := modules.get("uuid"):
         uuid._node = uuid._last_timestamp = None
+    if multiprocessing := modules.get("multiprocessing.process"):
+        multiprocessing.current_process().authkey = os.urandom(32)
     if numpy_random := modules.get("numpy.random"):
         numpy_random.seed()
     if ssl := modules.get("ssl"):

@@ -92,6 +92,7 @@ class BubblewrapSandbox(Sandbox):
     async def come_from(self, template: Standing, process: ForkedProcess, stdin: socket.socket) -> None:
         """Take over what a template has forked."""
         self._template, self.process, self.first_pid = template, process, process.first_pid
+        self.sockets = process.sockets
         self._listening = asyncio.get_running_loop().create_task(self._listen())
         await self.hold(stdin)
 
@@ -208,7 +209,7 @@ class BubblewrapEngine(Engine):
             if not forked:
                 await self._spawn(sandbox, profile, argv)
             registry.add(_record(sandbox, spec, session_id, environment))
-            if shared is not None:
+            if shared is not None and not forked:
                 sandbox.sockets = Path(f"/proc/{sandbox.first_pid}/root{SOCKETS_INSIDE}")
             if not forked:
                 await sandbox.send(boot)
@@ -269,7 +270,8 @@ class BubblewrapEngine(Engine):
             sandbox.weakened += shared_inodes(json.loads(prepared))
 
     async def sandboxes(self) -> list[SandboxInfo]:
-        return [_info(record) for record in registry.records() if registry.is_running(record)]
+        found = (record for record in registry.records() if record["session"] is not None)  # a template has none
+        return [_info(record) for record in found if registry.is_running(record)]
 
     async def collect_garbage(self) -> int:
         """Remove what dead owners left: their sandboxes end by themselves, their control groups do not."""

@@ -8,10 +8,12 @@ nothing else is started; it ends when nobody has wanted it for a while, and with
 from __future__ import annotations
 
 import asyncio
+import atexit
 import contextlib
 import hashlib
 import logging
 import os
+import select
 import signal
 import socket
 import time
@@ -22,7 +24,8 @@ import anyio
 
 from kernel_sandbox.host.forks import keep, making, own, renew
 from kernel_sandbox.sandbox.engines.base import in_thread
-from kernel_sandbox.sandbox.engines.bubblewrap_template import LINE, SERVES, SLOTS, Newborn, Template, TemplateFailed
+from kernel_sandbox.sandbox.engines.bubblewrap_newborn import Newborn, TemplateFailed
+from kernel_sandbox.sandbox.engines.bubblewrap_template import LINE, SERVES, SLOTS, Template
 from kernel_sandbox.sandbox.engines.control_groups import ControlGroup
 from kernel_sandbox.sandbox.engines.environments import Environment
 
@@ -39,6 +42,8 @@ OLDEST = 6 * 3600.0
 PAUSE = 300.0
 """Seconds for which none is begun where one has failed."""
 KILLED = 137
+ENDS_WITHIN = 5000
+"""Milliseconds that killed processes may take."""
 CHUNK = 256 * 1024
 
 logger = logging.getLogger(__name__)
@@ -51,7 +56,7 @@ class ForkedProcess:
     """A sandbox from a template, as asyncio shows a process: its monitor stands for bubblewrap."""
 
     def __init__(self, newborn: Newborn, stdout: Stream, stderr: Stream) -> None:
-        self.pid, self.first_pid = newborn.monitor, newborn.first
+        self.pid, self.first_pid, self.sockets = newborn.monitor, newborn.first, newborn.sockets
         self.stdout, self.stderr = stdout[0], stderr[0]
         self._open = stdout[1], stderr[1]
         self.returncode: int | None = None
@@ -60,15 +65,18 @@ class ForkedProcess:
         self._ending = asyncio.get_running_loop().create_task(self._watch())
 
     async def _watch(self) -> None:
-        """Hear how it ended. The other end of this socket is the monitor's alone, so that it closes in any case."""
-        status = b""
+        """Hear how it ended, and see that it has: whoever else had the other end of this socket could say so, too."""
+        status, handles = b"", (self._newborn.first_handle, self._newborn.monitor_handle)
         with contextlib.suppress(OSError):
             status = await asyncio.get_running_loop().sock_recv(self._newborn.word, LINE)
+        for handle in handles:
+            self._signal(handle)
+        await in_thread(_wait_for, handles)
         self.returncode = _status(status)
         self._newborn.word.close()
         for stream in self._open:
             stream.close()  # what was written is still read
-        for handle in (self._newborn.monitor_handle, self._newborn.first_handle):
+        for handle in handles:
             os.close(handle)
 
     async def wait(self) -> int:
@@ -86,7 +94,16 @@ class ForkedProcess:
 
     def _signal(self, handle: int) -> None:
         if self.returncode is None:
-            signal.pidfd_send_signal(handle, signal.SIGKILL)
+            with contextlib.suppress(ProcessLookupError):
+                signal.pidfd_send_signal(handle, signal.SIGKILL)
+
+
+def _wait_for(handles: tuple[int, ...]) -> None:
+    """Wait until these processes have ended, but not for ever for one that the kernel does not let go."""
+    for handle in handles:
+        asked = select.poll()
+        asked.register(handle, select.POLLIN)
+        asked.poll(ENDS_WITHIN)
 
 
 def _status(told: bytes) -> int:
@@ -213,6 +230,13 @@ class Shelf:
             asyncio.get_running_loop().call_later(UNUSED, self._look_for_unused)
         self._end_if_done(there)
 
+    def end_all(self) -> None:
+        """End all templates, as this process ends. Their sandboxes end with it in any case."""
+        for kind in self._kinds.values():
+            if (there := kind.standing) is not None:
+                kind.standing = None
+                there.template.end()
+
     def _failed(self, there: Standing, why: Exception) -> None:
         """Do without a template that did not fork when it was asked."""
         logger.warning("A template did not fork a sandbox, and another way was taken: %s", why)
@@ -267,6 +291,13 @@ _shelf = Shelf()
 def shelf() -> Shelf:
     """Return this process's."""
     return _shelf
+
+
+def _end_all() -> None:
+    _shelf.end_all()
+
+
+atexit.register(_end_all)
 
 
 def _renew() -> None:

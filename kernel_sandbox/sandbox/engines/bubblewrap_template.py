@@ -13,7 +13,6 @@ import fcntl
 import functools
 import json
 import os
-import re
 import secrets
 import select
 import signal
@@ -22,14 +21,18 @@ import struct
 import sys
 import threading
 import time
-from dataclasses import dataclass
+from dataclasses import asdict
+from datetime import UTC, datetime
 from importlib import resources
 from pathlib import Path
 from typing import Any
 
 from kernel_sandbox.host.forks import making, own
-from kernel_sandbox.sandbox.engines import bubblewrap_profile, control_groups
+from kernel_sandbox.host.run_directory import Owner
+from kernel_sandbox.sandbox.engines import bubblewrap_profile, control_groups, registry
 from kernel_sandbox.sandbox.engines.base import SOCKETS_INSIDE
+from kernel_sandbox.sandbox.engines.bubblewrap_newborn import Due, Newborn, Origin, TemplateFailed, parse, sockets_of
+from kernel_sandbox.sandbox.engines.bubblewrap_newborn import parent as parent_of
 from kernel_sandbox.sandbox.engines.control_groups import ControlGroup
 from kernel_sandbox.sandbox.engines.environments import Environment
 from kernel_sandbox.sandbox.engines.masked_paths import PROC_DIRECTORIES, PROC_FILES
@@ -51,29 +54,12 @@ KEEPER = ("command_line", "confinement", "keeper")
 """The keeper's sources."""
 PYTHON = "/opt/venv/bin/python3"
 """Of the image."""
-WORDS_KEPT = 4096
+WORDS_KEPT, MOST_WORDS = 4096, 64
+"""Bytes that are kept, and how often more is read of a template that never stops."""
 LINKS = {"ptmx": "pts/ptmx", "fd": "/proc/self/fd"} | {
     name: f"/proc/self/fd/{number}" for number, name in enumerate(("stdin", "stdout", "stderr"))
 }
 CREDENTIALS = struct.Struct("3i")
-
-
-class TemplateFailed(Exception):
-    """A template did not do what it is for; another way to start a sandbox is left."""
-
-
-@dataclass(frozen=True, slots=True)
-class Newborn:
-    """A sandbox that a template has forked: its processes, and this side of its streams."""
-
-    monitor: int
-    first: int
-    monitor_handle: int
-    """A descriptor of the process (pidfd_open(2)), as the next."""
-    first_handle: int
-    word: socket.socket
-    """On which the monitor tells how the sandbox ended."""
-    shared: list[str]
 
 
 class Template:
@@ -84,6 +70,7 @@ class Template:
         self.user, self._owner = _users()
         self.served, self._root, self._turn = 0, environment.root, threading.Lock()
         self.name = f"kernel-sandbox-template-{secrets.token_hex(8)}"
+        registry.add(self._record(environment, None))  # before there is anything that a killed host would leave
         self.group = control_groups.create(self.name, LIMITS)
         _yield_to_others(self.group)
         with making():
@@ -99,6 +86,7 @@ class Template:
             finally:
                 for end in given:
                     end.close()
+            registry.add(self._record(environment, self.keeper))
             self._rise(environment, boot, boots[0][0], boots[1][0])
         except BaseException:
             self.end()
@@ -128,6 +116,20 @@ class Template:
         self._door.settimeout(PATIENCE)
         if ready.get("ready") is not True or ready.get("threads") != 1:
             raise TemplateFailed(f"it cannot be forked: {str(ready)[:200]}")
+        self._origin = Origin(self.keeper, self.process, self._root)
+
+    def _record(self, environment: Environment, keeper: int | None) -> dict[str, Any]:
+        return {
+            "id": self.name,
+            "session": None,
+            "image": environment.name,
+            "environment": str(environment.directory),
+            "created": datetime.now(UTC).isoformat(timespec="seconds"),
+            "owner": asdict(Owner.current()),
+            "process": asdict(Owner.of(keeper)) if keeper else None,
+            "first_pid": keeper or 0,
+            "groups": [str(path) for path in control_groups.places(self.name)],
+        }
 
     def _keeper_boot(self, environment: Environment) -> bytes:
         config = {
@@ -161,7 +163,8 @@ class Template:
         deadline = time.monotonic() + PATIENCE
         with self._turn:
             self.served += 1
-            order = self._order(preparation, group, self.served)
+            slot = self.served
+        order, user = self._order(preparation, group, slot), preparation["user"]
         with making():
             ours, theirs = map(own, socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET))
         ours.setsockopt(socket.SOL_SOCKET, socket.SO_PASSCRED, 1)
@@ -173,16 +176,21 @@ class Template:
             self._door.sendmsg([json.dumps(order).encode()], [(socket.SOL_SOCKET, socket.SCM_RIGHTS, passed)])
             theirs.close()
             monitor = _hear(ours, "monitor", self.process, deadline, handles)[1]
+            self._origin.check_beginning(monitor)
             for directory in group.directories:
                 (directory / "cgroup.procs").write_text(str(monitor))
             ours.send(b"go")
             _hear(ours, "unshared", self.process, deadline, [], is_process=monitor)
-            self._map(monitor, preparation["user"], deadline)
+            self._origin.check_namespaces(monitor)
+            self._map(monitor, user, deadline)
             ours.send(b"go")
             shared, first = _hear(ours, "confined", monitor, deadline, handles)
-            _look_at(first, held, self._root)
+            seen = os.getuid() if self.nested else user
+            due = Due(held, seen, preparation["rlimits"], slot, 0 if self.nested else slot)
+            self._origin.check_confined(monitor, first, due)
             ours.send(b"go")
-            return Newborn(monitor, first, handles[0], handles[1], ours, ["/dev"] if shared == ["/dev"] else [])
+            shares = ["/dev"] if shared == ["/dev"] else []
+            return Newborn(monitor, first, handles[0], handles[1], ours, shares, sockets_of(self.keeper, slot))
         except (OSError, KeyError, ValueError, TemplateFailed) as exc:
             ours.close()
             for handle in handles:
@@ -226,8 +234,8 @@ class Template:
         text = b""
         self._words.settimeout(0.2)
         with contextlib.suppress(OSError):
-            while chunk := self._words.recv(LINE):
-                text = (text + chunk)[-WORDS_KEPT:]
+            for _ in range(MOST_WORDS):
+                text = (text + self._words.recv(LINE))[-WORDS_KEPT:]
         return text.decode("utf-8", "replace").strip()
 
     def end(self) -> None:
@@ -243,6 +251,7 @@ class Template:
                 os.waitpid(keeper, 0)
             self.keeper = 0
         control_groups.remove(self.group.directories)
+        registry.remove(self.name)
 
 
 def _users() -> tuple[int, int]:
@@ -300,12 +309,9 @@ def _start_keeper(group: ControlGroup, *ends: socket.socket) -> int:
 
 
 def _read(stream: socket.socket, deadline: float) -> dict[str, Any]:
-    """Read a line in JSON. Raises OSError, ValueError."""
+    """Read a line in JSON. Raises OSError, TemplateFailed."""
     stream.settimeout(max(0.01, deadline - time.monotonic()))
-    told = json.loads(stream.recv(LINE) or b"null")
-    if not isinstance(told, dict):
-        raise TemplateFailed("it has ended")
-    return told
+    return parse(stream.recv(LINE))
 
 
 def _hear(
@@ -317,41 +323,18 @@ def _hear(
     """
     stream.settimeout(max(0.01, deadline - time.monotonic()))
     text, ancillary, _, _ = stream.recvmsg(LINE, socket.CMSG_SPACE(CREDENTIALS.size))
-    told = json.loads(text or b"null")
-    if not isinstance(told, dict) or word not in told:
-        raise TemplateFailed(str(told)[:200] if told else "what it forked has ended")
+    told = parse(text)
+    if word not in told:
+        raise TemplateFailed(str(told)[:200])
     senders = [CREDENTIALS.unpack(data)[0] for _, kind, data in ancillary if kind == socket.SCM_CREDENTIALS]
     process = senders[0] if senders else 0
     if is_process:
         handle = process if process == is_process else 0
     elif process and (handle := os.pidfd_open(process)):
         handles.append(handle)
-    if not process or not handle or _parent(process) != parent:
+    if not process or not handle or parent_of(process) != parent:
         raise TemplateFailed("somebody else answered")
     return told[word], process
-
-
-def _parent(process: int) -> int:
-    return int(Path(f"/proc/{process}/stat").read_text().rpartition(")")[2].split()[1])
-
-
-SHARED = re.compile(r"^\S+ (?P<rights>...)s \S+ (?P<device>\S+) .*$", re.MULTILINE)
-
-
-def _look_at(process: int, held: set[int], root: Path) -> None:
-    """Refuse a sandbox that has memory or a descriptor in common with its template, or with another sandbox.
-
-    Files of the image may be mapped as they are (proc(5), /proc/pid/maps): nobody writes there.
-    """
-    status = root.stat()
-    image = f"{os.major(status.st_dev):02x}:{os.minor(status.st_dev):02x}"
-    for found in SHARED.finditer(Path(f"/proc/{process}/maps").read_text()):
-        if "w" in found["rights"] or found["device"] != image:
-            raise TemplateFailed(f"the image's modules have made memory that sandboxes would share: {found[0][:200]}")
-    with os.scandir(f"/proc/{process}/fd") as entries:
-        descriptors = [entry.stat().st_ino for entry in entries]
-    if not held.issuperset(descriptors) or len(descriptors) > len(held):
-        raise TemplateFailed("it has left a sandbox more descriptors than its own")
 
 
 def _has_hung_up(stream: socket.socket) -> bool:

@@ -2,29 +2,37 @@
 
 from __future__ import annotations
 
+import asyncio
+import fcntl
 import os
 import signal
-import subprocess
-import sys
 import time
-from collections.abc import Callable
 from pathlib import Path
-from typing import Any
 
 import pytest
 
-from kernel_sandbox import Limits, Mount, Session
-from kernel_sandbox.sandbox.engines.bubblewrap_shelf import SWITCH
-from kernel_sandbox.spec.values import SandboxSpec
+from kernel_sandbox import Limits, Mount
+from kernel_sandbox.sandbox.engines import bubblewrap_shelf, get_engine
+from tests.sandbox.engines.forked import (
+    FILTERS,
+    children,
+    groups,
+    is_forked,
+    keepers,
+    of_group,
+    opened,
+    running_host,
+    templates,
+    until,
+)
 from tests.sandbox.engines.spoiled import spoiled
 
-FILTERS = "print(*[line.split()[1] for line in open('/proc/self/status') if line.startswith('Seccomp_filters')])"
-"""A sandbox that was forked has the filter of its template, and its own."""
 DRAWN = """
-import random, secrets, ssl, tempfile, uuid
+import multiprocessing, random, secrets, ssl, tempfile, uuid
 import numpy
 drawn = [random.random(), secrets.token_hex(), ssl.RAND_bytes(8).hex(), next(tempfile._get_candidate_names()),
          uuid.uuid4().hex, uuid._random_getnode(), uuid.getnode(),
+         bytes(multiprocessing.current_process().authkey).hex(),
          numpy.random.random(), numpy.random.default_rng().random()]
 print(*drawn)
 """
@@ -40,39 +48,7 @@ while True:
 kept = bytearray(200 * 1024**2)
 """
 
-
-@pytest.fixture(autouse=True)
-def first(quick: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setenv(SWITCH, "first")
-
-
-def opened(image: str = "python", **spec: Any) -> Session:
-    """Return a session of a kind that no other test has: what one does to its template is not another's."""
-    kind = os.environ["PYTEST_CURRENT_TEST"].partition(" ")[0]
-    return Session(engine="bubblewrap", spec=SandboxSpec(image=image, env={"KIND": kind}, **spec))
-
-
-def is_forked(session: Session) -> bool:
-    return session.execute(FILTERS).text == "2\n"
-
-
-def children(process: int) -> list[int]:
-    return [
-        int(child) for path in Path(f"/proc/{process}/task").glob("*/children") for child in path.read_text().split()
-    ]
-
-
-def templates() -> list[int]:
-    """The templates of this process, by what the kernel says: keepers below it, and who is below them."""
-    named = [child for child in children(os.getpid()) if b"keeper" in Path(f"/proc/{child}/cmdline").read_bytes()]
-    return [template for keeper in named for template in children(keeper)]
-
-
-def until(condition: Callable[[], bool], seconds: float = 5.0) -> bool:
-    end = time.monotonic() + seconds
-    while not condition() and time.monotonic() < end:
-        time.sleep(0.02)
-    return condition()
+pytestmark = pytest.mark.usefixtures("from_templates")
 
 
 def test_forked_session_has_the_modules_of_its_image_and_nothing_else_is_weakened() -> None:
@@ -88,7 +64,7 @@ def test_sandboxes_of_a_template_draw_other_values() -> None:
         assert is_forked(one)
         assert is_forked(other)
         both = [session.execute(DRAWN).text.split() for session in (one, other)]
-    assert len(both[0]) == 9
+    assert len(both[0]) == 10
     assert not set(both[0]) & set(both[1])
 
 
@@ -140,34 +116,106 @@ def test_template_that_dies_takes_its_sandboxes_with_it_and_no_other() -> None:
             assert another.execute("print(1)").text == "1\n"
 
 
-HOST = """
-import sys
-from kernel_sandbox import Session
-sessions = [Session(engine="bubblewrap", image="python") for _ in range(2)]
-for session in sessions:
-    session.open()
-print(sessions[1].execute(sys.argv[1]).text, flush=True)
-sys.stdin.read()
-"""
-
-
-def of_group(process: int) -> list[int]:
-    found = [process]
-    for parent in found:
-        found += children(parent)
-    return found
-
-
 def test_host_that_is_killed_takes_template_and_sandboxes_with_it() -> None:
-    command = [sys.executable, "-c", HOST, FILTERS]
-    with subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True) as host:
-        assert host.stdout is not None
-        assert host.stdout.readline() == "2\n"
+    with running_host() as host:
         below = of_group(host.pid)[1:]
+        left = groups(below)
         assert len(below) > 6
         host.kill()
         host.wait()
     assert until(lambda: not any(Path(f"/proc/{process}").exists() for process in below), 2)
+    asyncio.run(get_engine("bubblewrap").collect_garbage())
+    assert not [place for place in left if place.exists()]
+
+
+def test_template_of_a_process_that_ends_leaves_nothing() -> None:
+    with running_host() as host:
+        below = of_group(host.pid)[1:]
+        template = [place for place in groups(below) if "template" in place.name]
+        assert template
+        assert host.stdin is not None
+        host.stdin.close()
+        host.wait()
+    assert until(lambda: not any(Path(f"/proc/{process}").exists() for process in below), 2)
+    assert not [place for place in template if place.exists()]
+
+
+def test_template_is_no_sandbox_in_the_list() -> None:
+    with opened() as session:
+        assert is_forked(session)
+        found = asyncio.run(get_engine("bubblewrap").sandboxes())
+        assert {info.session_id for info in found if info.owner_pid == os.getpid()} == {session.id}
+
+
+def test_monitor_that_is_killed_takes_its_sandbox_and_no_other() -> None:
+    with opened() as one, opened() as other:
+        assert is_forked(one)
+        assert is_forked(other)
+        [template] = templates()
+        monitors = children(template)
+        assert len(monitors) == 2
+        os.kill(monitors[0], signal.SIGKILL)
+        statuses = [session.execute("1").status for session in (one, other)]
+        assert sorted(statuses) == ["dead", "ok"]
+
+
+def test_keeper_that_is_frozen_costs_two_seconds_and_is_said(caplog: pytest.LogCaptureFixture) -> None:
+    with opened() as session:
+        assert is_forked(session)
+        [keeper] = keepers()
+        os.kill(keeper, signal.SIGSTOP)
+        began = time.monotonic()
+        with opened() as another:
+            assert not is_forked(another)
+        assert time.monotonic() - began < 6
+        assert "did not fork" in caplog.text
+        os.kill(keeper, signal.SIGCONT)
+
+
+@pytest.mark.parametrize("bound", ["number", "age"])
+def test_template_is_renewed(bound: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    if bound == "number":
+        monkeypatch.setattr(bubblewrap_shelf, "SERVES", 1)
+    else:
+        monkeypatch.setattr(bubblewrap_shelf, "OLDEST", 0.0)
+    with opened() as one:
+        assert is_forked(one)
+        before = templates()
+        with opened() as other:
+            assert is_forked(other)
+            assert len(templates()) == 2
+        assert one.execute("print(1)").text == "1\n"
+        assert until(lambda: len(templates()) >= len(before))
+
+
+def test_template_holds_no_descriptor_of_its_host() -> None:
+    secret = os.open("/etc/passwd", os.O_RDONLY)
+    high = fcntl.fcntl(secret, fcntl.F_DUPFD, 400)
+    os.set_inheritable(secret, True)
+    try:
+        with opened() as session:
+            assert is_forked(session)
+            held = {process: os.listdir(f"/proc/{process}/fd") for process in of_group(keepers()[0])}
+            links = [os.readlink(f"/proc/{process}/fd/{fd}") for process, fds in held.items() for fd in fds]
+        assert "/etc/passwd" not in links
+    finally:
+        os.close(secret)
+        os.close(high)
+
+
+def test_template_has_no_privilege_and_sees_no_process() -> None:
+    with opened() as session:
+        assert is_forked(session)
+        [template] = templates()
+        status = dict(line.split(":", 1) for line in Path(f"/proc/{template}/status").read_text().splitlines())
+        assert {status[name].strip() for name in ("CapInh", "CapPrm", "CapEff", "CapBnd", "CapAmb")} == {"0" * 16}
+        assert status["NoNewPrivs"].strip() == "1"
+        assert status["Seccomp"].strip() == "2"
+        assert str(os.getuid()) not in status["Uid"].split() or os.getuid() != 0
+        assert not [name for name in os.listdir(f"/proc/{template}/root/proc") if name.isdigit()]
+        [(first, count)] = [line.split()[1:] for line in Path(f"/proc/{template}/uid_map").read_text().splitlines()]
+        assert int(first) > 0 or os.getuid() != 0
+        assert int(count) <= 1_000_000_000
 
 
 def test_forked_host_does_not_ask_its_parents_template() -> None:

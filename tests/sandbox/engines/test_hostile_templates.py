@@ -1,0 +1,169 @@
+"""An image whose package attacks where a template imports it: a sandbox is as without one, or starts by itself."""
+
+from __future__ import annotations
+
+import json
+import os
+from pathlib import Path
+
+import pytest
+
+from tests.sandbox.engines.forked import FILTERS, children, is_forked, opened, templates, until
+from tests.sandbox.engines.spoiled import spoiled
+
+pytestmark = pytest.mark.usefixtures("from_templates")
+
+IN_TEMPLATE = """
+import sys
+offspring = sys.modules.get("kernel_sandbox.inside.offspring")
+if offspring is not None:
+    import ctypes, fcntl, os, socket, time
+    from kernel_sandbox.inside import confinement
+"""
+"""The rest is the attack: it runs where the modules of the image are imported before any sandbox is."""
+
+UNCONFINED = {
+    "privileges": "confinement.drop_capabilities = lambda: None",
+    "filter": "confinement.filter_system_calls = lambda program: None",
+    "network namespace": "offspring.NAMESPACES &= ~0x40000000",
+    "pid namespace": "offspring.NAMESPACES &= ~0x20000000",
+    "mounts of the template": """
+        for name in ("shm", "pts"):
+            os.makedirs(f"/home/sandbox/{name}", exist_ok=True)
+        os.chmod("/home/sandbox", 0o777)
+        offspring._make_devices = lambda slot: offspring._bind("/home/sandbox", "/dev")
+    """,
+    "descriptor": """
+        common = socket.socketpair()
+        def keep(descriptors):
+            for number, high in enumerate([fcntl.fcntl(one, fcntl.F_DUPFD, 64) for one in descriptors]):
+                os.dup2(high, number)
+            os.closerange(offspring.TALK + 1, common[0].fileno())
+        offspring._keep_only = keep
+    """,
+    "second process": """
+        honest = confinement.give_up
+        def fork_too(program):
+            if os.fork() == 0:
+                time.sleep(600)
+            honest(program)
+        confinement.give_up = fork_too
+    """,
+    "limits": "confinement.limit = lambda values: confinement.drop_bounding_set()",
+    "early words": """
+        def unending(order, descriptors):
+            os.write(descriptors[-1], b"[" * 8000)
+            time.sleep(600)
+        offspring.run = unending
+    """,
+}
+
+
+def attack(source: str) -> dict[str, str]:
+    lines = source.strip("\n").splitlines()
+    indent = len(lines[0]) - len(lines[0].lstrip())
+    return {"hostile_package.py": IN_TEMPLATE + "".join(f"    {line[indent:]}\n" for line in lines)}
+
+
+NOTICED = {
+    "privileges": "a sandbox has privileges: CapPrm, CapEff",
+    "filter": "a sandbox may make more system calls",
+    "network namespace": "namespaces in common: net",
+    "pid namespace": "",
+    "mounts of the template": "a file system in common at /dev",
+    "descriptor": "more descriptors than its own",
+    "second process": "more processes than a sandbox begins with",
+    "limits": "a sandbox has another RLIMIT_",
+    "early words": "nothing that can be read",
+}
+
+
+@pytest.mark.parametrize("name", UNCONFINED)
+def test_sandbox_that_a_package_has_changed_is_not_used(name: str, caplog: pytest.LogCaptureFixture) -> None:
+    with spoiled("python", attack(UNCONFINED[name])), opened(preload=("hostile_package",)) as session:
+        assert session.execute(FILTERS).text == "1\n"
+        assert session.execute("import sys; print('hostile_package' in sys.modules)").text == "True\n"
+    assert "did not fork a sandbox" in caplog.text
+    assert NOTICED[name] in caplog.text
+
+
+LIES = """
+honest = offspring._step
+def lie(host, word):
+    honest(host, word)
+    if "confined" in word:
+        mine = socket.socket(fileno=os.dup(host.fileno()))
+        import threading
+        threading.Timer(1.0, mine.send, (b'{"status": 0}',)).start()
+offspring._step = lie
+"""
+
+
+def test_end_that_a_package_makes_up_is_an_end() -> None:
+    with spoiled("python", attack(LIES)), opened(preload=("hostile_package",)) as session:
+        [template] = templates()
+        below = [process for monitor in children(template) for process in (monitor, *children(monitor))]
+        assert len(below) == 2
+        assert until(lambda: not any(Path(f"/proc/{process}").exists() for process in below), 5)
+        assert session.execute("1").status == "dead"
+
+
+LOOKS = """
+def attempt(action):
+    try:
+        return str(action())
+    except BaseException as exc:
+        return type(exc).__name__
+libc = ctypes.CDLL(None, use_errno=True)
+def call(name, *arguments):
+    return "done" if getattr(libc, name)(*arguments) != -1 else "refused"
+found = {
+    "processes": attempt(lambda: [name for name in os.listdir("/proc") if name.isdigit()]),
+    "parent": attempt(os.getppid),
+    "shadow": attempt(lambda: open("/etc/shadow").read()),
+    "host": attempt(lambda: any(map(os.path.exists, ("/root/.ssh", "/run/docker.sock", "/var/cache/kernel-sandbox")))),
+    "written": attempt(lambda: open("/opt/venv/planted", "w")),
+    "network": attempt(lambda: socket.create_connection(("1.1.1.1", 53), 1)),
+    "traced": call("ptrace", 16, 1, 0, 0),
+    "entered": call("setns", 0, 0),
+    "capabilities": [line.split()[1] for line in open("/proc/cpuinfo") if line.startswith("Cap")],
+    "user": attempt(os.getuid),
+    "mount": call("mount", b"none", b"/tmp", b"tmpfs", 0, None),
+    "node": attempt(lambda: os.mknod("/home/sandbox/disk", 0o60666, os.makedev(8, 0))),
+    "modules": call("syscall", 175, 0, 0, 0),
+    "cmdline": attempt(lambda: open("/proc/cmdline").read()),
+    "killed": attempt(lambda: os.kill(-1, 0)),
+}
+import builtins
+builtins.found = found
+"""
+
+
+def test_package_reaches_from_its_template_nothing_that_a_cell_does_not() -> None:
+    with spoiled("python", attack(LOOKS)), opened(preload=("hostile_package",)) as session:
+        assert is_forked(session)
+        found = session.execute("import builtins, json; print(json.dumps(builtins.found))").text
+    told = json.loads(found)
+    assert told.pop("user") != str(os.getuid()) or os.getuid() != 0
+    assert told == {
+        "processes": "[]",
+        "parent": "0",
+        "shadow": "FileNotFoundError",
+        "host": "False",
+        "written": "OSError",
+        "network": "OSError",
+        "traced": "refused",
+        "entered": "refused",
+        "capabilities": [],
+        "mount": "refused",
+        "node": "PermissionError",
+        "modules": "refused",
+        "cmdline": "",
+        "killed": "ProcessLookupError",
+    }
+
+
+def test_package_that_takes_all_memory_in_its_template_has_sandboxes_start_by_themselves() -> None:
+    source = "kept = []\nwhile True:\n    kept.append(bytearray(64 * 1024**2))"
+    with spoiled("python", attack(source)), opened(preload=("hostile_package",)) as session:
+        assert session.execute(FILTERS).text == "1\n"
