@@ -20,6 +20,7 @@ from tests.redteam.without import (
     sockets,
     supply,
     surroundings,
+    templates,
     values,
     walls,
 )
@@ -40,12 +41,14 @@ REMOVALS: dict[str, Removal] = {
     **surroundings.REMOVALS,
     **service.REMOVALS,
     **supply.REMOVALS,
+    **templates.REMOVALS,
 }
 
 NOT_REMOVABLE: dict[str, str] = {
     "LSM": "the host's own, and used where it has one",
     "no setuid bits in the image": "a property of the built image; a test reads all of its files",
     "nosuid mounts": "what a cell makes setuid is its own user's, so nothing is gained; doctor tells of their absence",
+    "templates without privileges": "a program that another user than root starts has none in any case; a test looks",
     "handshake before messages": "libzmq refuses such a peer as well, and holds nothing of it",
     "buffers and comms dropped": "no code of the host reads them: there is nothing that would let them in",
     "never unpickled, never unpacked": "no code of the host does either: there is nothing to switch off",

@@ -15,5 +15,6 @@ messages    validator and outputs
 people      what reaches people and models
 surroundings  where a command is started, and what is typed
 service     keys and their scopes, pages of other sites
+templates   what bubblewrap's sandboxes are forked from
 supply      what images are made from
 """

@@ -90,6 +90,17 @@ def edit_guest(ground: Ground, passage: Passage, new: str) -> None:
     ground.replace(seams.GUEST_SOURCE, edited)
 
 
+def edit_keeper(ground: Ground, passage: Passage, new: str) -> None:
+    """Change the program that makes a template's walls."""
+    honest = seams.KEEPER_SOURCE.current
+
+    def edited(name: str) -> str:
+        source: str = honest(name)
+        return _replaced(source, passage, new) if f"inside.{name}" == passage.module else source
+
+    ground.replace(seams.KEEPER_SOURCE, edited)
+
+
 def allow(ground: Ground, calls: str) -> None:
     """Allow more system calls, in the words of the table: each with its numbers."""
     ground.replace(seams.ALLOWED_CALLS, f"{seams.ALLOWED_CALLS.current.rstrip()}; {calls}\n")

@@ -53,6 +53,10 @@ CONTAINER_FILTER = Seam("sandbox.engines.docker:docker_profile")
 BUBBLEWRAP_FILTER = Seam("sandbox.engines.bubblewrap_profile:filter_program")
 PULL_ADVICE = Seam("sandbox.engines.docker:how_to_get")
 
+TEMPLATE_ORIGIN = Seam("sandbox.engines.bubblewrap_template:Origin")
+TEMPLATE_PATIENCE = Seam("sandbox.engines.bubblewrap_template:PATIENCE")
+KEEPER_SOURCE = Seam("sandbox.engines.bubblewrap_template:_source")
+
 # A sandbox and the ways into it
 
 KERNEL_ENVIRONMENT = Seam("sandbox.live_kernel:kernel_environment")
@@ -164,6 +168,11 @@ UPLOAD_NAME = Passage("inside.file_operations", 'f".upload-{os.urandom(8).hex()}
 UPLOAD_FLAGS = Passage("inside.file_operations", "| os.O_EXCL | os.O_NOFOLLOW ")
 MOST_ENTRIES = Passage("inside.file_operations", "MAX_ENTRIES = 10_000")
 MOST_SOCKETS = Passage("inside.watch", "MOST_SOCKETS = 2048")
+
+# Passages of what makes a template, and of what it forks
+
+EMPTY_PROC = Passage("inside.keeper", '_mount_empty_proc(f"{NEW}{HIDDEN}/data", f"{NEW}/proc")')
+TEMPLATE_FORGOTTEN = Passage("inside.offspring", "_forget_the_template()\n        gc.enable()")
 
 # Passages of prepare.py
 
