@@ -41,6 +41,7 @@ OLDEST = 6 * 3600.0
 """Seconds after which another takes a template's place, with another address layout."""
 PAUSE = 300.0
 """Seconds for which none is begun where one has failed."""
+AT_ONCE = 2
 KILLED = 137
 ENDS_WITHIN = 5000
 """Milliseconds that killed processes may take."""
@@ -120,6 +121,8 @@ class Standing:
     began: float
     wanted: float
     living: int = 0
+    turns: asyncio.Semaphore = field(default_factory=lambda: asyncio.Semaphore(AT_ONCE))
+    """Whose two seconds have begun: with a crowd at its door no template keeps to them."""
     retired: bool = False
     """Whether it forks nothing more, and ends with its last sandbox."""
 
@@ -253,12 +256,17 @@ class Shelf:
         It takes two seconds at most, so that nobody who gives up meanwhile leaves a sandbox that nobody has.
         """
         there.living += 1
-        with anyio.CancelScope(shield=True):
-            try:
-                return await _bear(there.template, preparation, group)
-            except TemplateFailed as exc:
-                self._failed(there, exc)
-                self.give_back(there)
+        try:
+            async with there.turns:
+                if not there.retired:
+                    with anyio.CancelScope(shield=True):
+                        return await _bear(there.template, preparation, group)
+        except TemplateFailed as exc:
+            self._failed(there, exc)
+        except BaseException:
+            self.give_back(there)
+            raise
+        self.give_back(there)
         return None
 
 

@@ -171,7 +171,7 @@ MOST_SOCKETS = Passage("inside.watch", "MOST_SOCKETS = 2048")
 
 # Passages of what makes a template, and of what it forks
 
-EMPTY_PROC = Passage("inside.keeper", '_mount_empty_proc(f"{NEW}{HIDDEN}/data", f"{NEW}/proc")')
+EMPTY_PROC = Passage("inside.keeper", '", f"{NEW}/proc")')
 TEMPLATE_FORGOTTEN = Passage("inside.offspring", "_forget_the_template()\n        gc.enable()")
 
 # Passages of prepare.py

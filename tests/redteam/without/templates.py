@@ -61,11 +61,8 @@ def keep_privileges(ground: Ground) -> bool:
     return any(held != ["0" * 16] for held in _ask_packages(ground, attack, capabilities))
 
 
-WITH_PROCESSES = '_mount_empty_proc(f"{NEW}{HIDDEN}/data"); confinement.mount("proc", f"{NEW}/proc", NOTHING)'
-
-
 def with_the_hosts_processes(ground: Ground) -> None:
-    edit_keeper(ground, seams.EMPTY_PROC, WITH_PROCESSES)
+    edit_keeper(ground, seams.EMPTY_PROC, '"); confinement.mount("proc", f"{NEW}/proc", NOTHING)')
 
 
 def see_the_hosts_processes(ground: Ground) -> bool:
