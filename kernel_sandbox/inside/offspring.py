@@ -12,7 +12,6 @@ import fcntl
 import gc
 import json
 import os
-import random
 import signal
 import socket
 import struct
@@ -20,7 +19,7 @@ import sys
 import traceback
 from typing import Any
 
-from kernel_sandbox.inside import common_memory, confinement, main
+from kernel_sandbox.inside import common_memory, confinement, main, randomness
 from kernel_sandbox.inside.confinement import MS_BIND, MS_NODEV, MS_NOEXEC, MS_NOSUID, MS_RDONLY, MS_REC, check, libc
 
 NAMESPACES = 0x20000 | 0x2000000 | 0x4000000 | 0x8000000 | 0x10000000 | 0x20000000 | 0x40000000
@@ -151,15 +150,9 @@ def _make_sys(memory_view: list[str] | None) -> None:
 def _forget_the_template() -> None:
     """Draw nothing that another sandbox of this template draws, and share no memory with one."""
     common_memory.renew()
-    random.seed()
+    randomness.renew()
     modules: dict[str, Any] = dict(sys.modules)
-    if tempfile := modules.get("tempfile"):
-        tempfile._name_sequence = None
     if uuid := modules.get("uuid"):
-        uuid._node = uuid._last_timestamp = None
+        uuid._node = None
     if multiprocessing := modules.get("multiprocessing.process"):
         multiprocessing.current_process().authkey = os.urandom(32)
-    if numpy_random := modules.get("numpy.random"):
-        numpy_random.seed()
-    if ssl := modules.get("ssl"):
-        ssl.RAND_add(os.urandom(64), 64.0)  # it tells a fork by the process id, which is 1 in both

@@ -23,6 +23,7 @@ from kernel_sandbox.inside import (  # noqa: F401
     common_memory,
     confinement,
     file_operations,
+    fresh_places,
     inspection,
     kernels,
     main,
@@ -49,7 +50,7 @@ def run(config: dict[str, Any]) -> None:
     os.close(null)
     common_memory.forget()
     os.environ.update(config["env"])
-    kernels.copy_skeleton()
+    fresh_places.copy_skeleton()
     missing = zygote.load_all(config["workdir"], config["modules"])
     signal.signal(signal.SIGCHLD, signal.SIG_IGN)  # who is forked tells of its end itself
     gc.collect()
