@@ -12,6 +12,7 @@ import pytest
 from kernel_sandbox import EngineError, Session
 from kernel_sandbox.host.reactor import portal
 from kernel_sandbox.sandbox.engines import NAMES, get_engine
+from kernel_sandbox.sandbox.engines.bubblewrap_shelf import SWITCH, shelf
 from kernel_sandbox.spec.values import SandboxSpec
 
 
@@ -45,6 +46,27 @@ def quick() -> str:
     if reason := missing("bubblewrap"):
         pytest.skip(reason)
     return "bubblewrap"
+
+
+@pytest.fixture
+def by_itself(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Have bubblewrap start each sandbox, and no template fork one."""
+    monkeypatch.setenv(SWITCH, "off")
+
+
+@pytest.fixture
+def from_templates(quick: str, monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
+    """Have each session of bubblewrap wait for a template, and leave none to the next test."""
+    monkeypatch.setenv(SWITCH, "first")
+    yield
+    shelf().end_all()
+
+
+@pytest.fixture(params=["by_itself", "from_templates"])
+def either_way(request: pytest.FixtureRequest) -> str:
+    """How a session of bubblewrap starts; a test that asks for it runs over both ways."""
+    request.getfixturevalue(request.param)
+    return str(request.param)
 
 
 @pytest.fixture

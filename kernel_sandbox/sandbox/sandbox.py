@@ -56,8 +56,10 @@ _collected: set[str] = set()
 class LiveSandbox:
     """One sandbox, and the kernels in it. `open` starts it, `aclose` ends it."""
 
-    def __init__(self, spec: SandboxSpec, engine: str | None, session_id: str) -> None:
+    def __init__(self, spec: SandboxSpec, engine: str | None, session_id: str, *, alone: bool = False) -> None:
         self.spec = spec
+        self._alone = alone
+        """Whether this process opens no other: what serves those to come is not made then."""
         self._wanted_engine = engine
         self.session_id = session_id
         self.generation = 0
@@ -141,7 +143,7 @@ class LiveSandbox:
     def _template(self) -> TemplateBoot | None:
         """Return what a template for such sandboxes reads. A strict one shares not even an address layout."""
         spec = self.spec
-        if spec.strict or spec.kernel != "python3":
+        if spec.strict or self._alone or spec.kernel != "python3":
             return None
         return lambda modules: template_bytes(kernel_environment(spec), spec.workdir, [*modules, *(spec.preload or ())])
 
@@ -167,6 +169,7 @@ class LiveSandbox:
         request |= {"connection": kernel.connection(), "sockets": kernel.transport.place}
         started = self.link.start_kernel(kernel.name, request, self.spec.limits.start_timeout)
         await asyncio.gather(started, self._checked)
+        self.sandbox.settle()
         return kernel.listen(None if self.spec.listen == "tcp" else self.directory.listen_address)
 
     async def fork_kernel(self, source: LiveKernel, key: bytes, signature_scheme: str) -> LiveKernel:

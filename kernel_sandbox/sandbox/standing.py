@@ -19,8 +19,10 @@ from kernel_sandbox.spec.values import SandboxSpec
 class StandingSandbox:
     """Starts one kernel after the other, in the sandbox that stands or in a new one."""
 
-    def __init__(self, spec: SandboxSpec, engine: str | None, session_id: str) -> None:
+    def __init__(self, spec: SandboxSpec, engine: str | None, session_id: str, *, alone: bool = False) -> None:
         self.spec, self.engine, self.session_id = spec, engine, session_id
+        self._alone = alone
+        """As in LiveSandbox."""
         self.live: LiveSandbox | None = None
         self._begun: asyncio.Task[LiveSandbox] | None = None
         """Opens the first sandbox, where that was begun before a kernel was wanted."""
@@ -30,7 +32,7 @@ class StandingSandbox:
         self._begun = asyncio.get_running_loop().create_task(self._open())
 
     async def _open(self) -> LiveSandbox:
-        live = LiveSandbox(self.spec, self.engine, self.session_id)
+        live = LiveSandbox(self.spec, self.engine, self.session_id, alone=self._alone)
         await live.open()
         self.live = live
         return live
@@ -71,11 +73,11 @@ class StandingSandbox:
 class BegunSandbox:
     """A sandbox that is opened from now on, for a session that does not exist yet. Use it in `with`, from sync code.
 
-    The block's end ends the sandbox, whether a session has taken it over or not.
+    It is the only one of a command. The block's end ends the sandbox, whether a session has taken it over or not.
     """
 
     def __init__(self, spec: SandboxSpec, engine: str | None) -> None:
-        self.standing = StandingSandbox(spec, engine, new_session_id())
+        self.standing = StandingSandbox(spec, engine, new_session_id(), alone=True)
         self.began = time.monotonic()
 
     def __enter__(self) -> Self:

@@ -16,6 +16,7 @@ import docker.errors
 from kernel_sandbox.host.reactor import portal
 from kernel_sandbox.host.run_directory import remove_stale_directories
 from kernel_sandbox.sandbox.engines import get_engine, registry
+from kernel_sandbox.sandbox.engines.bubblewrap_shelf import shelf
 from kernel_sandbox.sandbox.engines.docker import LABEL
 from kernel_sandbox.sandbox.engines.docker_client import connect
 
@@ -93,6 +94,12 @@ def traces(session_id: str, words: Iterable[str] = ()) -> list[str]:
     found = [f"process {pid}" for pid in processes([session_id, *words])]
     found += [f"control group {path}" for path in control_groups([session_id, *words])]
     return found + [f"container {identifier[:12]}" for identifier in containers(session_id)]
+
+
+def left_at(place: Path) -> list[str]:
+    """What is in a place for run directories once this process has no templates: they outlive their sessions."""
+    shelf().end_all()
+    return [str(path) for path in place.glob("kernel-sandbox/*/*")]
 
 
 def collect(engine: str) -> None:

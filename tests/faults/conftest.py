@@ -16,6 +16,7 @@ from pathlib import Path
 
 import pytest
 
+from kernel_sandbox.sandbox.engines.bubblewrap_shelf import shelf
 from tests.conftest import missing
 from tests.faults.private_engine import PrivateEngine
 
@@ -84,10 +85,12 @@ def fault(request: pytest.FixtureRequest) -> Iterator[Fault]:
 def place(monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
     """A place of this test's own for run directories: nobody else's clearing away reaches in, and all that is left
     there is this test's."""
+    shelf().end_all()  # what stands yet is noted elsewhere
     # A short path: socket names have room for 107 bytes.
     made = Path(tempfile.mkdtemp(prefix="ks-fault-", dir="/tmp"))
     monkeypatch.setenv("XDG_RUNTIME_DIR", str(made))
     yield made
+    shelf().end_all()
     shutil.rmtree(made)
 
 

@@ -14,7 +14,7 @@ import pytest
 
 from kernel_sandbox import Session
 from tests.faults import shifted
-from tests.faults.census import alive, collect, seconds_until_none, traces
+from tests.faults.census import alive, collect, left_at, seconds_until_none, traces
 from tests.faults.conftest import Fault
 
 ROOT = Path(__file__).parents[2]
@@ -64,6 +64,6 @@ def test_wall_clock_that_jumps_disturbs_no_deadline_and_no_clearing_away(
     fault.detected_s = max(told[name]["endless"]["seconds"] - 1 for name in shifted.STEPS)
     seconds_until_none(lambda: alive(engine, session_id), 2)
     collect(engine)
-    left = [*traces(session_id), *map(str, place.glob("kernel-sandbox/*/*"))]
+    left = [*traces(session_id), *left_at(place)]
     fault.leaked = len(left)
     assert not left

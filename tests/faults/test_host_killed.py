@@ -11,7 +11,7 @@ import nbformat
 import pytest
 
 from tests.faults import host
-from tests.faults.census import alive, collect, containers_made, processes, seconds_until_none, traces
+from tests.faults.census import alive, collect, containers_made, left_at, processes, seconds_until_none, traces
 from tests.faults.conftest import Fault
 
 ROOT = Path(__file__).parents[2]
@@ -34,7 +34,7 @@ def test_killed_host_leaves_nothing(engine: str, point: str, place: Path, tmp_pa
     words = [session_id, *containers_made(session_id, started)] if engine == "docker" else [session_id]
     seconds_until_none(lambda: [f"process {pid}" for pid in processes(words)], 1)
     collect(engine)
-    left = [*traces(session_id, words), *map(str, place.glob("kernel-sandbox/*/*"))]
+    left = [*traces(session_id, words), *left_at(place)]
     fault.leaked = len(left)
     assert not left
     if point not in host.STARTS:

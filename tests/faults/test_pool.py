@@ -14,7 +14,7 @@ from pathlib import Path
 import pytest
 
 from kernel_sandbox import EngineError, PoolSettings, SandboxSpec, SessionPool
-from tests.faults.census import alive, collect, containers_made, seconds_until_none, traces
+from tests.faults.census import alive, collect, containers_made, left_at, seconds_until_none, traces
 from tests.faults.conftest import Fault
 from tests.faults.private_engine import PrivateEngine
 
@@ -82,6 +82,6 @@ def test_killed_host_of_a_pool_leaves_nothing(engine: str, place: Path, fault: F
     fault.detected_s = seconds_until_none(lambda: [found for one in ids for found in alive(engine, one)], 10)
     words = [word for one in ids for word in containers_made(one, started)] if engine == "docker" else []
     collect(engine)
-    left = [found for one in ids for found in traces(one, words)] + [*map(str, place.glob("kernel-sandbox/*/*"))]
+    left = [found for one in ids for found in traces(one, words)] + left_at(place)
     fault.leaked = len(left)
     assert not left

@@ -13,7 +13,7 @@ from pathlib import Path
 import pytest
 
 from tests.faults import crowd
-from tests.faults.census import alive, collect, orphaned_mounts, seconds_until_none, traces
+from tests.faults.census import alive, collect, left_at, orphaned_mounts, seconds_until_none, traces
 from tests.faults.conftest import Fault
 
 ROOT = Path(__file__).parents[2]
@@ -43,7 +43,7 @@ def test_sixty_sessions_at_once_leave_nothing(engine: str, place: Path, fault: F
     grown = {name: told["after"][name] - before for name, before in told["before"].items()}
     left = [f"{number} {name}" for name, number in grown.items() if number > 0]
     left += [trace for session_id in ids for trace in traces(session_id)]
-    left += map(str, place.glob("kernel-sandbox/*/*"))
+    left += left_at(place)
     fault.leaked = len(left)
     assert not left
     if engine == "docker":
@@ -61,6 +61,6 @@ def test_host_killed_in_a_crowd_leaves_nothing(engine: str, seed: int, place: Pa
         host.kill()
     fault.detected_s = seconds_until_none(lambda: [one for session_id in ids for one in alive(engine, session_id)], 10)
     collect(engine)
-    left = [*(one for session_id in ids for one in traces(session_id)), *map(str, place.glob("kernel-sandbox/*/*"))]
+    left = [*(one for session_id in ids for one in traces(session_id)), *left_at(place)]
     fault.leaked = len(left)
     assert not left

@@ -12,7 +12,7 @@ from pathlib import Path
 import pytest
 
 from kernel_sandbox import SandboxLost, Session
-from tests.faults.census import all_inside, collect, first_process, process_inside, traces
+from tests.faults.census import all_inside, collect, first_process, left_at, process_inside, traces
 from tests.faults.conftest import Fault
 
 Attack = Callable[[Session], None]
@@ -62,7 +62,7 @@ def test_session_goes_on_and_restarts_without(attack: str, engine: str, place: P
         assert session.execute("open('kept.txt').read()").text == "'here'"
         assert session.connection_file.exists()
     collect(engine)
-    fault.leaked = len(left := [*traces(session.id), *place.glob("kernel-sandbox/*/*")])
+    fault.leaked = len(left := [*traces(session.id), *left_at(place)])
     assert not left
 
 
@@ -84,5 +84,5 @@ def test_removed_directory_ends_the_session_at_its_next_start(
         assert not traces(session.id)
         session.restart()
         assert session.execute("6 * 7").text == "42"
-    fault.leaked = len(left := [*traces(session.id), *place.glob("kernel-sandbox/*/*")])
+    fault.leaked = len(left := [*traces(session.id), *left_at(place)])
     assert not left

@@ -13,7 +13,15 @@ import pytest
 
 from kernel_sandbox import SandboxLost, Session
 from kernel_sandbox.sandbox.engines.docker_client import connect
-from tests.faults.census import all_inside, bubblewrap_record, containers, first_process, process_inside, traces
+from tests.faults.census import (
+    all_inside,
+    bubblewrap_record,
+    containers,
+    first_process,
+    left_at,
+    process_inside,
+    traces,
+)
 from tests.faults.conftest import Fault
 
 Attack = Callable[[str], None]
@@ -73,13 +81,13 @@ def test_lost_sandbox_ends_its_cell_at_once_and_another_follows(
             session.files.list()
         session.restart()
         assert session.execute("6 * 7").text == "42"
-    fault.leaked = len(left := [*traces(session.id), *place.glob("kernel-sandbox/*/*")])
+    fault.leaked = len(left := [*traces(session.id), *left_at(place)])
     assert not left
     assert fault.detected_s < 2
 
 
 def test_sandbox_goes_on_without_bubblewrap_and_still_ends_with_the_session(
-    bubblewrap: None, place: Path, fault: Fault
+    bubblewrap: None, by_itself: None, place: Path, fault: Fault
 ) -> None:
     fault.fault, fault.engine = "bubblewrap's own process killed", "bubblewrap"
     with Session(engine="bubblewrap", image="python") as session:
@@ -87,7 +95,7 @@ def test_sandbox_goes_on_without_bubblewrap_and_still_ends_with_the_session(
         assert session.execute("6 * 7").text == "42"
         closing = time.monotonic()
     fault.detected_s = time.monotonic() - closing
-    fault.leaked = len(left := [*traces(session.id), *place.glob("kernel-sandbox/*/*")])
+    fault.leaked = len(left := [*traces(session.id), *left_at(place)])
     assert not left
 
 

@@ -15,7 +15,7 @@ import pytest
 from kernel_sandbox import Session
 from kernel_sandbox.host.reactor import portal
 from tests.faults import starved
-from tests.faults.census import collect, traces
+from tests.faults.census import collect, left_at, traces
 from tests.faults.conftest import Fault
 
 ROOT = Path(__file__).parents[2]
@@ -39,7 +39,7 @@ def test_session_without_descriptors_is_refused_at_once_and_harms_no_other(
         assert attempt["seconds"] < 5
     fault.detected_s = max(attempt["seconds"] for attempt in refused)
     left = [trace for attempt in told for trace in traces(attempt["session"])]
-    left += map(str, place.glob("kernel-sandbox/*/*"))
+    left += left_at(place)
     grown = told[-1]["descriptors"] - told[0]["descriptors"]
     fault.leaked = len(left) + grown
     assert not left

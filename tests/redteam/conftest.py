@@ -18,6 +18,7 @@ import pytest
 
 from kernel_sandbox import Session
 from kernel_sandbox.sandbox.engines import NAMES
+from kernel_sandbox.sandbox.engines.bubblewrap_shelf import SWITCH, shelf
 from tests.redteam import census
 from tests.redteam.arena import Arena, arena
 from tests.redteam.canaries import Canaries
@@ -34,10 +35,21 @@ def canaries() -> Iterator[Canaries]:
 
 
 @pytest.fixture(scope="package", autouse=True)
-def nothing_is_left() -> Iterator[None]:
+def forked() -> Iterator[None]:
+    """Have bubblewrap's sessions wait for a template; KERNEL_SANDBOX_TEMPLATES=off has each start by itself."""
+    with pytest.MonkeyPatch.context() as patch:
+        if SWITCH not in os.environ:
+            patch.setenv(SWITCH, "first")
+        yield
+
+
+@pytest.fixture(scope="package", autouse=True)
+def nothing_is_left(forked: None) -> Iterator[None]:
     """What the host had before all attacks, it has after them, and no more."""
+    shelf().end_all()
     before, opened = census.take(), len(opened_sessions)
     yield
+    shelf().end_all()
     left = census.left(before, opened_sessions, host_processes)
     _write({"leaks": len(left), "sessions": len(opened_sessions) - opened})
     assert not left

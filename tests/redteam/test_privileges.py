@@ -64,7 +64,7 @@ while len(taken) < 3000 and (descriptor := libc.inotify_init()) >= 0:
 answer(len(taken))
 """
     with armed(engine) as greedy, armed(engine) as neighbour:
-        assert 16 <= ask(greedy, take) < 3000
+        assert 8 <= ask(greedy, take) < 3000  # a share of a template's 128
         shared = engine == "bubblewrap" and os.getuid() != 0  # sandboxes have their owner's id then, and say so
         assert ask(neighbour, "answer(libc.inotify_init() >= 0)") or shared, "the neighbour was starved"
         users = [ask(session, "answer(os.getuid())") for session in (greedy, neighbour)]

@@ -117,6 +117,9 @@ class Sandbox(ABC):
         """Read the limits again; return in words those that were gone and are put back, and those that stay gone."""
         return await in_thread(self.group.renew)
 
+    def settle(self) -> None:  # noqa: B027 - most engines prepare nothing
+        """Take note that a kernel has answered: what is done for sandboxes to come is in its way no more."""
+
     @abstractmethod
     async def receive(self) -> bytes:
         """Return the next bytes that PID 1 wrote, or b"" at the end of the sandbox."""

@@ -41,7 +41,7 @@ from kernel_sandbox.sandbox.engines.base import (
 )
 from kernel_sandbox.sandbox.engines.bubblewrap_host import examine_host, start_failure
 from kernel_sandbox.sandbox.engines.bubblewrap_profile import Profile, shared_inodes
-from kernel_sandbox.sandbox.engines.bubblewrap_shelf import ForkedProcess, Standing, shelf
+from kernel_sandbox.sandbox.engines.bubblewrap_shelf import ForkedProcess, Standing, Visit, shelf
 from kernel_sandbox.sandbox.engines.environments import Environment
 from kernel_sandbox.spec.values import SandboxSpec
 
@@ -68,6 +68,8 @@ class BubblewrapSandbox(Sandbox):
         self._closed = False
         self._template: Standing | None = None
         """From which it was forked, if from any."""
+        self.visit: Visit | None = None
+        """By which this process's templates count it, if they do."""
 
     async def hold(self, stream: socket.socket) -> None:
         """Take over the socket that is PID 1's standard input."""
@@ -140,10 +142,16 @@ class BubblewrapSandbox(Sandbox):
             await self._end(self.process)
         if self._template is not None:
             shelf().give_back(self._template)
+        if self.visit is not None:
+            shelf().leave(self.visit)
         if self._listening is not None:
             self._listening.cancel()
         await in_thread(control_groups.remove, self.group.directories)
         registry.remove(self.id)
+
+    def settle(self) -> None:
+        if self.visit is not None:
+            shelf().settle(self.visit)
 
     async def _end(self, process: asyncio.subprocess.Process | ForkedProcess) -> None:
         """Kill PID 1, with which the kernel ends all others, and wait until bubblewrap has reaped it."""
@@ -227,8 +235,13 @@ class BubblewrapEngine(Engine):
         """Have the sandbox forked from a template; return whether there was one that did."""
         if not profile.suits_template or scopes.manager() is not None:
             return False
-        there = await shelf().find(environment, boot(environment.preload))
+        sandbox.visit = shelf().enter(environment, boot(environment.preload))
+        if sandbox.visit is None:
+            return False
+        # Who has modules loaded before the first kernel waits for them in any case.
+        there = await shelf().find(sandbox.visit, patient=profile.spec.preload is not None)
         if there is None or (born := await shelf().bear(there, profile.forked_preparation(), sandbox.group)) is None:
+            sandbox.visit.starts_by_itself()
             return False
         process, stdin, shared = born
         await sandbox.come_from(there, process, stdin)

@@ -1,8 +1,8 @@
 """Which templates this process has: one for each environment, kernel environment and choice of modules.
 
-A template costs what its imports cost, so the first session of a kind gets none, and a command that opens one session
-pays nothing. It is begun when a second session of the kind is opened, or the first one has been there for a while and
-nothing else is started; it ends when nobody has wanted it for a while, and with this process. Runs in the reactor.
+A template costs what its imports cost, so the first session of a kind gets none. It is begun when a second session of
+the kind is opened, or the first one is ready and nothing else is started; who comes in a crowd waits for it. It ends
+when nobody has wanted it for a while, and with this process. Runs in the reactor.
 """
 
 from __future__ import annotations
@@ -31,8 +31,12 @@ from kernel_sandbox.sandbox.engines.environments import Environment
 
 SWITCH = "KERNEL_SANDBOX_TEMPLATES"
 """For tests: `off`, or `first`, which has the first session of a kind wait for a template."""
-QUIET = 2.0
-"""Seconds after the last start until a template is begun for a single session."""
+QUIET = 1.0
+"""Seconds that a single session is ready, and nothing else started, until a template is begun."""
+CROWD = 4
+"""Sessions of a kind that start by themselves at a time; who comes then waits for the template that was begun."""
+WAITS = 20.0
+"""Seconds that a session waits for a template which imports its modules; then it imports them itself."""
 UNUSED = 300.0
 """Seconds after which a template without sandboxes ends."""
 MOST = 4
@@ -121,15 +125,21 @@ class Standing:
     began: float
     wanted: float
     living: int = 0
+    """Sandboxes that are there, or are about to be."""
+    given: int = 0
+    """How many there have been, with those that it did not fork."""
     turns: asyncio.Semaphore = field(default_factory=lambda: asyncio.Semaphore(AT_ONCE))
     """Whose two seconds have begun: with a crowd at its door no template keeps to them."""
     retired: bool = False
     """Whether it forks nothing more, and ends with its last sandbox."""
 
     @property
-    def is_used_up(self) -> bool:
-        old = time.monotonic() - self.began > OLDEST
-        return old or self.living >= SLOTS or self.template.served >= SERVES or self.template.has_ended
+    def is_past(self) -> bool:
+        return time.monotonic() - self.began > OLDEST or self.template.has_ended
+
+    @property
+    def is_full(self) -> bool:
+        return self.living >= SLOTS or self.given >= SERVES
 
 
 @dataclass(eq=False)
@@ -139,10 +149,29 @@ class Demand:
     environment: Environment
     boot: bytes
     opened: int = 0
+    present: int = 0
+    """Sandboxes that have not ended, however they were started."""
+    starting: int = 0
+    """Those that start by themselves and have no kernel yet."""
     standing: Standing | None = None
     rising: asyncio.Task[None] | None = None
     not_before: float = 0.0
     waiting: asyncio.TimerHandle | None = field(default=None)
+
+
+class Visit:
+    """One sandbox, as the shelf counts it, from before its start to its end."""
+
+    def __init__(self, kind: Demand) -> None:
+        self.kind, self._is_starting = kind, False
+
+    def starts_by_itself(self) -> None:
+        self._is_starting = True
+        self.kind.starting += 1
+
+    def has_started(self) -> None:
+        self.kind.starting -= self._is_starting
+        self._is_starting = False
 
 
 class Shelf:
@@ -150,45 +179,87 @@ class Shelf:
 
     def __init__(self) -> None:
         self._kinds: dict[bytes, Demand] = {}
+        self._templates: set[Template] = set()
+        """All that have not ended."""
 
-    async def find(self, environment: Environment, boot: bytes) -> Standing | None:
-        """Return a template to fork from, if there is one; begin one where it will be wanted."""
-        mode = os.environ.get(SWITCH, "")
-        if mode in ("", "off"):
+    def enter(self, environment: Environment, boot: bytes) -> Visit | None:
+        """Note that a sandbox is about to be; None where no template may be."""
+        if os.environ.get(SWITCH) == "off":
             return None
         key = hashlib.sha256(str(environment.root).encode() + boot).digest()
         kind = self._kinds.setdefault(key, Demand(environment, boot))
         kind.opened += 1
-        if kind.standing is not None and kind.standing.is_used_up:
-            self._retire(kind)
-        if kind.standing is None:
-            self._plan(kind, at_once=kind.opened > 1 or mode == "first")
-            if mode == "first" and kind.rising is not None:
-                await asyncio.wait([kind.rising])
-        if kind.standing is not None:
-            kind.standing.wanted = time.monotonic()
-        return kind.standing
+        kind.present += 1
+        return Visit(kind)
 
-    def _plan(self, kind: Demand, *, at_once: bool) -> None:
-        loop = asyncio.get_running_loop()
-        for other in self._kinds.values():
-            if other.waiting is not None:
-                other.waiting.cancel()
-                other.waiting = loop.call_later(QUIET, self._begin, other)
-        if kind.rising is None and kind.waiting is None and time.monotonic() >= kind.not_before:
-            if at_once:
+    def settle(self, visit: Visit) -> None:
+        """Note that a sandbox has its kernel: a template's imports are in nobody's way from now on."""
+        visit.has_started()
+        kind = visit.kind
+        if kind.present and kind.waiting is None and self._may_begin(kind):
+            kind.waiting = asyncio.get_running_loop().call_later(QUIET, self._begin, kind)
+
+    def leave(self, visit: Visit) -> None:
+        """Note that a sandbox has ended."""
+        visit.has_started()
+        kind = visit.kind
+        kind.present -= 1
+        if not kind.present and kind.waiting is not None:
+            kind.waiting.cancel()
+            kind.waiting = None
+
+    async def find(self, visit: Visit, *, patient: bool) -> Standing | None:
+        """Return a template that will fork this sandbox, if there is one; begin one where it will be wanted.
+
+        Who is `patient` waits for one, as a crowd does: all together they would take longer without it.
+        """
+        self._put_off()
+        kind = visit.kind
+        patient = patient or os.environ.get(SWITCH) == "first"
+        if kind.standing is not None and kind.standing.is_past:
+            self._retire(kind)
+        while True:
+            if kind.standing is not None and kind.standing.is_full:
+                self._retire(kind)
+            if (there := kind.standing) is not None:
+                there.wanted = time.monotonic()
+                there.living += 1
+                there.given += 1
+                return there
+            if self._may_begin(kind) and (patient or kind.opened > 1):
                 self._begin(kind)
-            else:
-                kind.waiting = loop.call_later(QUIET, self._begin, kind)
+            if kind.rising is None or not (patient or kind.starting >= CROWD):
+                break
+            await asyncio.wait([kind.rising], timeout=WAITS)
+            if kind.standing is None:
+                break
+        return None
+
+    def _put_off(self) -> None:
+        """Have templates that nobody waits for begin later: somebody starts something."""
+        for kind in self._kinds.values():
+            if kind.waiting is not None:
+                kind.waiting.cancel()
+                kind.waiting = asyncio.get_running_loop().call_later(QUIET, self._begin, kind)
+
+    def _may_begin(self, kind: Demand) -> bool:
+        return kind.standing is None and kind.rising is None and time.monotonic() >= kind.not_before
 
     def _begin(self, kind: Demand) -> None:
-        kind.waiting = None
+        if kind.waiting is not None:
+            kind.waiting.cancel()
+            kind.waiting = None
         kind.rising = asyncio.get_running_loop().create_task(self._raise(kind))
 
     async def _raise(self, kind: Demand) -> None:
+        template = Template(kind.environment, kind.boot)
+        self._templates.add(template)
         try:
-            template = await in_thread(Template, kind.environment, kind.boot)
+            await in_thread(template.rise)
         except (TemplateFailed, OSError) as exc:
+            if template not in self._templates:
+                return  # ended while it rose
+            self._templates.discard(template)
             logger.warning("No template for sessions of %s; each starts by itself: %s", kind.environment.name, exc)
             kind.not_before = time.monotonic() + PAUSE
         else:
@@ -221,9 +292,13 @@ class Shelf:
 
     def _end_if_done(self, there: Standing) -> None:
         if there.retired and not there.living:
-            ending = asyncio.get_running_loop().create_task(in_thread(there.template.end))
+            ending = asyncio.get_running_loop().create_task(self._end(there.template))
             _endings.add(ending)
             ending.add_done_callback(_endings.discard)
+
+    async def _end(self, template: Template) -> None:
+        await in_thread(template.end)
+        self._templates.discard(template)
 
     def give_back(self, there: Standing) -> None:
         """Note that a sandbox of a template has ended."""
@@ -236,9 +311,10 @@ class Shelf:
     def end_all(self) -> None:
         """End all templates, as this process ends. Their sandboxes end with it in any case."""
         for kind in self._kinds.values():
-            if (there := kind.standing) is not None:
-                kind.standing = None
-                there.template.end()
+            kind.standing = None
+        self._kinds.clear()
+        while self._templates:
+            self._templates.pop().end()
 
     def _failed(self, there: Standing, why: Exception) -> None:
         """Do without a template that did not fork when it was asked."""
@@ -255,7 +331,6 @@ class Shelf:
 
         It takes two seconds at most, so that nobody who gives up meanwhile leaves a sandbox that nobody has.
         """
-        there.living += 1
         try:
             async with there.turns:
                 if not there.retired:

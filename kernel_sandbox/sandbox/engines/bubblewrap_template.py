@@ -63,31 +63,34 @@ CREDENTIALS = struct.Struct("3i")
 
 
 class Template:
-    """One process behind its walls. The constructor starts it, and returns when it has imported all. Blocks."""
+    """One process behind its walls: `rise` starts it, `end` ends it, also while it rises."""
 
     def __init__(self, environment: Environment, boot: bytes) -> None:
         self.nested = os.getuid() != 0
         self.user, self._owner = _users()
-        self.served, self._root, self._turn = 0, environment.root, threading.Lock()
+        self._environment, self._boot = environment, boot
+        self.served, self._turn = 0, threading.Lock()
         self.name = f"kernel-sandbox-template-{secrets.token_hex(8)}"
-        registry.add(self._record(environment, None))  # before there is anything that a killed host would leave
-        self.group = control_groups.create(self.name, LIMITS)
-        _yield_to_others(self.group)
+        self.group = ControlGroup()
+        self.keeper = self.process = 0
+        self._ends: tuple[socket.socket, ...] = ()
+        self._has_ended, self._life = False, threading.Lock()
+
+    def rise(self) -> None:
+        """Start it, until it has imported all. Blocks. Raises TemplateFailed and OSError; then nothing is left."""
         with making():
             self._control, keepers = map(own, socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET))
             self._door, templates = map(own, socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET))
             self._words, said = map(own, socket.socketpair())
             boots = [tuple(map(own, socket.socketpair())) for _ in range(2)]
-        self.process = 0
+        given = (boots[0][1], said, keepers, templates, boots[1][1])
         try:
-            given = (boots[0][1], said, keepers, templates, boots[1][1])
             try:
-                self.keeper = _start_keeper(self.group, *given)
+                self._start(*given)
             finally:
                 for end in given:
                     end.close()
-            registry.add(self._record(environment, self.keeper))
-            self._rise(environment, boot, boots[0][0], boots[1][0])
+            self._wait_until_ready(boots[0][0], boots[1][0])
         except BaseException:
             self.end()
             raise
@@ -95,12 +98,23 @@ class Template:
             for ours, _ in boots:
                 ours.close()
 
-    def _rise(self, environment: Environment, boot: bytes, keepers: socket.socket, templates: socket.socket) -> None:
+    def _start(self, *given: socket.socket) -> None:
+        with self._life:
+            if self._has_ended:
+                raise TemplateFailed("it is not wanted any more")
+            self._ends = (self._control, self._door, self._words)
+            registry.add(self._record(None))  # before there is anything that a killed host would leave
+            self.group = control_groups.create(self.name, LIMITS)
+            _yield_to_others(self.group)
+            self.keeper = _start_keeper(self.group, *given)
+            registry.add(self._record(self.keeper))
+
+    def _wait_until_ready(self, keepers: socket.socket, templates: socket.socket) -> None:
         deadline = time.monotonic() + RAISED_WITHIN
         for end in (self._control, self._door, keepers, templates):
             end.settimeout(RAISED_WITHIN)
         try:
-            keepers.sendall(self._keeper_boot(environment))
+            keepers.sendall(self._keeper_boot())
             told = _read(self._control, deadline)
             if "map" in told:
                 low, high = bubblewrap_profile.USER_RANGE
@@ -109,21 +123,21 @@ class Template:
                 self._control.send(b"done")
                 told = _read(self._control, deadline)
             self.process = int(told["template"])
-            templates.sendall(boot)
+            templates.sendall(self._boot)
             ready = _read(self._door, deadline)
         except (OSError, KeyError, ValueError, TemplateFailed) as exc:
             raise TemplateFailed(f"{exc} {self.said()}".strip()) from exc
         self._door.settimeout(PATIENCE)
         if ready.get("ready") is not True or ready.get("threads") != 1:
             raise TemplateFailed(f"it cannot be forked: {str(ready)[:200]}")
-        self._origin = Origin(self.keeper, self.process, self._root)
+        self._origin = Origin(self.keeper, self.process, self._environment.root)
 
-    def _record(self, environment: Environment, keeper: int | None) -> dict[str, Any]:
+    def _record(self, keeper: int | None) -> dict[str, Any]:
         return {
             "id": self.name,
             "session": None,
-            "image": environment.name,
-            "environment": str(environment.directory),
+            "image": self._environment.name,
+            "environment": str(self._environment.directory),
             "created": datetime.now(UTC).isoformat(timespec="seconds"),
             "owner": asdict(Owner.current()),
             "process": asdict(Owner.of(keeper)) if keeper else None,
@@ -131,12 +145,12 @@ class Template:
             "groups": [str(path) for path in control_groups.places(self.name)],
         }
 
-    def _keeper_boot(self, environment: Environment) -> bytes:
+    def _keeper_boot(self) -> bytes:
         config = {
             "nested": self.nested,
             "user": self.user,
             "owner": self._owner,
-            "root": str(environment.root),
+            "root": str(self._environment.root),
             "slots": SERVES,
             "devices": bubblewrap_profile.DEVICES,
             "links": LINKS,
@@ -239,19 +253,23 @@ class Template:
         return text.decode("utf-8", "replace").strip()
 
     def end(self) -> None:
-        """End it, and with it all of its sandboxes."""
-        for process in (self.process, getattr(self, "keeper", 0)):
-            if process:
-                with contextlib.suppress(ProcessLookupError):
-                    os.kill(process, signal.SIGKILL)
-        for stream in (self._control, self._door, self._words):
-            stream.close()
-        if keeper := getattr(self, "keeper", 0):
-            with contextlib.suppress(ChildProcessError):
-                os.waitpid(keeper, 0)
-            self.keeper = 0
-        control_groups.remove(self.group.directories)
-        registry.remove(self.name)
+        """End it, and with it all of its sandboxes. Does nothing at the second call."""
+        with self._life:
+            if self._has_ended:
+                return
+            self._has_ended = True
+            for process in (self.process, self.keeper):
+                if process:
+                    with contextlib.suppress(ProcessLookupError):
+                        os.kill(process, signal.SIGKILL)
+            for stream in self._ends:
+                stream.close()
+            if self.keeper:
+                with contextlib.suppress(ChildProcessError):
+                    os.waitpid(self.keeper, 0)
+                self.keeper = 0
+            control_groups.remove(self.group.directories)
+            registry.remove(self.name)
 
 
 def _users() -> tuple[int, int]:

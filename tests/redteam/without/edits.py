@@ -55,6 +55,12 @@ def drop_options(ground: Ground, *options: str) -> None:
     edit_command(ground, change)
 
 
+def join_namespace(ground: Ground, flag: int, *options: str) -> None:
+    """Leave a namespace out, by its flag (linux/sched.h) and by bubblewrap's options for it."""
+    drop_options(ground, *options)
+    edit_guest(ground, seams.TEMPLATE_NAMESPACES, f"unshare(NAMESPACES & ~{flag:#x})")
+
+
 def edit_preparation(ground: Ground, change: Callable[[Config], None]) -> None:
     """Change what prepare.py is told to do in a bubblewrap sandbox."""
     honest = seams.PREPARATION.current

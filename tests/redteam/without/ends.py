@@ -25,7 +25,7 @@ from tests.redteam import census
 from tests.redteam.canaries import Canaries
 from tests.redteam.cells import opened_sessions
 from tests.redteam.without import seams
-from tests.redteam.without.edits import drop_options, edit_guest, edit_prepare, set_config
+from tests.redteam.without.edits import drop_options, edit_guest, edit_keeper, edit_prepare, set_config
 from tests.redteam.without.removal import BOTH, Ground, Removal
 from tests.redteam.without.walls import reach_a_listener_of_the_host
 
@@ -37,6 +37,8 @@ def immortal(ground: Ground) -> None:
     edit_guest(ground, seams.SERVING, f"{seams.SERVING.text}        while True: signal.pause()\n")
     drop_options(ground, "--die-with-parent")
     edit_prepare(ground, seams.DEATH_SIGNAL, "pass")
+    edit_keeper(ground, seams.KEEPER_WITHOUT_HOST, "        if not message: signal.pause()\n")
+    edit_guest(ground, seams.TEMPLATE_WITHOUT_HOST, "        if not message: signal.pause()\n")
 
 
 def restarted(ground: Ground) -> None:

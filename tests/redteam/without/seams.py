@@ -172,6 +172,9 @@ MOST_SOCKETS = Passage("inside.watch", "MOST_SOCKETS = 2048")
 # Passages of what makes a template, and of what it forks
 
 EMPTY_PROC = Passage("inside.keeper", '", f"{NEW}/proc")')
+KEEPER_WITHOUT_HOST = Passage("inside.keeper", "        if not message:\n            os._exit(0)\n")
+TEMPLATE_WITHOUT_HOST = Passage("inside.template", "        if not message:\n            os._exit(0)\n")
+TEMPLATE_NAMESPACES = Passage("inside.offspring", "unshare(NAMESPACES)")
 TEMPLATE_FORGOTTEN = Passage("inside.offspring", "_forget_the_template()\n        gc.enable()")
 
 # Passages of prepare.py

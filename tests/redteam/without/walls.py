@@ -15,13 +15,13 @@ from tests.redteam.cells import ask, lock_on_a_device, strike, told_of_a_neighbo
 from tests.redteam.without import seams
 from tests.redteam.without.edits import (
     Config,
-    drop_options,
     edit_command,
     edit_config,
     edit_preparation,
     edit_prepare,
     edit_profile,
     edit_tmpfs,
+    join_namespace,
     set_config,
 )
 from tests.redteam.without.removal import BOTH, Ground, Removal
@@ -33,7 +33,7 @@ from tests.redteam.without.rights import mounted
 def no_network(ground: Ground) -> None:
     set_config(ground, NetworkMode="host")
     edit_profile(ground, lambda options: options.update(network_disabled=False))
-    drop_options(ground, "--unshare-net")
+    join_namespace(ground, 0x40000000, "--unshare-net")
 
 
 def reach_a_listener_of_the_host(ground: Ground) -> bool:
@@ -88,20 +88,21 @@ answer("" if place in (None, 2**64 - 1) else ctypes.string_at(place, SIZE).decod
 
 def hosts_ipc(ground: Ground) -> None:
     set_config(ground, IpcMode="host")
-    drop_options(ground, "--unshare-ipc")
+    join_namespace(ground, 0x8000000, "--unshare-ipc")
 
 
 def hosts_control_groups(ground: Ground) -> None:
     set_config(ground, CgroupnsMode="host")
-    drop_options(ground, "--unshare-cgroup-try")
+    join_namespace(ground, 0x2000000, "--unshare-cgroup-try")
 
 
 def own_hostname(ground: Ground) -> None:
     def change(command: list[str]) -> list[str]:
         place = command.index("--hostname")
-        return [word for word in command[:place] + command[place + 2 :] if word != "--unshare-uts"]
+        return command[:place] + command[place + 2 :]
 
     edit_command(ground, change)
+    join_namespace(ground, 0x4000000, "--unshare-uts")
 
 
 def learn_the_hosts_name(ground: Ground) -> bool:

@@ -107,7 +107,9 @@ def test_physical_cores_are_counted_as_on_the_host(engine: str) -> None:
 
 
 @pytest.mark.parametrize("engine", ["bubblewrap"], indirect=True)
-def test_sandbox_without_devices_of_its_own_is_told_and_runs(engine: str, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_sandbox_without_devices_of_its_own_is_told_and_runs(
+    engine: str, by_itself: None, monkeypatch: pytest.MonkeyPatch
+) -> None:
     """As where another user than root makes it."""
     source = bubblewrap_profile._prepare_source()
     refused = source.replace("os.mknod(", "raise PermissionError; os.mknod(")

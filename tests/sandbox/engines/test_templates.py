@@ -154,7 +154,9 @@ def test_monitor_that_is_killed_takes_its_sandbox_and_no_other() -> None:
         [template] = templates()
         monitors = children(template)
         assert len(monitors) == 2
+        [first] = children(monitors[0])
         os.kill(monitors[0], signal.SIGKILL)
+        assert until(lambda: not Path(f"/proc/{first}").exists())
         statuses = [session.execute("1").status for session in (one, other)]
         assert sorted(statuses) == ["dead", "ok"]
 
