@@ -20,6 +20,7 @@ import anyio.to_thread
 
 from kernel_sandbox import AsyncSession, KernelError, SandboxLost
 from kernel_sandbox.host.reactor import portal
+from kernel_sandbox.sandbox.engines.bubblewrap_shelf import shelf
 from tests.faults.census import first_process, own_descriptors
 
 ENDLESS = "import time\nprint('on', flush=True)\ntime.sleep(600)"
@@ -134,7 +135,8 @@ FATES: dict[str, Callable[[Life], Awaitable[str]]] = {
 
 
 def held() -> dict[str, Any]:
-    """What this process holds."""
+    """What this process holds, but for its templates."""
+    shelf().end_all()
     tasks = portal().call(lambda: len(asyncio.all_tasks()))
     workers = sum("worker thread" in thread.name for thread in threading.enumerate())
     return {"descriptors": own_descriptors(), "tasks": tasks, "threads": threading.active_count() - workers}

@@ -167,11 +167,12 @@ def resident(name: str) -> int:
 
 
 def possessions() -> dict[str, int]:
-    """Count what this process holds; not its connections to the engine, which docker-py keeps for reuse."""
+    """Count what this process holds; not what it keeps for reuse: docker-py's connections to the engine, workers."""
     time.sleep(0.1)  # what was closed is let go of by libzmq's own thread
     children = Path(f"/proc/self/task/{os.getpid()}/children").read_text().split()
     descriptors = [name for name in os.listdir("/proc/self/fd") if not _leads_to_engine(int(name))]
-    return {"descriptors": len(descriptors), "threads": threading.active_count(), "children": len(children)}
+    threads = sum("worker thread" not in thread.name for thread in threading.enumerate())
+    return {"descriptors": len(descriptors), "threads": threads, "children": len(children)}
 
 
 def _leads_to_engine(descriptor: int) -> bool:

@@ -15,7 +15,7 @@ bubblewrap          one locked-down process tree per sandbox, without a daemon
 bubblewrap_host     what is wrong with this machine for it
 bubblewrap_profile  the profile as its command line
 bubblewrap_template a process with an image's modules, from which sandboxes fork; `bubblewrap_shelf` which there are
-bubblewrap_newborn  what the kernel says of a sandbox that was forked
+bubblewrap_forked   such a sandbox, as asyncio shows a process; `bubblewrap_newborn` what the kernel says of it
 environments        where its file systems come from
 registry            which sandboxes there are, without a daemon that could be asked
 

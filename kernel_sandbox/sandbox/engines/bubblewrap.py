@@ -39,9 +39,10 @@ from kernel_sandbox.sandbox.engines.base import (
     source_missing,
     write,
 )
+from kernel_sandbox.sandbox.engines.bubblewrap_forked import ForkedProcess
 from kernel_sandbox.sandbox.engines.bubblewrap_host import examine_host, start_failure
 from kernel_sandbox.sandbox.engines.bubblewrap_profile import Profile, shared_inodes
-from kernel_sandbox.sandbox.engines.bubblewrap_shelf import ForkedProcess, Standing, Visit, shelf
+from kernel_sandbox.sandbox.engines.bubblewrap_shelf import Standing, Visit, shelf
 from kernel_sandbox.sandbox.engines.environments import Environment
 from kernel_sandbox.spec.values import SandboxSpec
 

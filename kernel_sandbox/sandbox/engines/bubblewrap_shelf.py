@@ -9,12 +9,9 @@ from __future__ import annotations
 
 import asyncio
 import atexit
-import contextlib
 import hashlib
 import logging
 import os
-import select
-import signal
 import socket
 import time
 from dataclasses import dataclass, field
@@ -22,10 +19,11 @@ from typing import Any
 
 import anyio
 
-from kernel_sandbox.host.forks import keep, making, own, renew
+from kernel_sandbox.host.forks import keep, renew
 from kernel_sandbox.sandbox.engines.base import in_thread
-from kernel_sandbox.sandbox.engines.bubblewrap_newborn import Newborn, TemplateFailed
-from kernel_sandbox.sandbox.engines.bubblewrap_template import LINE, SERVES, SLOTS, Template
+from kernel_sandbox.sandbox.engines.bubblewrap_forked import ForkedProcess, forked
+from kernel_sandbox.sandbox.engines.bubblewrap_newborn import TemplateFailed
+from kernel_sandbox.sandbox.engines.bubblewrap_template import SERVES, SLOTS, Template
 from kernel_sandbox.sandbox.engines.control_groups import ControlGroup
 from kernel_sandbox.sandbox.engines.environments import Environment
 
@@ -43,78 +41,15 @@ MOST = 4
 """Templates that are kept; the one that was wanted longest ago ends first."""
 OLDEST = 6 * 3600.0
 """Seconds after which another takes a template's place, with another address layout."""
-PAUSE = 300.0
+PAUSE = 60.0
 """Seconds for which none is begun where one has failed."""
+LOOKS = 60.0
+"""Seconds between two looks for templates that nobody wants."""
+FEW = 4
+"""With less than so many that a template may still fork, the next one is begun."""
 AT_ONCE = 2
-KILLED = 137
-ENDS_WITHIN = 5000
-"""Milliseconds that killed processes may take."""
-CHUNK = 256 * 1024
 
 logger = logging.getLogger(__name__)
-
-
-Stream = tuple[asyncio.StreamReader, asyncio.StreamWriter]
-
-
-class ForkedProcess:
-    """A sandbox from a template, as asyncio shows a process: its monitor stands for bubblewrap."""
-
-    def __init__(self, newborn: Newborn, stdout: Stream, stderr: Stream) -> None:
-        self.pid, self.first_pid, self.sockets = newborn.monitor, newborn.first, newborn.sockets
-        self.stdout, self.stderr = stdout[0], stderr[0]
-        self._open = stdout[1], stderr[1]
-        self.returncode: int | None = None
-        self._newborn = newborn
-        newborn.word.setblocking(False)
-        self._ending = asyncio.get_running_loop().create_task(self._watch())
-
-    async def _watch(self) -> None:
-        """Hear how it ended, and see that it has: whoever else had the other end of this socket could say so, too."""
-        status, handles = b"", (self._newborn.first_handle, self._newborn.monitor_handle)
-        with contextlib.suppress(OSError):
-            status = await asyncio.get_running_loop().sock_recv(self._newborn.word, LINE)
-        for handle in handles:
-            self._signal(handle)
-        await in_thread(_wait_for, handles)
-        self.returncode = _status(status)
-        self._newborn.word.close()
-        for stream in self._open:
-            stream.close()  # what was written is still read
-        for handle in handles:
-            os.close(handle)
-
-    async def wait(self) -> int:
-        await asyncio.shield(self._ending)
-        assert self.returncode is not None
-        return self.returncode
-
-    def end(self) -> None:
-        """Kill PID 1, with which the kernel ends all others."""
-        self._signal(self._newborn.first_handle)
-
-    def kill(self) -> None:
-        """Kill the monitor, and PID 1 with it."""
-        self._signal(self._newborn.monitor_handle)
-
-    def _signal(self, handle: int) -> None:
-        if self.returncode is None:
-            with contextlib.suppress(ProcessLookupError):
-                signal.pidfd_send_signal(handle, signal.SIGKILL)
-
-
-def _wait_for(handles: tuple[int, ...]) -> None:
-    """Wait until these processes have ended, but not for ever for one that the kernel does not let go."""
-    for handle in handles:
-        asked = select.poll()
-        asked.register(handle, select.POLLIN)
-        asked.poll(ENDS_WITHIN)
-
-
-def _status(told: bytes) -> int:
-    """Read what a monitor says, which may be anything."""
-    digits = told.removeprefix(b'{"status": ').removesuffix(b"}")
-    return int(digits) if digits.isdigit() and len(digits) < 4 else KILLED
 
 
 @dataclass(eq=False)
@@ -131,15 +66,18 @@ class Standing:
     turns: asyncio.Semaphore = field(default_factory=lambda: asyncio.Semaphore(AT_ONCE))
     """Whose two seconds have begun: with a crowd at its door no template keeps to them."""
     retired: bool = False
-    """Whether it forks nothing more, and ends with its last sandbox."""
+    """Whether it is nobody's choice any more, and ends with its last sandbox."""
+    failed: bool = False
+    """Whether it did not fork when it was asked: it is not asked again."""
 
     @property
     def is_past(self) -> bool:
         return time.monotonic() - self.began > OLDEST or self.template.has_ended
 
     @property
-    def is_full(self) -> bool:
-        return self.living >= SLOTS or self.given >= SERVES
+    def left(self) -> int:
+        """How many sandboxes more it may fork, as things stand."""
+        return min(SLOTS - self.living, SERVES - self.given)
 
 
 @dataclass(eq=False)
@@ -154,9 +92,16 @@ class Demand:
     starting: int = 0
     """Those that start by themselves and have no kernel yet."""
     standing: Standing | None = None
+    following: Standing | None = None
+    """Takes its place once that may fork no more."""
     rising: asyncio.Task[None] | None = None
     not_before: float = 0.0
     waiting: asyncio.TimerHandle | None = field(default=None)
+
+    @property
+    def is_crowded(self) -> bool:
+        """Whether all together have their kernels later, or take more memory, if each starts by itself."""
+        return self.starting >= CROWD or self.present > SLOTS
 
 
 class Visit:
@@ -181,6 +126,7 @@ class Shelf:
         self._kinds: dict[bytes, Demand] = {}
         self._templates: set[Template] = set()
         """All that have not ended."""
+        self._looking: asyncio.TimerHandle | None = None
 
     def enter(self, environment: Environment, boot: bytes) -> Visit | None:
         """Note that a sandbox is about to be; None where no template may be."""
@@ -216,19 +162,21 @@ class Shelf:
         self._put_off()
         kind = visit.kind
         patient = patient or os.environ.get(SWITCH) == "first"
-        if kind.standing is not None and kind.standing.is_past:
+        while kind.standing is not None and kind.standing.is_past:
             self._retire(kind)
         while True:
-            if kind.standing is not None and kind.standing.is_full:
+            if kind.standing is not None and kind.standing.left < 1:
                 self._retire(kind)
             if (there := kind.standing) is not None:
                 there.wanted = time.monotonic()
                 there.living += 1
                 there.given += 1
+                if there.left < FEW and self._may_begin(kind):
+                    self._begin(kind)
                 return there
             if self._may_begin(kind) and (patient or kind.opened > 1):
                 self._begin(kind)
-            if kind.rising is None or not (patient or kind.starting >= CROWD):
+            if kind.rising is None or not (patient or kind.is_crowded):
                 break
             await asyncio.wait([kind.rising], timeout=WAITS)
             if kind.standing is None:
@@ -243,7 +191,8 @@ class Shelf:
                 kind.waiting = asyncio.get_running_loop().call_later(QUIET, self._begin, kind)
 
     def _may_begin(self, kind: Demand) -> bool:
-        return kind.standing is None and kind.rising is None and time.monotonic() >= kind.not_before
+        lacks_one = kind.standing is None or (kind.standing.left < FEW and kind.following is None)
+        return lacks_one and kind.rising is None and time.monotonic() >= kind.not_before
 
     def _begin(self, kind: Demand) -> None:
         if kind.waiting is not None:
@@ -264,9 +213,13 @@ class Shelf:
             kind.not_before = time.monotonic() + PAUSE
         else:
             now = time.monotonic()
-            kind.standing = Standing(template, now, now)
-            asyncio.get_running_loop().call_later(UNUSED, self._look_for_unused)
+            risen = Standing(template, now, now)
+            if kind.standing is None:
+                kind.standing = risen
+            else:
+                kind.following = risen
             self._drop_surplus()
+            self._look_later()
         finally:
             kind.rising = None
 
@@ -277,17 +230,20 @@ class Shelf:
             self._retire(kind)
 
     def _look_for_unused(self) -> None:
+        now = time.monotonic()
         for kind in self._kinds.values():
-            if (there := kind.standing) is None or there.living:
-                continue
-            if time.monotonic() - there.wanted >= UNUSED - 1:
+            if (there := kind.standing) is not None and not there.living and now - there.wanted >= UNUSED:
                 self._retire(kind)
-            else:
-                asyncio.get_running_loop().call_later(UNUSED, self._look_for_unused)
+        self._looking = None
+        self._look_later()
+
+    def _look_later(self) -> None:
+        if self._looking is None and any(kind.standing is not None for kind in self._kinds.values()):
+            self._looking = asyncio.get_running_loop().call_later(LOOKS, self._look_for_unused)
 
     def _retire(self, kind: Demand) -> None:
         if (there := kind.standing) is not None:
-            kind.standing, there.retired = None, True
+            kind.standing, kind.following, there.retired = kind.following, None, True
             self._end_if_done(there)
 
     def _end_if_done(self, there: Standing) -> None:
@@ -304,8 +260,6 @@ class Shelf:
         """Note that a sandbox of a template has ended."""
         there.living -= 1
         there.wanted = time.monotonic()
-        if not there.living:
-            asyncio.get_running_loop().call_later(UNUSED, self._look_for_unused)
         self._end_if_done(there)
 
     def end_all(self) -> None:
@@ -319,6 +273,7 @@ class Shelf:
     def _failed(self, there: Standing, why: Exception) -> None:
         """Do without a template that did not fork when it was asked."""
         logger.warning("A template did not fork a sandbox, and another way was taken: %s", why)
+        there.failed = True
         for kind in self._kinds.values():
             if kind.standing is there:
                 kind.not_before = time.monotonic() + PAUSE
@@ -333,9 +288,9 @@ class Shelf:
         """
         try:
             async with there.turns:
-                if not there.retired:
+                if not there.failed:
                     with anyio.CancelScope(shield=True):
-                        return await _bear(there.template, preparation, group)
+                        return await forked(there.template, preparation, group)
         except TemplateFailed as exc:
             self._failed(there, exc)
         except BaseException:
@@ -343,28 +298,6 @@ class Shelf:
             raise
         self.give_back(there)
         return None
-
-
-async def _bear(
-    template: Template, preparation: dict[str, Any], group: ControlGroup
-) -> tuple[ForkedProcess, socket.socket, list[str]]:
-    with making():
-        pairs = [tuple(map(own, socket.socketpair())) for _ in range(3)]
-    try:
-        newborn = await in_thread(template.bear, preparation, group, tuple(theirs for _, theirs in pairs))
-    except BaseException:
-        for ours, _ in pairs:
-            ours.close()
-        raise
-    finally:
-        for _, theirs in pairs:
-            theirs.close()
-    stdin, *outputs = (ours for ours, _ in pairs)
-    streams = []
-    for output in outputs:
-        output.setblocking(False)
-        streams.append(await asyncio.open_unix_connection(sock=output, limit=CHUNK))
-    return ForkedProcess(newborn, *streams), stdin, newborn.shared
 
 
 _endings: set[asyncio.Task[None]] = set()

@@ -109,8 +109,10 @@ def test_template_that_is_frozen_costs_two_seconds_and_is_said(caplog: pytest.Lo
 def test_template_that_dies_takes_its_sandboxes_with_it_and_no_other() -> None:
     with opened() as session:
         assert is_forked(session)
+        below = [process for template in templates() for process in of_group(template)[1:]]
         for template in templates():
             os.kill(template, signal.SIGKILL)
+        assert until(lambda: not any(Path(f"/proc/{process}").exists() for process in below), 2)
         assert session.execute("print(1)").status == "dead"
         with opened() as another:
             assert another.execute("print(1)").text == "1\n"
