@@ -26,6 +26,8 @@
     variables/      variables in and out, by value
     preview         describes a data file, for an agent
     packages        what an image holds, for the service
+    package_fetcher  resolves and downloads packages with pip; `wheel_check` says how much they unpack to
+    source_builder  builds a source archive to a wheel; `import_probe` imports what a new image was asked to hold
     zip_member      writes one member of an archive to a file, while an environment is made
 
 All but the kernel's own side (application, kernel, streams, table_data, preview) is standard library, for Python 3.9 or

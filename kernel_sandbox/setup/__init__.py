@@ -16,4 +16,17 @@ environment_etc       the files that programs look for by name
 build_sandbox         where an environment's packages are unpacked and compiled
 wheels                an image's packages, downloaded by the user's own pip
 progress              what long work says of itself
+image_request         what an image of one's own is asked to hold
+own_images            images of one's own, whichever engine has them
+own_bubblewrap        those of bubblewrap
+own_docker            those of Docker
+own_environments      new packages beside the files of another environment
+own_debian            Debian's packages for a container image
+import_check          a new image is tried in a session
+pip_settings          what the user has set for pip
+fetch_sandbox         where pip resolves and downloads
+package_fetch         packages resolved, locked and kept
+source_builds         a source archive becomes a wheel, in a session
+fetch_failures        what is said where packages cannot be had
+known_packages        what was meant by a name that no index has
 """

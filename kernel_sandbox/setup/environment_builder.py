@@ -49,7 +49,7 @@ def build(name: str, report: Report) -> Environment:
         return environment
     check_room()
     place = place_of(name)
-    with _explained(), _scratch(place) as scratch:
+    with explained(), scratch_directory(place) as scratch:
         _make(scratch / "root", name, report)
         facts = {"image": name, "interpreter": str(environment_files.interpreter())}
         (scratch / "environment.json").write_text(json.dumps(facts))
@@ -61,7 +61,7 @@ def build(name: str, report: Report) -> Environment:
 
 def check_room() -> None:
     """Find out whether an environment could be made. Raises EngineError, with what to do."""
-    with _explained():
+    with explained():
         existing = next(path for path in (shelf(), *shelf().parents) if path.exists())
         if not os.access(existing, os.W_OK | os.X_OK):
             reason = errno.EROFS if os.statvfs(existing).f_flag & os.ST_RDONLY else errno.EACCES
@@ -93,7 +93,7 @@ def remove_outdated(name: str, in_use: set[str]) -> int:
 
 
 @contextlib.contextmanager
-def _explained() -> Iterator[None]:
+def explained() -> Iterator[None]:
     """Raise EngineError, with what to do, where files cannot be written."""
     try:
         yield
@@ -105,7 +105,8 @@ def _explained() -> Iterator[None]:
 
 
 @contextlib.contextmanager
-def _scratch(place: Path) -> Iterator[Path]:
+def scratch_directory(place: Path) -> Iterator[Path]:
+    """Give a directory beside `place` that is gone afterwards, unless it was moved away."""
     place.parent.mkdir(parents=True, exist_ok=True)
     _remove_abandoned()
     with tempfile.TemporaryDirectory(dir=place.parent, prefix=".part-", ignore_cleanup_errors=True) as scratch:
@@ -138,7 +139,7 @@ def _make(root: Path, name: str, report: Report) -> None:
         shutil.copyfile(common() / "pkg_resources.py", site / "pkg_resources.py")
     environment_etc.link_time_zones(root, site)
     _compile(root, report)
-    _make_readable(root)
+    make_readable(root)
     _import_once(root, name, report)
 
 
@@ -197,7 +198,8 @@ def _compile(root: Path, report: Report) -> None:
     # Its status tells of files that are no Python on purpose (templates, tests of syntax errors).
 
 
-def _make_readable(root: Path) -> None:
+def make_readable(root: Path) -> None:
+    """Let everybody read all of it, nobody but its owner write, and no file have special bits."""
     for path in [root, *root.rglob("*")]:
         mode = path.lstat().st_mode
         if not stat.S_ISLNK(mode):
@@ -217,4 +219,4 @@ def _import_once(root: Path, name: str, report: Report) -> None:
     command = sealed(root, command, writable={home: skeleton}, variables={"HOME": home, "MPLBACKEND": "agg"})
     run(command, "The new environment does not work in a sandbox")
     (skeleton / ".modules").rename(root / "opt/kernel-sandbox/modules")
-    _make_readable(root / "opt/kernel-sandbox")
+    make_readable(root / "opt/kernel-sandbox")

@@ -66,20 +66,22 @@ def run_build(
     image, with one exception: an engine does not break a COPY off, and keeps its image when Ctrl-C came during one
     (the next `docker_images.build` removes it).
     """
+    options: dict[str, Any] = {"fileobj": context, "custom_context": True, "labels": dict(labels)}
+    options["buildargs"] = {"BASE": base} | ({"TOOLS": " ".join(tools)} if tools else {})
+    return _build(client, options | {"network_mode": None if tools else "none"}, tag, report)
+
+
+def build_directory(client: docker.DockerClient, dockerfile: Path, *, tag: str, report: Report) -> str:
+    """Build a user's own Dockerfile, with what lies beside it, as `docker build` does; return the image's id."""
+    options = {"path": str(dockerfile.parent.absolute()), "dockerfile": dockerfile.name}
+    return _build(client, options, tag, report)
+
+
+def _build(client: docker.DockerClient, options: Mapping[str, Any], tag: str, report: Report) -> str:
     log = BuildLog(report)
     try:
         with translated_errors():
-            events = client.api.build(
-                fileobj=context,
-                custom_context=True,
-                buildargs={"BASE": base} | ({"TOOLS": " ".join(tools)} if tools else {}),
-                labels=dict(labels),
-                tag=tag,
-                network_mode=None if tools else "none",
-                rm=True,
-                forcerm=True,
-                decode=True,
-            )
+            events = client.api.build(tag=tag, rm=True, forcerm=True, decode=True, **options)
             with contextlib.closing(events):
                 for event in events:
                     log.take(event)

@@ -31,7 +31,7 @@ def test_nearest_name_differs_by_a_letter_or_by_case() -> None:
         ("datasciens", "Did you mean datascience?"),
         ("datasciens:latest", "Did you mean datascience?"),
         ("kernel-sandbox/datascience:latest", "Get it with: kernel-sandbox image build datascience"),
-        ("kernel-sandbox/mine:1", "This package has: "),
+        ("kernel-sandbox/mine:1", "There are: "),
         ("me/mine", "Did you mean me/mine:1.0? Any other is named with its tag"),
         ("nobody", "See: kernel-sandbox image list. Any other is named with its tag"),
     ],

@@ -41,7 +41,7 @@ from kernel_sandbox.sandbox.engines.control_groups import LEAST_SWAP
 from kernel_sandbox.sandbox.engines.docker_client import connect, is_gone, start_errors, translated_errors
 from kernel_sandbox.sandbox.engines.docker_findings import findings
 from kernel_sandbox.sandbox.engines.docker_mounts import input_mounts, shared_mounts
-from kernel_sandbox.sandbox.engines.image_names import how_to_get, reference
+from kernel_sandbox.sandbox.engines.image_names import how_to_get, references
 from kernel_sandbox.sandbox.engines.masked_paths import CONTAINER_MASKED, CONTAINER_READ_ONLY
 from kernel_sandbox.sandbox.engines.seccomp import docker_profile
 from kernel_sandbox.spec.values import HOME_DIRECTORY, Limits, SandboxSpec
@@ -270,8 +270,12 @@ class DockerEngine(Engine):
         return (await self.client()).api.base_url.startswith("http+docker://localhost")
 
     async def _image(self, client: docker.DockerClient, name: str) -> dict[str, Any]:
+        *firsts, last = references(name)
         try:
-            return dict(await call(client.api.inspect_image, reference(name)))
+            for first in firsts:
+                with contextlib.suppress(ImageNotFound):
+                    return dict(await call(client.api.inspect_image, first))
+            return dict(await call(client.api.inspect_image, last))
         except ImageNotFound as exc:
             there = [tag for found in await call(client.api.images) for tag in found.get("RepoTags") or ()]
             raise ImageNotFound(f"The engine has no image {name!r}. {how_to_get(name, there)}") from exc

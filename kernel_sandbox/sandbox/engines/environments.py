@@ -4,22 +4,27 @@ A directory with Python, its libraries and an image's packages: the same locked 
 name, for this machine's own interpreter. Nothing in it is the host's but copies. `setup` makes it.
 
     <prefix>/environments/<name>-<digest>/    environment.json, root/
+
+An image of one's own has there a lock too, requirements.txt, and its environment.json tells what it holds.
 """
 
 from __future__ import annotations
 
 import contextlib
 import hashlib
+import json
 import os
 import platform
+import re
 import sys
 import sysconfig
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 from kernel_sandbox.errors import EngineError, ImageNotFound
 from kernel_sandbox.host import directories
-from kernel_sandbox.sandbox.engines.image_names import image_names, label_words, lock_digest
+from kernel_sandbox.sandbox.engines.image_names import OWN_NAME, image_names, label_words, lock_digest
 from kernel_sandbox.text.spelling import did_you_mean
 
 PREFIX_VARIABLE = "KERNEL_SANDBOX_PREFIX"
@@ -78,16 +83,55 @@ def shelf() -> Path:
 def find(name: str) -> Environment:
     """Return the environment of this name. Raises ImageNotFound where it has not been made, or is out of date."""
     if name not in image_names():
-        known = ", ".join(image_names())
-        meant = did_you_mean(name, image_names())
+        if own := find_own(name):
+            return own
+        known = ", ".join((*image_names(), *own_names()))
+        meant = did_you_mean(name, (*image_names(), *own_names()))
         raise ImageNotFound(
-            f"The bubblewrap engine has no image {name!r}.{meant} It knows {known}; Docker takes any image."
+            f"The bubblewrap engine has no image {name!r}.{meant} It knows {known}; Docker takes any image. "
+            "One of your own: kernel-sandbox image build --help"
         )
     place = place_of(name)
     if not _is_complete(place):
         remedy = f"kernel-sandbox image build {name} --engine bubblewrap"
         raise ImageNotFound(f"The bubblewrap engine has no image {name!r} under {prefix()}. Make it with: {remedy}")
     return Environment(name, place, label_words(name, "preload"))
+
+
+CANDIDATE = re.compile(r"\+[0-9a-f]{8}")
+"""What follows the name of an image that is still to be tried; no image that is there has it."""
+
+
+def find_own(name: str) -> Environment | None:
+    """Return the newest environment of an image of one's own, or of one that is still to be tried."""
+    if not OWN_NAME.fullmatch(CANDIDATE.sub("", name)):
+        return None
+    found = [(made(environment), environment) for environment in _own_environments(name)]
+    return max(found, key=lambda pair: pair[0])[1] if found else None
+
+
+def own_names() -> tuple[str, ...]:
+    """Name the images of one's own that bubblewrap has, in alphabetical order."""
+    return tuple(sorted({environment.name for environment in _own_environments()}))
+
+
+def _own_environments(name: str | None = None) -> list[Environment]:
+    pattern = f"{name or '*'}-{'[0-9a-f]' * 16}"
+    found = []
+    for directory in shelf().glob(pattern):
+        own = directory.name.rpartition("-")[0]
+        facts = read_facts(directory) if own not in image_names() else {}
+        if facts.get("own") and (name or OWN_NAME.fullmatch(own)):
+            found.append(Environment(own, directory, tuple(facts.get("preload", ()))))
+    return found
+
+
+def read_facts(directory: Path) -> dict[str, Any]:
+    """Return what the environment in a directory tells of itself; nothing where it is not complete."""
+    with contextlib.suppress(OSError, ValueError):
+        facts = json.loads((directory / "environment.json").read_text())
+        return facts if isinstance(facts, dict) else {}
+    return {}
 
 
 def _is_complete(place: Path) -> bool:

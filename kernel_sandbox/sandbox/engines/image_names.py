@@ -18,6 +18,8 @@ from kernel_sandbox.text.spelling import did_you_mean, nearest
 LABEL = "org.kernel-sandbox"
 NAMESPACE = "kernel-sandbox/"
 """Of our images in an engine. They are built there: whoever has that name on a registry is somebody else."""
+OWN_NAME = re.compile(r"(?=.{1,40}$)[a-z0-9]+(?:[._-][a-z0-9]+)*")
+"""What an image of one's own may be called: Docker's rule for a part of a name, and fit for a file."""
 PACKAGE = Path(__file__).parents[2]
 ARCHIVER = PACKAGE / "inside" / "archive.py"
 """Runs in an image while it is made."""
@@ -41,6 +43,12 @@ def reference(name: str) -> str:
     return f"{NAMESPACE}{name}:latest" if name in image_names() else name
 
 
+def references(name: str) -> tuple[str, ...]:
+    """Return under which names an engine may have an image: one of the user's own has ours before it."""
+    own = f"{NAMESPACE}{name}:latest"
+    return (own, name) if OWN_NAME.fullmatch(name) and name not in image_names() else (reference(name),)
+
+
 def how_to_get(image: str, there: Iterable[str] = ()) -> str:
     """Write what to do about an image that Docker has not; `there` is what it has.
 
@@ -54,9 +62,12 @@ def how_to_get(image: str, there: Iterable[str] = ()) -> str:
     pull = f"docker pull {shlex.quote(image)}"
     if own in image_names():
         return f"Did you mean {own}, this package's own? If not: {pull}"
-    near = nearest(own, image_names())
+    there = tuple(there)
+    mine = [each.removeprefix(NAMESPACE).removesuffix(":latest") for each in there if each.startswith(NAMESPACE)]
+    known = sorted({*image_names(), *filter(OWN_NAME.fullmatch, mine)})
+    near = nearest(own, known)
     if near or own != repository:
-        return f"{f'Did you mean {near}? ' if near else ''}This package has: {', '.join(image_names())}."
+        return f"{f'Did you mean {near}? ' if near else ''}There are: {', '.join(known)}."
     meant = did_you_mean(image, there).lstrip()
     if tagged or _has_registry(repository):
         return f"{meant} If not: {pull}" if meant else f"Get it with: {pull}"

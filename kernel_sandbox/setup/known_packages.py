@@ -1,0 +1,58 @@
+"""Packages that people mean when they name one that no index has: by the name that is imported, or nearly spelled.
+
+An index has no search by which the nearest could be found, so these are the ones that are asked for most.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+
+from kernel_sandbox.text.spelling import nearest
+
+IMPORTED_AS = {
+    "sklearn": "scikit-learn",
+    "skimage": "scikit-image",
+    "cv2": "opencv-python-headless",
+    "opencv": "opencv-python-headless",
+    "bs4": "beautifulsoup4",
+    "pil": "pillow",
+    "yaml": "pyyaml",
+    "docx": "python-docx",
+    "pptx": "python-pptx",
+    "dotenv": "python-dotenv",
+    "dateutil": "python-dateutil",
+    "serial": "pyserial",
+    "crypto": "pycryptodome",
+    "jwt": "pyjwt",
+    "magic": "python-magic",
+    "fitz": "pymupdf",
+    "igraph": "igraph",
+    "attr": "attrs",
+    "levenshtein": "levenshtein",
+    "usb": "pyusb",
+    "git": "gitpython",
+    "psycopg2": "psycopg2-binary",
+    "mysqldb": "mysqlclient",
+    "ruamel": "ruamel.yaml",
+    "google-protobuf": "protobuf",
+}
+"""The name in an import, and the package that brings it."""
+_OFTEN = """
+aiohttp altair arrow attrs beautifulsoup4 black bokeh boto3 bottleneck catboost chardet click cryptography cvxpy cython
+dask datasets duckdb faker fastapi fastparquet filelock flask folium fonttools fsspec gensim geopandas great-tables
+h5py html5lib httpx hypothesis imageio ipykernel ipython ipywidgets jinja2 joblib jsonschema keras lark levenshtein
+lightgbm llvmlite lxml markdown matplotlib mizani more-itertools moviepy msgpack narwhals nbformat networkx nltk numba
+numexpr numpy openpyxl opencv-python-headless orjson pandas patsy pdfplumber pillow plotly plotnine polars prophet
+protobuf psutil psycopg pyarrow pycountry pydantic pydub pygments pymc pymupdf pyparsing pypdf pypdfium2 pyproj pytest
+python-dateutil python-docx python-dotenv python-pptx pytz pyyaml qrcode rapidfuzz regex reportlab requests rich
+ruptures scikit-image scikit-learn scipy scrapy seaborn shap shapely simpy sortedcontainers spacy sqlalchemy
+statsmodels sympy tables tabulate tenacity textblob threadpoolctl tiktoken tomlkit torch torchvision tqdm transformers
+typer umap-learn unidecode urllib3 vega-datasets wordcloud xarray xgboost xlrd xlsxwriter xmltodict zstandard
+"""
+OFTEN = tuple(_OFTEN.split())
+
+
+def near_package(name: str, others: Iterable[str] = ()) -> str | None:
+    """Return the package that somebody meant by a name that no index has; None where none is near."""
+    imported = IMPORTED_AS.get(name.lower().replace("_", "-"))
+    return imported or nearest(name, {*OFTEN, *others} - {name.lower()})

@@ -1,0 +1,136 @@
+"""Images of one's own for bubblewrap: built step by step, listed, removed."""
+
+from __future__ import annotations
+
+import contextlib
+import secrets
+import shutil
+from pathlib import Path
+
+from kernel_sandbox.errors import EngineError, ImageNotFound
+from kernel_sandbox.sandbox.engines import environments, registry
+from kernel_sandbox.sandbox.engines.environments import Environment
+from kernel_sandbox.setup import environment_builder, environment_files, own_environments
+from kernel_sandbox.setup.environment_builder import explained, scratch_directory
+from kernel_sandbox.setup.fetch_sandbox import BubblewrapFetch
+from kernel_sandbox.setup.image_request import ImageRequest
+from kernel_sandbox.setup.import_check import try_image
+from kernel_sandbox.setup.own_images import (
+    OwnImage,
+    asked_names,
+    facts_of,
+    image_digest,
+    lock_text,
+    pip_wheel,
+    require_free,
+    resolve,
+    unknown_image,
+)
+from kernel_sandbox.setup.progress import Progress, Report
+
+ENGINE = "bubblewrap"
+
+
+def build(request: ImageRequest, report: Report, *, replace: bool = False) -> tuple[OwnImage, bool]:
+    """Build an image, or find it there; return it, and whether it was there. Raises EngineError."""
+    if request.dockerfile is not None:
+        raise EngineError(
+            "A Dockerfile is for Docker: add --engine docker. For bubblewrap: --with, or a requirements.txt."
+        )
+    with contextlib.suppress(ImageNotFound):
+        found = describe(request.name)
+        if require_free(found, request, replace=replace):
+            report(Progress("image", f"{request.name} is up to date"))
+            return found, True
+    base = environment_builder.build(request.base, report)
+    with explained(), scratch_directory(own_environments.place_of_own(request.name, "0" * 16)) as scratch:
+        candidate = _make(request, base, scratch, report)
+        try:
+            _publish(request, candidate, report)
+        finally:
+            shutil.rmtree(candidate.directory, ignore_errors=True)
+    return describe(request.name), False
+
+
+def _make(request: ImageRequest, base: Environment, scratch: Path, report: Report) -> Environment:
+    """Make the environment under a name that nobody else uses."""
+    work = scratch.parent / "work"
+    (work / "downloads").mkdir(parents=True)
+    packages = resolve(request, ENGINE, request.base, BubblewrapFetch(base.root, work / "downloads"), work, report)
+    if packages:
+        new = own_environments.install(base, packages, pip_wheel(report, work), work / "downloads", report)
+    else:
+        new = work / "nothing"
+        new.mkdir()
+    own_environments.assemble(base, new, scratch / "root", report)
+    lock = lock_text(packages)
+    digest = image_digest(base.digest, lock, *request.apt)
+    name = f"{request.name}+{secrets.token_hex(4)}"
+    facts = facts_of(request, "", (), digest) | {"interpreter": str(environment_files.interpreter())}
+    facts |= {"preload": list(base.preload), "base_environment": base.directory.name}
+    own_environments.write_facts(scratch, facts, lock)
+    scratch.chmod(0o755)
+    place = own_environments.place_of_own(name, digest)
+    scratch.rename(place)
+    return Environment(name, place, base.preload)
+
+
+def _publish(request: ImageRequest, candidate: Environment, report: Report) -> None:
+    """Try a new environment, and give it its name."""
+    report(Progress("try it", f"import {', '.join(asked_names(request)) or 'nothing new'} in a sandbox"))
+    contents = try_image(ENGINE, candidate.name, asked_names(request), request.name)
+    facts = environments.read_facts(candidate.directory)
+    facts |= {"python": contents.python, "packages": [list(package) for package in contents.packages]}
+    lock = (candidate.directory / "requirements.txt").read_text()
+    own_environments.write_facts(candidate.directory, facts, lock)
+    place = own_environments.place_of_own(request.name, candidate.digest)
+    older = [path for path in _directories(request.name) if path != place]
+    if place.exists():
+        _remove(place)
+    candidate.directory.rename(place)
+    for path in older:
+        _remove(path)
+
+
+def _directories(name: str) -> list[Path]:
+    return sorted(environments.shelf().glob(f"{name}-{'[0-9a-f]' * 16}"))
+
+
+def _remove(directory: Path) -> None:
+    """Take an environment from the shelf in one step, unless a sandbox uses it, and delete it then."""
+    if str(directory) in {record["environment"] for record in registry.records()}:
+        raise EngineError(f"A sandbox of {directory.name.rpartition('-')[0]} runs: end it first (kernel-sandbox ps).")
+    with scratch_directory(directory) as gone:
+        directory.rename(gone / "image")
+
+
+def describe(name: str) -> OwnImage:
+    """Return what an image tells of itself. Raises ImageNotFound."""
+    environment = environments.find_own(name)
+    if environment is None or "+" in name:
+        raise unknown_image(name, ENGINE)
+    facts = environments.read_facts(environment.directory)
+    base = str(facts.get("base", ""))
+    lock = environment.directory / "requirements.txt"
+    return OwnImage(
+        engine=ENGINE,
+        name=name,
+        place=str(environment.directory),
+        base=base,
+        asked=tuple(facts.get("asked", ())),
+        request=str(facts.get("request", "")),
+        python=str(facts.get("python", "")),
+        packages=tuple((each[0], each[1]) for each in facts.get("packages", ())),
+        digest=environment.digest,
+        created=float(facts.get("created", 0)),
+        size=environments.size(environment),
+        lock=lock.read_text() if lock.is_file() else "",
+        outdated=environments.place_of(base).name != facts.get("base_environment"),
+    )
+
+
+def remove(name: str) -> None:
+    """Remove an image. Raises ImageNotFound, and EngineError while a sandbox uses it."""
+    describe(name)
+    for directory in _directories(name):
+        _remove(directory)
