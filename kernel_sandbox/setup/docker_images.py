@@ -80,6 +80,12 @@ def list_images(client: docker.DockerClient) -> list[ImageInfo]:
     return [_info(name, _inspect(client, reference(name))) for name in image_names()]
 
 
+def digest(name: str, client: docker.DockerClient) -> str:
+    """Return by which digest the engine knows an image of this package. Raises ImageNotFound."""
+    with translated_errors():
+        return str(client.images.get(reference(name)).id)
+
+
 def _info(name: str, found: dict[str, Any] | None) -> ImageInfo:
     if found is None:
         return ImageInfo(name, reference(name), built=False)

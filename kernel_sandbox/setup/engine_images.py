@@ -1,34 +1,44 @@
-"""An image in either engine: a container image for Docker, an environment for bubblewrap. Built, and listed.
+"""An image in either engine: a container image for Docker, an environment for bubblewrap. Built, listed, told, removed.
 
-`kernel-sandbox image`, `setup` and `doctor` come here; the work is docker_images.py's and environment_builder.py's.
+`kernel-sandbox image`, `setup` and `doctor` come here. The work is docker_images.py's and environment_builder.py's, and
+for images of one's own own_docker.py's and own_bubblewrap.py's.
 """
 
 from __future__ import annotations
 
+import contextlib
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from datetime import UTC, datetime
-from typing import Literal
+from pathlib import Path
+from typing import Literal, TypeVar
 
 import anyio.to_thread
 
-from kernel_sandbox.errors import EngineUnavailable
-from kernel_sandbox.sandbox.engines import environments, registry
+from kernel_sandbox.errors import EngineError, EngineUnavailable, ImageNotFound
+from kernel_sandbox.host.reactor import call_reactor
+from kernel_sandbox.sandbox.engines import environments, get_engine, registry
+from kernel_sandbox.sandbox.engines.all_engines import answering
 from kernel_sandbox.sandbox.engines.base import Engine
 from kernel_sandbox.sandbox.engines.bubblewrap_host import examine_host, start_failure
 from kernel_sandbox.sandbox.engines.docker_client import connect
-from kernel_sandbox.sandbox.engines.image_names import image_names
-from kernel_sandbox.setup import docker_images, environment_builder
+from kernel_sandbox.sandbox.engines.image_names import folder, image_names, main_packages
+from kernel_sandbox.setup import docker_images, environment_builder, own_bubblewrap, own_docker
+from kernel_sandbox.setup.image_request import ImageRequest
+from kernel_sandbox.setup.import_check import try_image
+from kernel_sandbox.setup.own_images import OwnImage
 from kernel_sandbox.setup.progress import Report
+from kernel_sandbox.spec.values import SandboxSpec
 
 Base = Literal["auto", "python", "debian"]
+T = TypeVar("T")
 State = Literal["built", "out of date", "not built"]
 
 
 @dataclass(frozen=True, slots=True)
 class EngineImage:
-    """The state of one of this package's images in one engine."""
+    """The state of an image in one engine: one of this package, or one of the user's own."""
 
     engine: str
     name: str
@@ -40,7 +50,7 @@ class EngineImage:
     size: int | None = None
     """Bytes, with all that is below it."""
     base: str = ""
-    """"python" or "debian" for Docker; "host", this machine's own Python, for bubblewrap."""
+    """"python" or "debian" for Docker; "host", this machine's own Python, for bubblewrap; of one's own, an image."""
     created: datetime | None = None
 
 
@@ -59,7 +69,10 @@ class Built:
 
 
 async def list_images(engine: Engine) -> list[EngineImage]:
-    """Return every image of this package, and whether it is in the engine. Raises EngineUnavailable."""
+    """Return every image of this package, and whether it is in the engine, then those of the user's own.
+
+    Raises EngineUnavailable.
+    """
     states = _docker_states if engine.name == "docker" else _environment_states
     return await anyio.to_thread.run_sync(lambda: list(states()))
 
@@ -72,6 +85,7 @@ def _docker_states() -> Iterator[EngineImage]:
         state: State = "out of date" if info.stale else "built"
         base = info.base or ""
         yield EngineImage("docker", info.name, state, True, info.reference, info.size, base, info.created)
+    yield from map(_own_state, own_docker.own_images(connect()))
 
 
 def _environment_states() -> Iterator[EngineImage]:
@@ -85,6 +99,13 @@ def _environment_states() -> Iterator[EngineImage]:
             yield EngineImage("bubblewrap", name, "out of date", False, str(older[0]))
         else:
             yield EngineImage("bubblewrap", name, "not built", False, "")
+    yield from map(_own_state, map(own_bubblewrap.describe, environments.own_names()))
+
+
+def _own_state(own: OwnImage) -> EngineImage:
+    state: State = "out of date" if own.outdated else "built"
+    made = datetime.fromtimestamp(own.created, UTC)
+    return EngineImage(own.engine, own.name, state, True, own.place, own.size, own.base, made)
 
 
 def build(engine: str, name: str, report: Report, *, base: Base = "auto") -> Built:
@@ -100,6 +121,76 @@ def build(engine: str, name: str, report: Report, *, base: Base = "auto") -> Bui
     environment_builder.remove_outdated(name, {record["environment"] for record in registry.records()})
     size, seconds = environments.size(environment), time.monotonic() - started
     return Built(engine, str(environment.directory), "host", size, seconds, up_to_date)
+
+
+def build_own(engine: str, request: ImageRequest, report: Report, *, replace: bool = False) -> Built:
+    """Build an image of one's own in an engine, unless it is up to date. Raises EngineError."""
+    started = time.monotonic()
+    if engine == "docker":
+        image, up_to_date = own_docker.build(request, report, replace=replace)
+    else:
+        check_bubblewrap()
+        image, up_to_date = own_bubblewrap.build(request, report, replace=replace)
+    return Built(engine, image.place, image.base, image.size, time.monotonic() - started, up_to_date)
+
+
+def show_image(engine: str, name: str) -> OwnImage:
+    """Return what an image holds; one of this package is asked in a session. Raises ImageNotFound, and EngineError."""
+    if name not in image_names():
+        return own_docker.describe(name) if engine == "docker" else own_bubblewrap.describe(name)
+    states = _docker_states() if engine == "docker" else _environment_states()
+    found = next(image for image in states if image.name == name)
+    if not found.usable or found.size is None or found.created is None:
+        raise ImageNotFound(f"{engine} has no image {name}. Get it with: kernel-sandbox image build {name}")
+    contents = try_image(engine, name, (), name)
+    digest = docker_images.digest(name, connect()) if engine == "docker" else Path(found.place).name[-16:]
+    return OwnImage(
+        engine=engine,
+        name=name,
+        place=found.place,
+        base=found.base,
+        asked=main_packages(name),
+        request="",
+        python=contents.python,
+        packages=contents.packages,
+        digest=digest,
+        created=found.created.timestamp(),
+        size=found.size,
+        lock=(folder(name) / "requirements.txt").read_text(),
+        outdated=found.state == "out of date",
+    )
+
+
+def remove_image(engine: str, name: str) -> None:
+    """Remove an image of one's own from an engine. Raises ImageNotFound, and EngineError while a sandbox uses it."""
+    (own_docker if engine == "docker" else own_bubblewrap).remove(name)
+
+
+def engine_for(request: ImageRequest) -> str:
+    """Choose where an image of one's own is built: Docker for what only Docker can, else who has its base, in order."""
+    there = answering()
+    if request.dockerfile is not None or request.apt:
+        return "docker"
+    for name in there:
+        with contextlib.suppress(EngineError):
+            call_reactor(get_engine(name).check, SandboxSpec(image=request.base))
+            return name
+    return there[0]
+
+
+def where_it_is(name: str, engine: str | None, work: Callable[[str], T]) -> dict[str, T]:
+    """Do something in every engine that has an image, or in the one that is named. Raises ImageNotFound for none."""
+    if engine:
+        return {engine: work(engine)}
+    done, problem = {}, None
+    for place in answering():
+        try:
+            done[place] = work(place)
+        except ImageNotFound as exc:
+            problem = exc
+    if problem is not None and not done:
+        raise ImageNotFound(str(problem).replace(f"{place} has no image", "No engine has an image", 1))
+    return done
 
 
 def check_bubblewrap() -> None:

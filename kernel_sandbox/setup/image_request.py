@@ -13,6 +13,7 @@ from pathlib import Path
 
 from kernel_sandbox.errors import EngineError
 from kernel_sandbox.sandbox.engines.image_names import OWN_NAME, image_names
+from kernel_sandbox.spec.values import SandboxSpec
 from kernel_sandbox.text.spelling import did_you_mean
 
 REQUIREMENT = re.compile(
@@ -35,6 +36,7 @@ class ImageRequest:
 
     name: str
     base: str
+    """An image of this package; nothing with a Dockerfile."""
     requirements: tuple[str, ...] = ()
     """Lines of a requirements file, without files of the host."""
     files: tuple[Path, ...] = ()
@@ -51,24 +53,34 @@ class ImageRequest:
 
 
 def read_request(
-    name: str, *, base: str, packages: Sequence[str] = (), apt: Sequence[str] = (), file: Path | None = None
+    name: str,
+    *,
+    base: str | None = None,
+    packages: Sequence[str] = (),
+    apt: Sequence[str] = (),
+    file: Path | None = None,
 ) -> ImageRequest:
     """Read what is asked for. Raises EngineError where it cannot be built, with what to do."""
+    if not (packages or apt or file):
+        raise EngineError(
+            f"This package has no image {name!r}.{did_you_mean(name, image_names())} For one of your own, say what it "
+            f"is to hold: --with PACKAGE, --apt PACKAGE or a file ({FILES})."
+        )
     _require_name(name)
+    if file is not None and file.name.lower().endswith("dockerfile"):
+        if packages or apt or base:
+            raise EngineError("A Dockerfile says itself what goes into the image: leave --from, --with and --apt out.")
+        _read_text(file)
+        return ImageRequest(name, "", dockerfile=file)
+    base = base or SandboxSpec().image
     if base not in image_names():
         known = ", ".join(image_names())
         raise EngineError(f"{base!r} is nothing to build on.{did_you_mean(base, image_names())} There are: {known}.")
-    if file is not None and file.name.lower().endswith("dockerfile"):
-        if packages or apt:
-            raise EngineError("A Dockerfile says itself what goes into the image: leave --with and --apt out.")
-        return ImageRequest(name, base, dockerfile=file)
     lines = [*(_read_file(file) if file is not None else ()), *packages]
     requirements, files = _sorted(lines)
     for package in apt:
         if not APT_NAME.fullmatch(package):
             raise EngineError(f"{package!r} is no name of a Debian package.")
-    if not (requirements or files or apt):
-        raise EngineError(f"What is {name} to hold? Say it by --with PACKAGE, --apt PACKAGE or a file ({FILES}).")
     return ImageRequest(name, base, requirements, files, tuple(dict.fromkeys(apt)))
 
 
@@ -107,16 +119,22 @@ def _package_file(text: str) -> Path:
 
 def _read_file(path: Path) -> list[str]:
     """Return the packages that a file asks for."""
-    try:
-        if path.stat().st_size > LARGEST_FILE:
-            raise EngineError(f"{path} has more than 1 MB: that is no list of packages.")
-        text = path.read_text()
-    except (OSError, UnicodeDecodeError) as exc:
-        raise EngineError(f"{path} cannot be read: {getattr(exc, 'strerror', None) or exc}.") from exc
+    text = _read_text(path)
     lines = _of_project(path, text) if path.suffix == ".toml" else _of_requirements(path, text)
     if not lines:
         raise EngineError(f"{path} asks for no package.")
     return lines[:MOST_LINES]
+
+
+def _read_text(path: Path) -> str:
+    try:
+        if path.stat().st_size > LARGEST_FILE:
+            raise EngineError(f"{path} has more than 1 MB: that is no {FILES}.")
+        return path.read_text()
+    except FileNotFoundError:
+        raise EngineError(f"There is no file {path}.") from None
+    except (OSError, UnicodeDecodeError) as exc:
+        raise EngineError(f"{path} cannot be read: {getattr(exc, 'strerror', None) or exc}.") from exc
 
 
 def _of_requirements(path: Path, text: str) -> list[str]:

@@ -33,9 +33,11 @@ ENGINE = "bubblewrap"
 
 def build(request: ImageRequest, report: Report, *, replace: bool = False) -> tuple[OwnImage, bool]:
     """Build an image, or find it there; return it, and whether it was there. Raises EngineError."""
-    if request.dockerfile is not None:
+    if request.dockerfile is not None or request.apt:
+        what = "Packages of Debian are" if request.apt else "A Dockerfile is"
         raise EngineError(
-            "A Dockerfile is for Docker: add --engine docker. For bubblewrap: --with, or a requirements.txt."
+            f"{what} for Docker: add --engine docker. For bubblewrap, whose commands and libraries are copies of this "
+            "machine's: --with, or a requirements.txt."
         )
     with contextlib.suppress(ImageNotFound):
         found = describe(request.name)
@@ -57,14 +59,10 @@ def _make(request: ImageRequest, base: Environment, scratch: Path, report: Repor
     work = scratch.parent / "work"
     (work / "downloads").mkdir(parents=True)
     packages = resolve(request, ENGINE, request.base, BubblewrapFetch(base.root, work / "downloads"), work, report)
-    if packages:
-        new = own_environments.install(base, packages, pip_wheel(report, work), work / "downloads", report)
-    else:
-        new = work / "nothing"
-        new.mkdir()
+    new = own_environments.install(base, packages, pip_wheel(report, work), work / "downloads", report)
     own_environments.assemble(base, new, scratch / "root", report)
     lock = lock_text(packages)
-    digest = image_digest(base.digest, lock, *request.apt)
+    digest = image_digest(base.digest, lock)
     name = f"{request.name}+{secrets.token_hex(4)}"
     facts = facts_of(request, "", (), digest) | {"interpreter": str(environment_files.interpreter())}
     facts |= {"preload": list(base.preload), "base_environment": base.directory.name}
@@ -108,7 +106,7 @@ def describe(name: str) -> OwnImage:
     """Return what an image tells of itself. Raises ImageNotFound."""
     environment = environments.find_own(name)
     if environment is None or "+" in name:
-        raise unknown_image(name, ENGINE)
+        raise unknown_image(name, ENGINE, environments.own_names())
     facts = environments.read_facts(environment.directory)
     base = str(facts.get("base", ""))
     lock = environment.directory / "requirements.txt"

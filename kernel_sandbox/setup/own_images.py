@@ -10,7 +10,7 @@ import hashlib
 import json
 import re
 import time
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -24,6 +24,7 @@ from kernel_sandbox.setup.package_fetch import LockedPackage, Wanted, cached, fe
 from kernel_sandbox.setup.pip_settings import read_pip_settings
 from kernel_sandbox.setup.progress import Report
 from kernel_sandbox.setup.source_builds import SourceBuilds
+from kernel_sandbox.text.spelling import did_you_mean
 
 
 @dataclass(frozen=True, slots=True)
@@ -128,11 +129,12 @@ def asked_names(request: ImageRequest) -> list[str]:
     return [*named, *(re.split(r"-", path.name, maxsplit=1)[0] for path in request.files)]
 
 
-def unknown_image(name: str, engine: str) -> ImageNotFound:
-    """Return the error for an image of one's own that there is not."""
+def unknown_image(name: str, engine: str, there: Iterable[str] = ()) -> ImageNotFound:
+    """Return the error for an image of one's own that there is not; `there` are those that there are."""
     if name in image_names():
-        return ImageNotFound(f"{name} is an image of this package: images of one's own are removed and described here.")
-    return ImageNotFound(f"{engine} has no image {name!r} that was built here. See: kernel-sandbox image list")
+        return ImageNotFound(f"{name} is an image of this package, and none of your own.")
+    meant = did_you_mean(name, (*image_names(), *there))
+    return ImageNotFound(f"{engine} has no image {name!r} that was built here.{meant} See: kernel-sandbox image list")
 
 
 def lock_text(packages: Sequence[LockedPackage]) -> str:

@@ -120,6 +120,12 @@ def folder(name: str) -> Path:
     return images_folder() / name
 
 
+def main_packages(name: str) -> tuple[str, ...]:
+    """Name the packages that an image is for; its lock has what they need, too. Raises ImageNotFound."""
+    lines = (folder(name) / "requirements.in").read_text().splitlines()
+    return tuple(re.split(r"[\s\[<>=!~;]", line, maxsplit=1)[0] for line in lines if re.match(r"[A-Za-z0-9]", line))
+
+
 def label_words(name: str, label: str) -> tuple[str, ...]:
     """Return the words of a label of an image, as its Dockerfile sets it."""
     text = (folder(name) / "Dockerfile").read_text()

@@ -89,6 +89,8 @@ def test_help_names_every_command_and_needs_little(cli: Cli) -> None:
         "demo",
         "image build",
         "image list",
+        "image show",
+        "image remove",
         "kernelspec install",
         "kernelspec list",
         "kernelspec remove",
