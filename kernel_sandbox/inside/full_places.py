@@ -1,4 +1,4 @@
-"""A note beside a cell's error where a place for files is full: which, how much it holds, what raises that.
+"""What is said beside a cell's error where a place for files is full: which, how much it holds, what raises that.
 
 Its words come from the host, which knows what the session's door calls things (`kernel_sandbox.sandbox.remedies`).
 """
@@ -8,28 +8,9 @@ from __future__ import annotations
 import errno
 import os
 from collections.abc import Iterator
-from typing import Any
 
 NO_ROOM = (errno.ENOSPC, errno.EDQUOT)
 LONGEST_CHAIN = 20
-
-
-def explain(shell: Any, notices: dict[str, dict[str, str]]) -> None:
-    """Add a note (PEP 678) to what a shell shows of an error, where one fits."""
-    get = shell._get_exc_info  # not `showtraceback`, whose frames a traceback can show
-
-    def get_with_note(*args: Any, **kwargs: Any) -> Any:
-        found = get(*args, **kwargs)
-        try:
-            note = find(found[1], notices)
-            noted = list(getattr(found[1], "__notes__", ()))
-            if note is not None and note not in noted:
-                found[1].__notes__ = [*noted, note]
-        except Exception:  # noqa: BLE001, S110 - a class of the cell's own may refuse it; the error itself is shown
-            pass
-        return found
-
-    shell._get_exc_info = get_with_note
 
 
 def find(error: BaseException, notices: dict[str, dict[str, str]]) -> str | None:

@@ -23,8 +23,10 @@ from kernel_sandbox.inside import (
     command_line,
     common_memory,
     copying,
+    error_notes,
     full_places,
     leaving,
+    missing_packages,
     randomness,
     shell,
     streams,
@@ -55,12 +57,15 @@ def run(request: dict[str, Any]) -> None:
     app.initialize(arguments)
     os.umask(mask)
     _log_what_is_shown(app)
-    full_places.explain(app.shell, request["full_places"])
+    missing = missing_packages.MissingPackages(request["missing_packages"])
+    missing_packages.judge_commands(app.shell, missing)
+    room = functools.partial(full_places.find, notices=request["full_places"])
+    error_notes.add(app.shell, room, missing.about_error)
     if request["own_session"]:
         _behave_as_a_session(app, int(request["table_rows"]))
     _mend_texts(app.session)
     _keep_outputs_small(app, int(request["largest_output"]))
-    shell.register(app.shell)
+    shell.register(app.shell, missing.about_command)
     tell_ready = functools.partial(_tell_ready, request["sockets"])
     while True:
         try:

@@ -22,6 +22,7 @@ import sys
 import tempfile
 import termios
 import time
+from collections.abc import Callable
 from typing import Any
 
 EXIT_TYPE = "application/vnd.kernel-sandbox.exit+json"
@@ -32,13 +33,15 @@ TIMED_OUT, NOT_STARTED, NOT_FOUND = 124, 126, 127
 """Exit statuses, as timeout(1) and the shells have them."""
 
 
-def register(shell: Any) -> None:
-    """Give an IPython shell the cell magic."""
+def register(shell: Any, advice: Callable[[str], str | None]) -> None:
+    """Give an IPython shell the cell magic. `advice` is what is said of a command that failed, if anything."""
 
     def magic(line: str, cell: str) -> None:
         timeout, kind = _options(line)
         argv = json.loads(cell) if kind == "argv" else None
         status = Command(cell, kind, argv).run(timeout)
+        if status and (said := advice(" ".join(argv) if argv else cell)):
+            print(said, file=sys.stderr)
         text = f"[exit status {status}]" if status else ""
         shell.display_pub.publish({"text/plain": text, EXIT_TYPE: {"exit_status": status}})
 

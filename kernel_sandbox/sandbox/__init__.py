@@ -13,5 +13,6 @@ wire           a ZMTP client of one channel of a kernel, for the session
 zmtp           ZMTP's framing within bounds
 transports     how the channels reach into the sandbox: `ipc`, `forward`
 remedies       what raises a limit that was reached, in the words of the door
+known_packages  which package brings a module, and the ones that people ask for most
 engines/       Docker and bubblewrap: they know containers and processes, and nothing of kernels
 """

@@ -50,6 +50,8 @@ SOURCES = (
     "inside.table_data",
     "inside.file_operations",
     "inside.full_places",
+    "inside.error_notes",
+    "inside.missing_packages",
 )
 
 TEMPLATE_SOURCES = ("inside.confinement", "inside.template", "inside.offspring")

@@ -10,6 +10,7 @@ from concurrent.futures import Future
 from typing import Any
 
 from kernel_sandbox.errors import SandboxError, kernel_death
+from kernel_sandbox.sandbox import known_packages
 from kernel_sandbox.sandbox.gate import Gate
 from kernel_sandbox.sandbox.link import KernelExit, kernel_name
 from kernel_sandbox.sandbox.remedies import after_death, notices
@@ -110,6 +111,7 @@ def start_request(spec: SandboxSpec, preload: tuple[str, ...], *, own_session: b
         "table_rows": spec.limits.table_rows,
         "largest_output": bounds(spec.limits).frame - OVERHEAD,
         "full_places": notices(spec),
+        "missing_packages": known_packages.words(spec.image),
         "preload": preload,
         "load_first": spec.preload,
     }

@@ -28,5 +28,4 @@ fetch_sandbox         where pip resolves and downloads
 package_fetch         packages resolved, locked and kept
 source_builds         a source archive becomes a wheel, in a session
 fetch_failures        what is said where packages cannot be had
-known_packages        what was meant by a name that no index has
 """

@@ -8,7 +8,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from kernel_sandbox.setup.known_packages import near_package
+from kernel_sandbox.sandbox.known_packages import near_package
 from kernel_sandbox.text.characters import visible
 
 LONGEST = 200

@@ -12,10 +12,10 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from kernel_sandbox.errors import EngineError, SandboxError
+from kernel_sandbox.sandbox.known_packages import IMPORTED_AS
 from kernel_sandbox.session.outputs import Execution, StreamOutput
 from kernel_sandbox.session.sync import Session
 from kernel_sandbox.setup.image_request import REQUIREMENT, WHEEL_FILE
-from kernel_sandbox.setup.known_packages import IMPORTED_AS
 from kernel_sandbox.spec.values import DATA_DIRECTORY, Limits
 from kernel_sandbox.text.characters import visible
 

@@ -1,12 +1,16 @@
-"""Packages that people mean when they name one that no index has: by the name that is imported, or nearly spelled.
+"""Packages that people mean when they name one that there is not: by the name that is imported, or nearly spelled.
 
-An index has no search by which the nearest could be found, so these are the ones that are asked for most.
+An index has no search by which the nearest could be found, so these are the ones that are asked for most. What a kernel
+says of a missing one (inside/missing_packages.py) is made of `words`.
 """
 
 from __future__ import annotations
 
 from collections.abc import Iterable
+from typing import Any
 
+from kernel_sandbox.sandbox.engines.image_names import image_names, main_packages
+from kernel_sandbox.spec.values import SandboxSpec
 from kernel_sandbox.text.spelling import nearest
 
 IMPORTED_AS = {
@@ -56,3 +60,16 @@ def near_package(name: str, others: Iterable[str] = ()) -> str | None:
     """Return the package that somebody meant by a name that no index has; None where none is near."""
     imported = IMPORTED_AS.get(name.lower().replace("_", "-"))
     return imported or nearest(name, {*OFTEN, *others} - {name.lower()})
+
+
+def words(image: str) -> dict[str, Any]:
+    """Return what a kernel of an image needs to say which command brings a package."""
+    known = image_names()
+    below = image if image in known else SandboxSpec().image
+    elsewhere = {package: other for other in reversed(known) if other != image for package in main_packages(other)}
+    return {
+        "command": f"kernel-sandbox image build {'mine2' if image == 'mine' else 'mine'} --from {below}",
+        "imported_as": IMPORTED_AS,
+        "often": OFTEN,
+        "elsewhere": elsewhere,
+    }
