@@ -174,8 +174,6 @@ def _answer(command: str) -> str | None:
 
 def judge_commands(shell: Any, missing: MissingPackages) -> None:
     """Have `!command`, `x = !command`, `%pip`, `%conda` and their kin raise where they installed nothing."""
-    import ipykernel.zmqshell as piped  # type: ignore[import-untyped, unused-ignore]
-    from IPython.core import interactiveshell as raw
 
     def judged(run: Any, has_failed: Any) -> Any:
         def system(command: str) -> Any:
@@ -195,6 +193,7 @@ def judge_commands(shell: Any, missing: MissingPackages) -> None:
 
         return system
 
+    piped, raw = sys.modules["ipykernel.zmqshell"], sys.modules["IPython.core.interactiveshell"]
     for module, name in ((piped, "system"), (raw, "system"), (raw, "getoutput")):
         run = getattr(module, name, None)
         if run is not None:
