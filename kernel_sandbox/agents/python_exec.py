@@ -13,7 +13,7 @@ from typing import Any, Protocol
 from kernel_sandbox.agents.agent import BaseAgent
 from kernel_sandbox.agents.cell_pictures import CellPictures
 from kernel_sandbox.agents.chat_messages import ToolAnswer, ToolCall
-from kernel_sandbox.agents.default_session import AnySession, with_session
+from kernel_sandbox.agents.default_session import IMAGE, AnySession, with_session
 from kernel_sandbox.agents.events import AgentEvent, CellFinished, CellOutput, OnEvent
 from kernel_sandbox.agents.fences import unfence
 from kernel_sandbox.agents.listings import FileChanges, compare_listings, describe_listing, describe_saved
@@ -37,6 +37,7 @@ from kernel_sandbox.session.cell import AsyncCellStream
 from kernel_sandbox.session.known_kernel import KnownKernel
 from kernel_sandbox.session.outputs import Execution, fresh_kernel
 from kernel_sandbox.session.session import AsyncSession
+from kernel_sandbox.setup.image_packages import installed
 from kernel_sandbox.show.model_text import DEFAULT_LIMITS, ReadingLimits, read_execution
 from kernel_sandbox.spec.values import DATA_DIRECTORY
 
@@ -50,8 +51,7 @@ log = logging.getLogger(__name__)
 DESCRIPTION = f"""Run a cell of Python in a stateful IPython kernel and read what it shows.
 Variables, imports and functions stay from one call to the next. The working directory is {DATA_DIRECTORY}; the user's
 files are there, and what you write there the user gets. The value of the last expression is shown, as is what is
-printed; print only what you need to read. There is no network and nothing can be installed.
-pandas, numpy, scipy, matplotlib, seaborn, scikit-learn and statsmodels are installed in the usual image.
+printed; print only what you need to read. There is no network and nothing can be installed; {{packages}}.
 """
 UNSEEN_FIGURES = "Figures are shown to the user, not to you: print the numbers that you need from them."
 SEEN_FIGURES = "Figures are shown to the user and to you; take exact numbers from what you print, not from a picture."
@@ -137,7 +137,10 @@ class PythonExecTool(ToolInterface):
             "required": ["python_code"],
             "additionalProperties": False,
         }
-        description = DESCRIPTION + (SEEN_FIGURES if self._sees_pictures else UNSEEN_FIGURES)
+        image = IMAGE if self._session is None else self._session.spec.image
+        description = DESCRIPTION.format(packages=installed(image)) + (
+            SEEN_FIGURES if self._sees_pictures else UNSEEN_FIGURES
+        )
         return {"function": {"name": TOOL, "description": description, "parameters": parameters}}
 
     def begin_task(self) -> None:

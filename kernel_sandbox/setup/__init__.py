@@ -22,6 +22,7 @@ own_bubblewrap        those of bubblewrap
 own_docker            those of Docker
 own_environments      new packages beside the files of another environment
 own_debian            Debian's packages for a container image
+image_packages        what an image holds, for models
 import_check          a new image is tried in a session
 pip_settings          what the user has set for pip
 fetch_sandbox         where pip resolves and downloads

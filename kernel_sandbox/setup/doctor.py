@@ -97,14 +97,14 @@ def _promises(engine: str, spec: SandboxSpec) -> Finding:
 
 
 def _image(image: EngineImage) -> Finding:
-    subject, remedy = f"Image {image.name}", f"kernel-sandbox image build {image.name} --engine {image.engine}"
+    subject, remedy = f"Image {image.name}", image.again
     if not image.usable:
         # Only the one that a session takes by default must be there.
         return Finding(subject, "problem" if image.name == SandboxSpec().image else "note", image.state, remedy)
     detail = f"{format_size(image.size or 0)}, base {image.base or 'unknown'}"
     if image.state == "out of date":
-        return Finding(subject, "note", f"{detail}, older than the files that it is made from", remedy)
-    return Finding(subject, "ok", detail)
+        return Finding(subject, "note", f"{detail}, older than what it is made from", remedy)
+    return Finding(subject, "ok", f"{detail}: {', '.join(image.holds)}")
 
 
 def _environments(images: list[EngineImage]) -> Finding:

@@ -7,12 +7,13 @@ for images of one's own own_docker.py's and own_bubblewrap.py's.
 from __future__ import annotations
 
 import contextlib
+import shlex
 import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import Literal, TypeVar
+from typing import Any, Literal, TypeVar
 
 import anyio.to_thread
 
@@ -25,6 +26,7 @@ from kernel_sandbox.sandbox.engines.bubblewrap_host import examine_host, start_f
 from kernel_sandbox.sandbox.engines.docker_client import connect
 from kernel_sandbox.sandbox.engines.image_names import folder, image_names, main_packages
 from kernel_sandbox.setup import docker_images, environment_builder, own_bubblewrap, own_docker
+from kernel_sandbox.setup.image_packages import held
 from kernel_sandbox.setup.image_request import ImageRequest
 from kernel_sandbox.setup.import_check import try_image
 from kernel_sandbox.setup.own_images import OwnImage
@@ -52,6 +54,10 @@ class EngineImage:
     base: str = ""
     """"python" or "debian" for Docker; "host", this machine's own Python, for bubblewrap; of one's own, an image."""
     created: datetime | None = None
+    holds: tuple[str, ...] = ()
+    """The packages that it is for."""
+    again: str = ""
+    """The command that builds it anew."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -79,33 +85,46 @@ async def list_images(engine: Engine) -> list[EngineImage]:
 
 def _docker_states() -> Iterator[EngineImage]:
     for info in docker_images.list_images(connect()):
+        name = info.name
+        more: dict[str, Any] = {"holds": main_packages(name), "again": _build_command("docker", name)}
         if not info.built:
-            yield EngineImage("docker", info.name, "not built", False, "")
+            yield EngineImage("docker", name, "not built", False, "", **more)
             continue
         state: State = "out of date" if info.stale else "built"
-        base = info.base or ""
-        yield EngineImage("docker", info.name, state, True, info.reference, info.size, base, info.created)
+        yield EngineImage("docker", name, state, True, info.reference, info.size, info.base or "", info.created, **more)
     yield from map(_own_state, own_docker.own_images(connect()))
 
 
 def _environment_states() -> Iterator[EngineImage]:
     complete = environments.installed()
     for name in image_names():
+        more: dict[str, Any] = {"holds": main_packages(name), "again": _build_command("bubblewrap", name)}
         if environment := complete.get(name):
             made = datetime.fromtimestamp(environments.made(environment), UTC)
             size = environments.size(environment)
-            yield EngineImage("bubblewrap", name, "built", True, str(environment.directory), size, "host", made)
+            yield EngineImage("bubblewrap", name, "built", True, str(environment.directory), size, "host", made, **more)
         elif older := environment_builder.outdated(name):
-            yield EngineImage("bubblewrap", name, "out of date", False, str(older[0]))
+            yield EngineImage("bubblewrap", name, "out of date", False, str(older[0]), **more)
         else:
-            yield EngineImage("bubblewrap", name, "not built", False, "")
+            yield EngineImage("bubblewrap", name, "not built", False, "", **more)
     yield from map(_own_state, map(own_bubblewrap.describe, environments.own_names()))
 
 
 def _own_state(own: OwnImage) -> EngineImage:
     state: State = "out of date" if own.outdated else "built"
     made = datetime.fromtimestamp(own.created, UTC)
-    return EngineImage(own.engine, own.name, state, True, own.place, own.size, own.base, made)
+    more: dict[str, Any] = {"holds": held(own), "again": _build_command(own.engine, own.name, own)}
+    return EngineImage(own.engine, own.name, state, True, own.place, own.size, own.base, made, **more)
+
+
+def _build_command(engine: str, name: str, own: OwnImage | None = None) -> str:
+    command = f"kernel-sandbox image build {name}"
+    if own is not None and own.base:
+        asked = (
+            f"--apt {each[4:]}" if each.startswith("apt:") else f"--with {shlex.quote(each)}" for each in own.asked
+        )
+        command += f" --from {own.base} {' '.join(asked)}"
+    return f"{command} --engine {engine}"
 
 
 def build(engine: str, name: str, report: Report, *, base: Base = "auto") -> Built:

@@ -21,7 +21,6 @@ from starlette.responses import JSONResponse
 from starlette.types import Message, Receive, Scope, Send
 
 from kernel_sandbox.doors.mcp.contract import CallExecution, CallRefused, OnEvent, SessionLine
-from kernel_sandbox.doors.mcp.definitions import PACKAGES
 from kernel_sandbox.doors.mcp.mcp_server import HttpTransport, make_server
 from kernel_sandbox.doors.mcp.pool_tools import PoolTools
 from kernel_sandbox.doors.mcp.protocol_sessions import ProtocolSessions
@@ -38,6 +37,7 @@ from kernel_sandbox.service.session_values import Streaming
 from kernel_sandbox.session.cell import AsyncCellStream
 from kernel_sandbox.session.outputs import what_ran
 from kernel_sandbox.session.shell_commands import GRACE
+from kernel_sandbox.setup.image_packages import installed
 from kernel_sandbox.text.amounts import format_size
 
 SESSION_HEADER = "mcp-session-id"
@@ -255,7 +255,7 @@ class McpApplication:
         self._service = service
         self._open = ProtocolSessions(IDLE)
         holder, most = HostedSessions(service), service.settings.max_body_bytes
-        toolbox = Toolbox(holder, packages=PACKAGES.get(service.settings.image, ""))
+        toolbox = Toolbox(holder, packages=installed(service.settings.image))
         self._transport = HttpTransport(
             make_server(toolbox, Caller.of, _note_call), idle_timeout=IDLE, max_body_bytes=most
         )
