@@ -21,6 +21,7 @@
     archive         an image's modules in one file
     application     the kernel's application and shell, made in the zygote before it imports anything of the image
     kernel          what a forked kernel does before and after it binds its sockets
+    rehearsal       a cell that a kernel runs for itself, where nobody waits for its start
     streams         what code prints and shows: in few steps, held up where the host is slow
     table_data      DataFrames as exact data; `shell` the cell magic `%%shell`
     leaving         how a kernel ends, and copies of it that a cell forked; `command_line` what `ps` shows of it

@@ -32,8 +32,8 @@ FIRST_PAUSE, LONGEST_PAUSE = 0.25, 5.0
 """Seconds before the next start after one that failed; they double each time."""
 HEALTH_PATIENCE = 5.0
 """Seconds, but no longer than until the next question, in which the kernel of a ready session answers one."""
-FIRST_CELL = {"code": "pass", "silent": True, "store_history": False, "allow_stdin": False, "user_expressions": {}}
-"""What a kernel runs before it counts as ready, unnoticed: its first cell takes milliseconds more than later ones."""
+FIRST_CELL = {"code": "", "silent": True, "store_history": False, "allow_stdin": False, "user_expressions": {}}
+"""What a kernel answers before it counts as ready, unnoticed. Python's has run a cell by then (inside/rehearsal.py)."""
 PERMANENT = (ImageNotFound, PolicyError)
 """Failures that the next attempt would only repeat: nobody waits for it."""
 

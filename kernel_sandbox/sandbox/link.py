@@ -45,6 +45,7 @@ SOURCES = (
     "inside.allowance",
     "inside.watch",
     "inside.kernel",
+    "inside.rehearsal",
     "inside.shell",
     "inside.streams",
     "inside.table_data",
