@@ -20,10 +20,13 @@
     apart           what the zygote imports reads nothing of a cell's
     archive         an image's modules in one file
     application     the kernel's application and shell, made in the zygote before it imports anything of the image
+    debugging       its debugger, at the first request for it
     kernel          what a forked kernel does before and after it binds its sockets
     rehearsal       a cell that a kernel runs for itself, where nobody waits for its start
     streams         what code prints and shows: in few steps, held up where the host is slow
     table_data      DataFrames as exact data; `shell` the cell magic `%%shell`
+    widget_text     widgets as text that stays true, since nothing draws them
+    no_network      what an error says where there is none
     leaving         how a kernel ends, and copies of it that a cell forked; `command_line` what `ps` shows of it
     variables/      variables in and out, by value
     preview         describes a data file, for an agent
@@ -32,6 +35,6 @@
     source_builder  builds a source archive to a wheel; `import_probe` imports what a new image was asked to hold
     zip_member      writes one member of an archive to a file, while an environment is made
 
-All but the kernel's own side (application, kernel, streams, table_data, preview) is standard library, for Python 3.9 or
-newer.
+All but the kernel's own side (application, debugging, kernel, streams, table_data, widget_text, no_network, preview) is
+standard library, for Python 3.9 or newer.
 """

@@ -25,7 +25,7 @@ import zmq
 from ipykernel import iostream, ipkernel, kernelapp
 from jupyter_client.session import Session
 
-from kernel_sandbox.inside import common_memory
+from kernel_sandbox.inside import common_memory, debugging
 
 QUEUE = 16
 """Messages that wait for the host in libzmq; then the thread that sends them waits."""
@@ -91,6 +91,22 @@ class IPythonKernel(ipkernel.IPythonKernel):
             content["execution_count"] = self.execution_count
             session: Any = self.session
             session.send(stream, "execute_reply", content, parent, ident=ident)
+
+    @property
+    def kernel_info(self) -> dict[str, Any]:
+        """Say that there is a debugger where there will be one."""
+        info: dict[str, Any] = super().kernel_info
+        features = {*info["supported_features"], *(["debugger"] if debugging.is_there() else [])}
+        return {**info, "supported_features": sorted(features)}
+
+    async def do_debug_request(self, msg: Any) -> Any:
+        if not debugging.is_there():
+            return None
+        return await debugging.of_kernel(self).process_request(msg)
+
+    async def poll_stopped_queue(self) -> None:
+        if hasattr(self, "debugger"):
+            await super().poll_stopped_queue()  # type: ignore[no-untyped-call]
 
     def _become_connected(self) -> None:
         shell: Any = self.shell
@@ -215,7 +231,8 @@ def prepare(workdir: str) -> None:
     for name in ("stdout", "stderr"):
         stream_class: Any = iostream.OutStream
         _streams[name] = stream_class(Session(key=b""), _Nowhere(), name, watchfd=False)
-    IPythonKernel.instance(parent=app, log=app.log, user_ns=None)
+    with debugging.kept_out():
+        IPythonKernel.instance(parent=app, log=app.log, user_ns=None)
     assert threading.active_count() == threads, "a fork would lose a thread"
     os.chdir("/")
 

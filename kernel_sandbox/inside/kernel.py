@@ -27,12 +27,14 @@ from kernel_sandbox.inside import (
     full_places,
     leaving,
     missing_packages,
+    no_network,
     randomness,
     rehearsal,
     shell,
     streams,
 )
 from kernel_sandbox.inside.table_data import send_tables
+from kernel_sandbox.inside.widget_text import show_widgets
 
 PR_SET_DUMPABLE = 4
 BASE64_KINDS = ("image/png", "image/jpeg", "image/gif", "image/webp", "application/pdf", "audio/", "video/")
@@ -61,7 +63,7 @@ def run(request: dict[str, Any]) -> None:
     missing = missing_packages.MissingPackages(request["missing_packages"])
     missing_packages.judge_commands(app.shell, missing)
     room = functools.partial(full_places.find, notices=request["full_places"])
-    error_notes.add(app.shell, room, missing.about_error)
+    error_notes.add(app.shell, room, missing.about_error, no_network.about_error)
     if request["own_session"]:
         _behave_as_a_session(app, int(request["table_rows"]))
     _mend_texts(app.session)
@@ -157,6 +159,7 @@ def _behave_as_a_session(app: Any, table_rows: int) -> None:
     _explain_input(app.kernel)
     _forget_outputs(app.shell)
     send_tables(app.shell, table_rows)
+    show_widgets(app.shell)
 
 
 def _refuse_exit(shell: Any) -> None:

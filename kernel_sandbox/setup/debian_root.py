@@ -32,9 +32,11 @@ SUITE = "bookworm"
 """Debian 12: its Python is 3.11, as in the official slim image, so one lock serves both."""
 TOOLS = (
     *("procps", "zip", "unzip", "less", "xz-utils", "bzip2", "file", "bc", "xxd", "bsdextrautils", "time"),
-    "libnss-extrausers",
+    *("sqlite3", "jq"),
+    *("libnss-extrausers", "libgomp1"),
 )
-"""Debian's packages of commands that cells find, beside those that every Debian has; and how a user gets a name."""
+"""Debian's packages of commands that cells find, beside those that every Debian has; how a user gets a name; and a
+library that lightgbm expects."""
 PACKAGES = ",".join(("python3", "ca-certificates", *TOOLS))
 REPOSITORY, TAG = "kernel-sandbox/base-debian", SUITE
 PACKAGES_LABEL = "org.kernel-sandbox.packages"

@@ -22,6 +22,7 @@ from kernel_sandbox.sandbox.engines.image_names import (
     common_files,
     folder,
     image_names,
+    label_size,
     lock_digest,
     pip_lock,
     reference,
@@ -139,7 +140,8 @@ def _build_new(client: docker.DockerClient, name: str, base: str, progress: Repo
     with translated_errors():
         base_id = client.images.get(base_reference).id
     requirements = folder(name) / "requirements.txt"
-    packages = wheels.fetch([pip_lock(), requirements], _architecture(client), progress)
+    room = label_size(name, "downloads")
+    packages = wheels.fetch([pip_lock(), requirements], _architecture(client), progress, room=room)
     files: dict[str, Path | bytes] = {f"wheels/{path.name}": path for path in packages.iterdir()}
     files |= {path.name: path for path in (*folder(name).iterdir(), ARCHIVER) if path.is_file()}
     files |= {f"common/{inside}": path for inside, path in common_files().items()}

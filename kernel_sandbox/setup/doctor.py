@@ -111,7 +111,7 @@ def _environments(images: list[EngineImage]) -> Finding:
     """Look at the place of the environments; one that cannot be written matters only where one is missing."""
     missing = any(not image.usable and image.name == SandboxSpec().image for image in images)
     try:
-        environment_builder.check_room()
+        environment_builder.check_room(SandboxSpec().image)
     except EngineError as exc:
         remedy = f"export {environments.PREFIX_VARIABLE}=DIR"
         return Finding("Environments", "problem" if missing else "note", str(exc), remedy)

@@ -30,6 +30,7 @@ from kernel_sandbox.sandbox.engines.image_names import (
     MEMBER,
     common,
     folder,
+    label_size,
     label_words,
     pip_lock,
 )
@@ -37,8 +38,7 @@ from kernel_sandbox.setup import environment_etc, environment_files, wheels
 from kernel_sandbox.setup.build_sandbox import PYTHON, run, sealed
 from kernel_sandbox.setup.progress import Progress, Report
 
-ROOM = 1536 * 1024**2
-"""Bytes that the largest environment takes while it is made, its downloads included."""
+FONTS = "usr/share/fonts"
 
 
 def build(name: str, report: Report) -> Environment:
@@ -47,9 +47,9 @@ def build(name: str, report: Report) -> Environment:
         environment = find(name)
         report(Progress("environment", f"{environment.directory} is up to date"))
         return environment
-    check_room()
+    check_room(name)
     place = place_of(name)
-    with explained(), scratch_directory(place) as scratch:
+    with explained(name), scratch_directory(place) as scratch:
         _make(scratch / "root", name, report)
         facts = {"image": name, "interpreter": str(environment_files.interpreter())}
         (scratch / "environment.json").write_text(json.dumps(facts))
@@ -59,14 +59,19 @@ def build(name: str, report: Report) -> Environment:
     return find(name)
 
 
-def check_room() -> None:
+def room(name: str) -> int:
+    """Return the bytes that an environment takes while it is made, its downloads included."""
+    return label_size(name, "room")
+
+
+def check_room(name: str) -> None:
     """Find out whether an environment could be made. Raises EngineError, with what to do."""
-    with explained():
+    with explained(name):
         existing = next(path for path in (shelf(), *shelf().parents) if path.exists())
         if not os.access(existing, os.W_OK | os.X_OK):
             reason = errno.EROFS if os.statvfs(existing).f_flag & os.ST_RDONLY else errno.EACCES
             raise OSError(reason, os.strerror(reason))
-        if shutil.disk_usage(existing).free < ROOM:
+        if shutil.disk_usage(existing).free < room(name):
             raise OSError(errno.ENOSPC, "too little room there")
 
 
@@ -93,14 +98,14 @@ def remove_outdated(name: str, in_use: set[str]) -> int:
 
 
 @contextlib.contextmanager
-def explained() -> Iterator[None]:
+def explained(name: str) -> Iterator[None]:
     """Raise EngineError, with what to do, where files cannot be written."""
     try:
         yield
     except OSError as exc:
         raise EngineError(
             f"The environment cannot be made in {shelf()} ({exc.strerror or exc}). It needs "
-            f"{ROOM // 1024**2} MB: make room there, or set {PREFIX_VARIABLE} to another directory."
+            f"{room(name) // 1024**2} MB: make room there, or set {PREFIX_VARIABLE} to another directory."
         ) from exc
 
 
@@ -126,7 +131,8 @@ def _remove_abandoned() -> None:
 
 def _make(root: Path, name: str, report: Report) -> None:
     locks = [pip_lock(), folder(name) / "requirements.txt"]
-    packages = wheels.fetch_for_this_machine(locks, report, instead=root.parents[1] / "wheels")
+    downloads, instead = label_size(name, "downloads"), root.parents[1] / "wheels"
+    packages = wheels.fetch_for_this_machine(locks, report, room=downloads, instead=instead)
     report(Progress("copy the interpreter", sys.base_prefix))
     version = f"python{sys.version_info.major}.{sys.version_info.minor}"
     environment_files.make_root(root)
@@ -137,6 +143,7 @@ def _make(root: Path, name: str, report: Report) -> None:
     _drop_tests(site, folder(name) / "drop-tests.txt")
     if not (site / "pkg_resources").exists():
         shutil.copyfile(common() / "pkg_resources.py", site / "pkg_resources.py")
+    _finish(root, site)
     environment_etc.link_time_zones(root, site)
     _compile(root, report)
     make_readable(root)
@@ -176,6 +183,15 @@ def _drop_tests(site: Path, listed: Path) -> None:
     for package in listed.read_text().split() if listed.is_file() else ():
         for directory in [path for path in (site / package).rglob("tests") if path.is_dir()]:
             shutil.rmtree(directory, ignore_errors=True)
+
+
+def _finish(root: Path, site: Path) -> None:
+    """Do in a sandbox what the packages leave undone, as the image does."""
+    (root / FONTS).mkdir(parents=True)
+    own = {"/opt/venv": root / "opt/venv", f"/{FONTS}": root / FONTS}
+    program = (common() / "finish.py").read_text()
+    command = [PYTHON, "-I", "-c", program, f"/{site.relative_to(root)}", f"/{FONTS}"]
+    run(sealed(root, command, writable=own), "The packages could not be made ready")
 
 
 def _compile(root: Path, report: Report) -> None:

@@ -19,19 +19,21 @@ _COMMANDS = """
 [ arch awk b2sum base32 base64 basename basenc bash bc bunzip2 bzcat bzdiff bzgrep bzip2 bzless bzmore cat chgrp chmod
 chown cksum clear cmp column comm cp csplit cut dash date dd df diff diff3 dir dircolors dirname du echo egrep env
 expand expr factor false fgrep file find flock fmt fold free getconf getent getopt grep groups gunzip gzip head
-hexdump hostid hostname iconv id infocmp install ionice join kill ldd less link ln locale logname ls lscpu lzcat lzma
-mawk md5sum mkdir mkfifo mktemp more mv nawk nice nl nohup nproc numfmt od openssl paste pathchk perl pgrep pidof
+hexdump hostid hostname iconv id infocmp install ionice join jq kill ldd less link ln locale logname ls lscpu lzcat
+lzma mawk md5sum mkdir mkfifo mktemp more mv nawk nice nl nohup nproc numfmt od openssl paste pathchk perl pgrep pidof
 pkill pmap pr printenv printf prlimit ps ptx pwd readlink realpath rev rgrep rm rmdir sdiff sed seq setsid sh sha1sum
-sha224sum sha256sum sha384sum sha512sum shred shuf sleep sort split stat stty sum sync tac tail tar taskset tee test
-time timeout top touch tput tr true truncate tsort tty uname unexpand uniq unlink unlzma unxz unzip uptime users vdir
-vmstat w watch wc which who whoami xargs xxd xz xzcat xzdiff xzgrep xzless yes zcat zcmp zdiff zegrep zfgrep zgrep zip
-zipinfo zless zmore
+sha224sum sha256sum sha384sum sha512sum shred shuf sleep sort split sqlite3 stat stty sum sync tac tail tar taskset
+tee test time timeout top touch tput tr true truncate tsort tty uname unexpand uniq unlink unlzma unxz unzip uptime
+users vdir vmstat w watch wc which who whoami xargs xxd xz xzcat xzdiff xzgrep xzless yes zcat zcmp zdiff zegrep
+zfgrep zgrep zip zipinfo zless zmore
 """
 COMMANDS = tuple(_COMMANDS.split())
 """What cells run with `!`, in either engine: here those of them that this machine has, in an image Debian's."""
-# What PEP 600 lets a wheel expect of a machine, as far as anything in an image asks for it; and how names are found.
+# What PEP 600 lets a wheel expect of a machine, as far as anything in an image asks for it; how names are found; and
+# two that wheels expect all the same: ffmpeg's and lightgbm's.
 _EXPECTED_LIBRARIES = """libgcc_s.so.1 libstdc++.so.6 libm.so.6 libdl.so.2 librt.so.1 libpthread.so.0 libutil.so.1
-libresolv.so.2 libnsl.so.1 libnss_files.so.2 libnss_dns.so.2 libz.so.1 libexpat.so.1 libatomic.so.1"""
+libresolv.so.2 libnsl.so.1 libnss_files.so.2 libnss_dns.so.2 libz.so.1 libexpat.so.1 libatomic.so.1
+libmvec.so.1 libgomp.so.1"""
 EXPECTED_LIBRARIES = tuple(_EXPECTED_LIBRARIES.split())
 _LEFT_OUT = """
 site-packages dist-packages __pycache__ test tests idlelib tkinter turtledemo ensurepip config-* _tkinter*

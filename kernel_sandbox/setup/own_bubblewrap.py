@@ -45,7 +45,7 @@ def build(request: ImageRequest, report: Report, *, replace: bool = False) -> tu
             report(Progress("image", f"{request.name} is up to date"))
             return found, True
     base = environment_builder.build(request.base, report)
-    with explained(), scratch_directory(own_environments.place_of_own(request.name, "0" * 16)) as scratch:
+    with explained(request.base), scratch_directory(own_environments.place_of_own(request.name, "0" * 16)) as scratch:
         candidate = _make(request, base, scratch, report)
         try:
             _publish(request, candidate, report)

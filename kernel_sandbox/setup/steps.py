@@ -114,8 +114,8 @@ def _bubblewrap_steps(image: str) -> Iterator[Step]:
     else:
         check_bubblewrap()
     if image not in environments.installed():
-        environment_builder.check_room()
-        room = f"up to {format_size(environment_builder.ROOM)} there, and a minute or two"
+        environment_builder.check_room(image)
+        room = f"up to {format_size(environment_builder.room(image))} there, and a minute or two"
         text = f"Make the environment {image} of bubblewrap in {environments.shelf()}: {room}"
         yield Step(text, lambda report: _build("bubblewrap", image, report))
 

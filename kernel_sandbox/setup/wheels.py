@@ -29,7 +29,7 @@ PYTHON_VERSION = "3.11"
 GLIBC = 36
 """The minor version of Debian 12's C library: wheels for it and for older ones run there."""
 ROOM = 512 * 1024**2
-"""Bytes that the wheels of the largest image take while they are downloaded, with something to spare."""
+"""Bytes that must be free for a download that nothing more is known of."""
 OLDER_TAGS = {"x86_64": ("manylinux2014", "manylinux2010", "manylinux1"), "aarch64": ("manylinux2014",)}
 """The names of manylinux before PEP 600, for the architectures that the images are made for."""
 
@@ -39,25 +39,27 @@ def cache_directory() -> Path:
     return directories.cache() / "wheels"
 
 
-def fetch(requirements: list[Path], architecture: str, report: Report) -> Path:
+def fetch(requirements: list[Path], architecture: str, report: Report, *, room: int = ROOM) -> Path:
     """Return a directory with the wheel of every locked package, from the cache or from the user's index.
 
-    `architecture` is "x86_64" or "aarch64". Raises EngineError when pip is missing or fails; the cache then holds
-    nothing of the attempt.
+    `architecture` is "x86_64" or "aarch64"; `room` is the bytes that must be free for a download. Raises EngineError
+    when pip is missing or fails; the cache then holds nothing of the attempt.
     """
-    return _fetch(requirements, architecture, _tags_of_images(architecture), report, None)
+    return _fetch(requirements, architecture, _tags_of_images(architecture), report, room, None)
 
 
-def fetch_for_this_machine(requirements: list[Path], report: Report, *, instead: Path) -> Path:
+def fetch_for_this_machine(requirements: list[Path], report: Report, *, room: int = ROOM, instead: Path) -> Path:
     """Return a directory with the wheels for the interpreter and the C library that run this. Raises EngineError.
 
     Where the cache cannot take them (a home that is read-only or full), the wheels come below `instead`.
     """
     machine = f"{sys.implementation.cache_tag} {sysconfig.get_platform()} {'-'.join(platform.libc_ver())}"
-    return _fetch(requirements, machine, [], report, instead)
+    return _fetch(requirements, machine, [], report, room, instead)
 
 
-def _fetch(requirements: list[Path], kind: str, tags: list[str], report: Report, instead: Path | None) -> Path:
+def _fetch(
+    requirements: list[Path], kind: str, tags: list[str], report: Report, room: int, instead: Path | None
+) -> Path:
     digest = hashlib.sha256(kind.encode())
     for path in requirements:
         digest.update(path.read_bytes())
@@ -65,7 +67,7 @@ def _fetch(requirements: list[Path], kind: str, tags: list[str], report: Report,
     if _is_there(complete):
         report(Progress(STAGE, "all of them are in the cache"))
         return complete
-    complete = _directory_with_room(instead) / complete.name
+    complete = _directory_with_room(room, instead) / complete.name
     with tempfile.TemporaryDirectory(dir=complete.parent, prefix=".part-") as scratch:
         download = Path(scratch) / "wheels"
         _run_pip(_pip_command(download, requirements, tags), _count(requirements), report)
@@ -80,18 +82,18 @@ def _is_there(directory: Path) -> bool:
         return False
 
 
-def _directory_with_room(instead: Path | None) -> Path:
+def _directory_with_room(room: int, instead: Path | None) -> Path:
     cache, problem = cache_directory(), "too little room there"
     try:
         cache.mkdir(parents=True, exist_ok=True)
         if not os.access(cache, os.W_OK):
             problem = "it cannot be written"
-        elif shutil.disk_usage(cache).free > ROOM:
+        elif shutil.disk_usage(cache).free > room:
             return cache
     except OSError as exc:
         problem = exc.strerror or str(exc)
     if instead is None:
-        remedy = f"make room ({ROOM // 1024**2} MB), or set XDG_CACHE_HOME to another directory"
+        remedy = f"make room ({room // 1024**2} MB), or set XDG_CACHE_HOME to another directory"
         raise EngineError(f"Packages cannot be downloaded to {cache} ({problem}): {remedy}.")
     instead.mkdir(parents=True, exist_ok=True)
     return instead

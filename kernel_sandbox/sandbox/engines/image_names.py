@@ -131,3 +131,8 @@ def label_words(name: str, label: str) -> tuple[str, ...]:
     text = (folder(name) / "Dockerfile").read_text()
     found = re.search(rf'^LABEL {LABEL}\.{label}="([^"]*)"', text, re.MULTILINE)
     return tuple(found[1].split()) if found else ()
+
+
+def label_size(name: str, label: str) -> int:
+    """Return the bytes that a label of an image says in megabytes."""
+    return int(label_words(name, label)[0]) * 1024**2

@@ -6,6 +6,7 @@ it holds.
 
     output_values  the Output union and the events of a running cell
     content     hostile message content in, clean bounded values out
+    chart_words  what a chart that comes as data draws, in words
     pictures    the kinds of pictures, what a bundle's is and how large
     tables      the one reader of the tables that cells display
     dataframes  DataFrames of those, never from pickles

@@ -14,6 +14,7 @@ from dataclasses import dataclass
 from itertools import islice
 from typing import Any
 
+from kernel_sandbox.session.outputs.chart_words import chart_words
 from kernel_sandbox.session.outputs.output_values import ErrorOutput
 from kernel_sandbox.text.characters import hides
 from kernel_sandbox.text.clipping import clip_text
@@ -179,14 +180,14 @@ def is_unspoken(text: str) -> bool:
 
 
 def bundle_text(data: Mapping[str, Any]) -> str:
-    """Return the words of a MIME bundle: its text, its source where that is text, else the names of its types.
+    """Return the words of a MIME bundle: its text, its source, what it draws, else the names of its types.
 
     A text that only names an object of IPython's says nothing where the source is beside it.
     """
     texts = [data[kind] for kind in ("text/plain", "text/markdown", "text/latex") if isinstance(data.get(kind), str)]
     if texts:
         return str(texts[1] if len(texts) > 1 and is_unspoken(texts[0]) else texts[0])
-    return f"<{', '.join(list(data)[:3])}>" if data else ""
+    return chart_words(data) or (f"<{', '.join(list(data)[:3])}>" if data else "")
 
 
 def text_to_show(data: Mapping[str, Any]) -> str:
