@@ -196,6 +196,7 @@ def _become_template(config: dict[str, Any], keeper: socket.socket) -> None:
             check(libc.unshare(CLONE_NEWUSER), "unshare")
             keeper.send(b"map")
             keeper.recv(LINE)
+            confinement.drop_bounding_set()  # a new namespace begins with all of it
         else:
             os.setgroups([])
             os.setresgid(user, user, user)

@@ -78,7 +78,10 @@ def _become_first(order: dict[str, Any], host: socket.socket) -> None:
         except SystemExit as exc:
             host.send(json.dumps({"failed": str(exc)[: LINE // 2]}).encode())
             os._exit(1)
+        if order["shared_devices"]:  # who is not root on the host sees what it holds only so
+            confinement.set_dumpable(True)
         _step(host, {"confined": shared})
+        confinement.set_dumpable(False)
         host.close()
         _forget_the_template()
         gc.enable()

@@ -234,6 +234,9 @@ class Shelf:
         for kind in self._kinds.values():
             if (there := kind.standing) is not None and not there.living and now - there.wanted >= UNUSED:
                 self._retire(kind)
+            if (there := kind.following) is not None and now - there.wanted >= UNUSED:
+                kind.following, there.retired = None, True
+                self._end_if_done(there)
         self._looking = None
         self._look_later()
 

@@ -93,6 +93,8 @@ class Template:
             self._wait_until_ready(boots[0][0], boots[1][0])
         except BaseException:
             self.end()
+            for end in (self._control, self._door, self._words):
+                end.close()  # which `end` knows of only once it was started
             raise
         finally:
             for ours, _ in boots:

@@ -6,7 +6,7 @@ import os
 import subprocess
 import sys
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -28,10 +28,10 @@ sys.stdin.read()
 """
 
 
-def opened(image: str = "python", **spec: Any) -> Session:
+def opened(image: str = "python", env: Mapping[str, str] | None = None, **spec: Any) -> Session:
     """Return a session of a kind that no other test has: what one does to its template is not another's."""
     kind = os.environ["PYTEST_CURRENT_TEST"].partition(" ")[0]
-    return Session(engine="bubblewrap", spec=SandboxSpec(image=image, env={"KIND": kind}, **spec))
+    return Session(engine="bubblewrap", spec=SandboxSpec(image=image, env={"KIND": kind, **(env or {})}, **spec))
 
 
 def is_forked(session: Session) -> bool:

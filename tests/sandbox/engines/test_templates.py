@@ -187,7 +187,7 @@ def test_template_is_renewed(bound: str, monkeypatch: pytest.MonkeyPatch) -> Non
         before = templates()
         with opened() as other:
             assert is_forked(other)
-            assert len(templates()) == 2
+            assert len(templates()) >= 2  # and one that may follow
         assert one.execute("print(1)").text == "1\n"
         assert until(lambda: len(templates()) >= len(before))
 
