@@ -11,7 +11,7 @@
     accounts        the names in a sandbox, as files of /etc, at both ends
     file_operations  list, read, write, delete under /mnt/data; `full_places` what is said where a disk is full
     missing_packages  what is said where a package is missing, or is to be installed; `error_notes` shows both
-    kernels         PID 1's kernels: start, reap, stop without survivors; `fresh_places` what a restart empties
+    kernels         PID 1's kernels: start, reap, stop without `survivors`; `fresh_places` what a restart empties
     copies          PID 1's part in copying a live kernel; `copying` the kernel's
     last_words      what a kernel wrote to standard error last
     common_memory   where PID 1 and the kernels share it, and where orders to copy stand

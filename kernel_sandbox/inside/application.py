@@ -11,6 +11,7 @@ import array
 import contextlib
 import ctypes
 import fcntl
+import importlib
 import inspect
 import os
 import select
@@ -40,6 +41,8 @@ ARGUMENTS = [
     "--IPCompleter.use_jedi=False",  # its first answer takes 1.2 s, and JupyterLab waits for one; live objects do
     "--IPKernelApp.parent_handle=1",  # no parent poller, and no banner about Ctrl-C in the first output
 ]
+AHEAD = ("IPython.core.debugger", "IPython.extensions.storemagic", "faulthandler", "tornado.platform.asyncio")
+"""What each kernel imports when it is made."""
 
 
 class IPythonKernel(ipkernel.IPythonKernel):
@@ -122,6 +125,13 @@ class IPKernelApp(kernelapp.IPKernelApp):
     """Waits where the host takes outputs slowly: at its mark, a socket that publishes drops, `idle` too."""
 
     kernel_class = IPythonKernel
+    _has_parsed = False
+
+    def parse_command_line(self, argv: Any = None) -> None:
+        """Parse the command line, which is each kernel's, once: in `prepare`."""
+        if not self._has_parsed:
+            super().parse_command_line(argv)
+            self._has_parsed = True
 
     def init_iopub(self, context: Any) -> None:
         for option, value in ((zmq.SNDHWM, QUEUE), (zmq.XPUB_NODROP, 1), (zmq.SNDTIMEO, int(PATIENCE * 1000))):
@@ -233,6 +243,9 @@ def prepare(workdir: str) -> None:
         _streams[name] = stream_class(Session(key=b""), _Nowhere(), name, watchfd=False)
     with debugging.kept_out():
         IPythonKernel.instance(parent=app, log=app.log, user_ns=None)
+    for module in AHEAD:
+        with contextlib.suppress(ImportError):  # another version's
+            importlib.import_module(module)
     assert threading.active_count() == threads, "a fork would lose a thread"
     os.chdir("/")
 

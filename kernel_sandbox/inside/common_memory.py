@@ -18,7 +18,9 @@ MOST_KERNELS = 64
 """At a time, those included that wait as copies."""
 _SLOT = KEPT + READ + 4096 - (KEPT + READ) % 4096
 _ORDER, _TOLD = 16 * 1024, 256
-_words: Any = mmap.mmap(-1, MOST_KERNELS * _SLOT)
+_WORDS = MOST_KERNELS * _SLOT
+"""Bytes of all slots. Behind them is one for each kernel, which says that it has nothing more to do."""
+_words: Any = mmap.mmap(-1, _WORDS + MOST_KERNELS)
 _orders: Any = mmap.mmap(-1, _ORDER + 2 * _TOLD)
 _own_slot = 0
 
@@ -34,12 +36,22 @@ def forget() -> None:
 def renew() -> None:
     """Make it for the sandbox whose PID 1 this process is now."""
     global _words, _orders
-    _words, _orders = mmap.mmap(-1, MOST_KERNELS * _SLOT), mmap.mmap(-1, _ORDER + 2 * _TOLD)
+    _words, _orders = mmap.mmap(-1, _WORDS + MOST_KERNELS), mmap.mmap(-1, _ORDER + 2 * _TOLD)
 
 
 def words(slot: int) -> memoryview:
     """Return the last that a kernel read of its standard error, and behind it what it has read just now."""
     return memoryview(_words)[slot * _SLOT : slot * _SLOT + KEPT + READ]
+
+
+def set_over(over: bool, slot: int | None = None) -> None:
+    """Say whether a kernel has nothing more to do: this one, or by PID 1 the one that gets this slot."""
+    _words[_WORDS + (_own_slot if slot is None else slot)] = over
+
+
+def is_over(slot: int) -> bool:
+    """Return whether a kernel has said that it has nothing more to do."""
+    return bool(_words[_WORDS + slot])
 
 
 def use(slot: int) -> None:

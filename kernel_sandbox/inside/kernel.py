@@ -17,6 +17,8 @@ import sys
 from collections.abc import Callable
 from typing import Any
 
+from traitlets.config import Config
+
 from kernel_sandbox.inside import (
     apart,
     application,
@@ -54,10 +56,10 @@ def run(request: dict[str, Any]) -> None:
     _become_ordinary(request)
     asyncio.set_event_loop(asyncio.new_event_loop())  # never one that was inherited in a fork
     app: Any = application.IPKernelApp.instance()
-    arguments = [f"--IPKernelApp.connection_file={request['connection_file']}", *application.ARGUMENTS]
+    app.update_config(Config({"IPKernelApp": {"connection_file": request["connection_file"]}}))
     # The sockets must be connectable for the host's user, who is another one; their directory is private.
     mask = os.umask(0)
-    app.initialize(arguments)
+    app.initialize(application.ARGUMENTS)
     os.umask(mask)
     _log_what_is_shown(app)
     missing = missing_packages.MissingPackages(request["missing_packages"])

@@ -24,6 +24,7 @@ from kernel_sandbox.inside import (
     fresh_places,
     leaving,
     mux,
+    survivors,
     zygote,
 )
 from kernel_sandbox.inside.last_words import LastWords
@@ -75,6 +76,7 @@ class Kernel:
         self.end_signal: int = signal.SIGTERM
         """What asks it to end."""
         self.words = LastWords(slot)
+        common_memory.set_over(False, slot)
 
 
 class Kernels:
@@ -242,7 +244,7 @@ class Kernels:
                 (os.kill, kernel.end_signal, AT_REST),
                 (os.killpg, signal.SIGINT, AT_WORK),  # a cell runs: Jupyter interrupts it before it ends its kernel
             ):
-                if kernel.exit_code is not None:
+                if kernel.ended.is_set():
                     return
                 send(kernel.pid, number)
                 try:
@@ -257,8 +259,7 @@ class Kernels:
     async def sweep(self) -> None:
         """Kill every process but this one and the zygote, however fast they fork."""
         for _ in range(50):
-            others = [pid for pid in processes() if pid not in (1, os.getpid(), self.zygote_pid)]
-            if not others:
+            if not (others := survivors.running({1, os.getpid(), self.zygote_pid})):
                 return
             for pid in others:
                 try:
@@ -268,7 +269,7 @@ class Kernels:
             self.reap()
             await asyncio.sleep(0.002)
         # A fork bomb outruns a loop; kill(2) with -1 reaches all processes in one step, the zygote with them.
-        kill_everything()
+        survivors.kill_everything()
         self.replace_zygote()
 
     def put_right(self) -> None:
@@ -282,14 +283,17 @@ class Kernels:
         await file_operations.answer(channel, ok=True)
 
     def reap(self) -> None:
-        """Collect every child that ended; tell the watchers of kernels."""
+        """Collect every child that ended; tell the watchers of kernels. A kernel that ends may say so beforehand."""
+        for ending in self.ending:
+            if common_memory.is_over(ending.slot):
+                ending.ended.set()
         while True:
             try:
                 pid, status = os.waitpid(-1, os.WNOHANG)
             except ChildProcessError:
                 return
             if pid == 0:
-                return
+                break
             code = os.waitstatus_to_exitcode(status)
             known = (*self.kernels.values(), *self.ending)
             kernel = next((kernel for kernel in known if kernel.pid == pid), None)
@@ -347,19 +351,6 @@ def _read_sign(path: str) -> str:
 
 def as_text(said: bytes) -> str:
     return base64.b64encode(said).decode()
-
-
-def kill_everything() -> None:
-    """Kill every other process of the sandbox in one step."""
-    try:
-        os.kill(-1, signal.SIGKILL)
-    except OSError:
-        pass  # nobody left
-
-
-def processes() -> list[int]:
-    """The ids of all processes in the sandbox."""
-    return [int(name) for name in os.listdir("/proc") if name.isdigit()]
 
 
 def _signal_group(pid: int, number: int) -> None:

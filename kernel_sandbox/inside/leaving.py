@@ -8,19 +8,33 @@ from __future__ import annotations
 
 import asyncio
 import atexit
+import contextlib
 import ctypes
+import gc
+import io
 import os
 import selectors
 import signal
 import sys
 import threading
+from collections.abc import Iterator
 from dataclasses import dataclass
+from types import AsyncGeneratorType, CoroutineType, GeneratorType
 from typing import Any
+
+from kernel_sandbox.inside import common_memory
 
 END = signal.SIGRTMAX - 3
 """PID 1 asks with it: one that no library uses for itself."""
 AGAIN = 0.002
 """Seconds between two looks whether the cell that was running has ended."""
+FILES = {io.TextIOWrapper, io.BufferedWriter, io.BufferedRandom, io.BufferedRWPair}
+UNBUFFERED = {io.StringIO, io.BytesIO, io.FileIO, io.BufferedReader}
+FRAMES: dict[type, str] = {CoroutineType: "cr_code", GeneratorType: "gi_code", AsyncGeneratorType: "ag_code"}
+"""Code that waits half-way, and where it is named."""
+OF_EACH_KERNEL = ("asyncio", "_asyncio", "socket", "zmq", "tornado")
+"""Modules of classes that have objects in each kernel. What these do when they are freed matters to nobody else."""
+LIBRARIES = (sys.prefix, sys.base_prefix, "/usr/", "<frozen ")
 
 
 def end_when_asked(app: Any) -> None:
@@ -37,12 +51,64 @@ def end_when_asked(app: Any) -> None:
 
 
 def finish(app: Any) -> None:
-    """End this process as an interpreter ends: what was registered for the exit runs, open files are written out."""
+    """End this process as an interpreter ends: what was registered for the exit runs, open files are written out.
+
+    An interpreter takes every module apart then, which takes longer than all else that a restart does. It is left out
+    where nothing waits for it.
+    """
     for own in (app.close, app.iopub_thread.stop):
         atexit.unregister(own)
-    code = 0
+    app.shell.displayhook.do_full_cache = False  # or IPython collects garbage, before it lets the variables go
     del app, own
-    ctypes.pythonapi.Py_Exit(code)
+    for step in (threading._shutdown, atexit._run_exitfuncs):  # type: ignore[attr-defined]
+        with contextlib.suppress(BaseException):
+            step()
+    if _is_all_written():
+        common_memory.set_over(True)
+        with contextlib.suppress(OSError):
+            os.kill(os.getppid(), signal.SIGCHLD)  # PID 1 need not wait until the memory has been given back
+        os._exit(0)
+    ctypes.pythonapi.Py_Exit(0)
+
+
+def _is_all_written() -> bool:
+    """Write open files out, and return whether nothing that is left has something to do when it is freed.
+
+    What the zygote made is not looked at: it is frozen (gc.freeze), and no cell's.
+    """
+    objects = gc.get_objects()
+    kinds = list(map(type, objects))
+    try:
+        there = set(kinds)
+        for kind in there & FILES:
+            for one in _of(kind, kinds, objects):
+                with contextlib.suppress(OSError, ValueError):  # it is closed, say
+                    one.flush()
+        ctypes.CDLL(None).fflush(None)  # what libraries in C have open
+        if any(map(_does_more_at_its_end, there)):
+            return False
+        for kind in there & FRAMES.keys():
+            names = (getattr(one, FRAMES[kind]).co_filename for one in _of(kind, kinds, objects))
+            if not all(name.startswith(LIBRARIES) for name in names):
+                return False
+    except Exception:  # noqa: BLE001 - a class of a cell's may raise anything
+        return False
+    return True
+
+
+def _of(kind: type, kinds: list[type], objects: list[Any]) -> Iterator[Any]:
+    """Yield the objects of a kind: in few steps, as they are many."""
+    place = -1
+    with contextlib.suppress(ValueError):  # there is no other
+        while True:
+            place = kinds.index(kind, place + 1)
+            yield objects[place]
+
+
+def _does_more_at_its_end(kind: type) -> bool:
+    if kind in FILES or kind in UNBUFFERED or kind in FRAMES:
+        return False
+    return hasattr(kind, "__del__") and kind.__module__.partition(".")[0] not in OF_EACH_KERNEL
 
 
 def end_copies(app: Any) -> None:

@@ -38,7 +38,7 @@ def run() -> None:
     zygote_process = zygote.start()
     import asyncio
 
-    from kernel_sandbox.inside import fresh_places, kernels, watch
+    from kernel_sandbox.inside import fresh_places, kernels, survivors, watch
 
     fresh_places.copy_skeleton()
     fresh_places.write_names()
@@ -52,7 +52,7 @@ def run() -> None:
         traceback.print_exc()
         raise
     finally:
-        kernels.kill_everything()
+        survivors.kill_everything()
         os._exit(status)
 
 
@@ -72,17 +72,6 @@ def _take_standard_streams() -> None:
             fcntl.fcntl(link, 1031, PIPE_SIZE)  # F_SETPIPE_SZ: fewer wake-ups for a large file
         except OSError:
             pass  # not a pipe, or the user's share of pipe memory is used up
-
-
-def memory_used() -> int | None:
-    """Bytes that count against the memory limit, as far as the sandbox can see its own control group."""
-    for path in ("/sys/fs/cgroup/memory.current", "/sys/fs/cgroup/memory/memory.usage_in_bytes"):
-        try:
-            with open(path) as file:
-                return int(file.read())
-        except (OSError, ValueError):
-            continue
-    return None
 
 
 class Guest:
@@ -191,10 +180,10 @@ class Guest:
         await file_operations.answer(channel, ok=True, facts=inspection.facts(request["places"], request["masked"]))
 
     async def do_usage(self, channel: Any, request: dict[str, Any]) -> None:
-        from kernel_sandbox.inside import file_operations, kernels
+        from kernel_sandbox.inside import file_operations, survivors
 
         space = os.statvfs(file_operations.ROOT)
         used = (space.f_blocks - space.f_bfree) * space.f_frsize
         await file_operations.answer(
-            channel, ok=True, memory=memory_used(), data=used, processes=len(kernels.processes())
+            channel, ok=True, memory=survivors.memory_used(), data=used, processes=len(survivors.processes())
         )

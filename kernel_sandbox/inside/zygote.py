@@ -65,7 +65,7 @@ def load_all(workdir: str, modules: list[str]) -> str | None:
     """Import in a template what a zygote imports; return why there can be no kernels, or None."""
     _use_archive()
     gc.disable()
-    if missing := _import("kernel_sandbox.inside.application", untouched=True):
+    if missing := _import_kernel():
         return missing
     sys.modules["kernel_sandbox.inside.application"].prepare(workdir)
     for name in modules:
@@ -78,7 +78,7 @@ def _serve(control: socket.socket) -> None:
     prepared, missing = "kernel_sandbox.inside.application" in sys.modules, None  # in a template, by load_all
     if not prepared:
         _use_archive()
-        missing = _import("kernel_sandbox.inside.application", untouched=True)
+        missing = _import_kernel()
     waiting: list[str] = []
     forked = False
     while True:
@@ -115,6 +115,14 @@ def _use_archive() -> None:
         sys.meta_path.insert(0, archive.ArchiveFinder(archive.PLACE))
     except (OSError, ValueError):
         pass
+
+
+def _import_kernel() -> str | None:
+    """Import what a kernel runs; return why that cannot be, or None."""
+    for name in ("application", "kernel"):
+        if missing := _import(f"kernel_sandbox.inside.{name}", untouched=True):
+            return missing
+    return None
 
 
 def _load(waiting: list[str], asked: list[str], *, untouched: bool) -> str | None:

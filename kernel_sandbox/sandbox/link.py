@@ -38,6 +38,7 @@ SOURCES = (
     "inside.copies",
     "inside.copying",
     "inside.fresh_places",
+    "inside.survivors",
     "inside.randomness",
     "inside.debugging",
     "inside.application",

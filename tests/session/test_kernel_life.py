@@ -22,7 +22,16 @@ atexit.register(lambda: open('atexit.txt', 'a').write('kept'))"""
 READ_THEM = """import gzip, zipfile
 texts = open('text.txt').read(), gzip.open('packed.gz', 'rt').read(), open('atexit.txt').read()
 print(*texts, zipfile.ZipFile('a.zip').read('member').decode())"""
-HOSTILE_EXITS = """import atexit, os, socket, threading, time
+HELD = {
+    "cycle": "held.file = open('kept.txt', 'w'); held.file.write('kept')",
+    "wrapped": "held.file = gzip.open('kept.txt', 'wt'); held.file.write('kept')",
+    "module": "sys.modules['own'] = types.ModuleType('own'); sys.modules['own'].file = open('kept.txt', 'w')\n"
+    "sys.modules['own'].file.write('kept')",
+    "own": "class Own:\n    def __del__(self, open=open): open('kept.txt', 'w').write('kept')\nheld.own = Own()",
+    "frame": "def wait(open=open):\n    try: yield\n    finally: open('kept.txt', 'w').write('kept')\n"
+    "held.frame = wait(); next(held.frame)",
+}
+HOSTILE_EXITS = """import atexit, os, signal, socket, threading, time
 def flood():
     with open('/tmp/flood', 'wb') as file:
         while True: file.write(bytes(1 << 20)); file.seek(0)
@@ -30,6 +39,10 @@ def fork():
     while True:
         try: os.fork()
         except OSError: time.sleep(0.01)
+def lie():
+    get_ipython().kernel.do_execute.__globals__['common_memory'].set_over(True)
+    os.kill(1, signal.SIGCHLD)
+    fork()
 def listen():
     server = socket.create_server(('127.0.0.1', 7777))
     while True: time.sleep(1)
@@ -54,6 +67,27 @@ def test_restart_writes_files_out_and_runs_what_was_registered(engine: str) -> N
         session.execute(OPEN_FILES).raise_for_error()
         session.restart()
         assert session.execute(READ_THEM).text.split() == ["kept"] * 4
+
+
+@pytest.mark.parametrize("source", HELD.values(), ids=HELD)
+def test_restart_ends_what_no_variable_holds_alone(session: Session, source: str) -> None:
+    """As at the end of any Python program, where objects in cycles and in modules are freed."""
+    session.execute("import os; os.path.exists('kept.txt') and os.unlink('kept.txt')")
+    held = f"import gzip, sys, types\nheld = types.SimpleNamespace(); held.me = held\n{source}"
+    session.execute(held).raise_for_error()
+    session.restart()
+    read = "import gzip\nfound = open('kept.txt', 'rb').read()"
+    assert session.execute(f"{read}\n(gzip.decompress(found) if found[0] == 31 else found) == b'kept'").text == "True"
+
+
+def test_restart_of_a_kernel_that_fills_the_memory_keeps_the_sandbox(engine: str) -> None:
+    """Its memory is given back before the next kernel needs some."""
+    with Session(engine=engine, image="python", limits=Limits(memory="300m")) as session:
+        for _ in range(3):
+            session.execute("held = b'x' * (190 << 20)").raise_for_error()
+            session.restart()
+            assert session.kept_by_restart == "files"
+            assert session.execute("6 * 7").text == "42"
 
 
 async def restart_politely(tmp_path: Path, engine: str, source: str, then: str) -> str:
@@ -100,7 +134,7 @@ def test_restart_interrupts_a_cell_that_runs(engine: str) -> None:
 
 
 @pytest.mark.alone
-@pytest.mark.parametrize("name", ["flood", "fork", "listen", "lambda: time.sleep(60)", "threading.Event().wait"])
+@pytest.mark.parametrize("name", ["flood", "fork", "lie", "listen", "lambda: time.sleep(60)", "threading.Event().wait"])
 def test_exit_that_does_not_end_gains_nothing(engine: str, name: str) -> None:
     with Session(engine=engine, image="python", limits=Limits(pids=64)) as session:
         session.execute("1")
