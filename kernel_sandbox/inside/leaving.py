@@ -10,6 +10,7 @@ import asyncio
 import atexit
 import contextlib
 import ctypes
+import functools
 import gc
 import io
 import os
@@ -28,6 +29,8 @@ END = signal.SIGRTMAX - 3
 """PID 1 asks with it: one that no library uses for itself."""
 AGAIN = 0.002
 """Seconds between two looks whether the cell that was running has ended."""
+SENDING = 0.05
+"""Seconds that the last messages have on their way to libzmq."""
 FILES = {io.TextIOWrapper, io.BufferedWriter, io.BufferedRandom, io.BufferedRWPair}
 UNBUFFERED = {io.StringIO, io.BytesIO, io.FileIO, io.BufferedReader}
 FRAMES: dict[type, str] = {CoroutineType: "cr_code", GeneratorType: "gi_code", AsyncGeneratorType: "ag_code"}
@@ -58,10 +61,15 @@ def finish(app: Any) -> None:
     """
     for own in (app.close, app.iopub_thread.stop):
         atexit.unregister(own)
-    app.shell.displayhook.do_full_cache = False  # or IPython collects garbage, before it lets the variables go
+    steps = (
+        functools.partial(_let_variables_go_first, app.shell),
+        threading._shutdown,  # type: ignore[attr-defined]
+        atexit._run_exitfuncs,
+        functools.partial(_send_all, app.iopub_thread),
+    )
     del app, own
-    for step in (threading._shutdown, atexit._run_exitfuncs):  # type: ignore[attr-defined]
-        with contextlib.suppress(BaseException):
+    for step in steps:
+        with contextlib.suppress(BaseException):  # all of it is within a cell's reach
             step()
     if _is_all_written():
         common_memory.set_over(True)
@@ -69,6 +77,20 @@ def finish(app: Any) -> None:
             os.kill(os.getppid(), signal.SIGCHLD)  # PID 1 need not wait until the memory has been given back
         os._exit(0)
     ctypes.pythonapi.Py_Exit(0)
+
+
+def _let_variables_go_first(shell: Any) -> None:
+    """Have IPython collect no garbage before it lets the variables go: it would find none."""
+    shell.displayhook.do_full_cache = False
+
+
+def _send_all(publisher: Any) -> None:
+    """Give the last messages to libzmq, which sends them by itself."""
+    for stream in (sys.stdout, sys.stderr):
+        stream.flush()
+    sent = threading.Event()
+    publisher.schedule(sent.set)
+    sent.wait(SENDING)
 
 
 def _is_all_written() -> bool:

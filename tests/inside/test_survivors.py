@@ -1,0 +1,35 @@
+"""Which processes can still run code: those that have not begun to end, whatever the list of processes shows."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+
+from kernel_sandbox.inside import survivors
+
+FIRST_THREAD_ENDS = """import ctypes, threading, time
+threading.Thread(target=lambda: (time.sleep(0.2), print('alone', flush=True), time.sleep(60))).start()
+ctypes.CDLL(None).pthread_exit(None)"""
+
+
+def runs(pid: int) -> bool:
+    return pid in survivors.running(set(survivors.processes()) - {pid})
+
+
+def test_process_that_was_killed_runs_nothing_more() -> None:
+    with subprocess.Popen(["sleep", "60"]) as process:
+        assert runs(process.pid)
+        process.kill()
+        os.waitid(os.P_PID, process.pid, os.WEXITED | os.WNOWAIT)
+        assert process.pid in survivors.processes()
+        while runs(process.pid):  # what else begins on this machine at that moment has it look again
+            pass
+
+
+def test_process_whose_first_thread_has_ended_still_runs() -> None:
+    with subprocess.Popen([sys.executable, "-c", FIRST_THREAD_ENDS], stdout=subprocess.PIPE, text=True) as process:
+        assert process.stdout is not None
+        assert process.stdout.readline() == "alone\n"
+        assert runs(process.pid)
+        process.kill()
