@@ -18,7 +18,7 @@
     randomness      random numbers seeded anew in a process that was forked
     zygote          a process that has imported ipykernel, and forks kernels
     apart           what the zygote imports reads nothing of a cell's
-    archive         an image's modules in one file
+    archive         an image's modules in one file; `image_directories` where a kernel finds them
     application     the kernel's application and shell, made in the zygote before it imports anything of the image
     debugging       its debugger, at the first request for it
     kernel          what a forked kernel does before and after it binds its sockets

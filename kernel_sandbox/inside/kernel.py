@@ -27,6 +27,7 @@ from kernel_sandbox.inside import (
     copying,
     error_notes,
     full_places,
+    image_directories,
     leaving,
     missing_packages,
     no_network,
@@ -35,6 +36,7 @@ from kernel_sandbox.inside import (
     shell,
     streams,
 )
+from kernel_sandbox.inside.archive import ArchiveFinder
 from kernel_sandbox.inside.table_data import send_tables
 from kernel_sandbox.inside.widget_text import show_widgets
 
@@ -43,7 +45,7 @@ BASE64_KINDS = ("image/png", "image/jpeg", "image/gif", "image/webp", "applicati
 STREAM_PIECE = 1024 * 1024
 """Characters of one stream message: what is printed at once goes to the host in pieces."""
 OUR_FINDERS = ("SourceFinder", "ArchiveFinder")
-"""In a kernel the user's own files come before the image's modules, as everywhere."""
+"""A kernel has none of its own: the user's files come before the image's modules, as everywhere."""
 LONGEST_TEXT, LEAST_TEXT = 100_000, 100
 """Characters of each text in a message that is too large; fewer where it still is."""
 MOST_ITEMS = 2000
@@ -132,7 +134,10 @@ def _become_ordinary(request: dict[str, Any]) -> None:
     sys.argv = ["ipykernel_launcher"]
     for name in [name for name in sys.modules if name.partition(".")[0] == "kernel_sandbox"]:
         del sys.modules[name]
-    sys.meta_path[:] = [finder for finder in sys.meta_path if type(finder).__name__ not in OUR_FINDERS]
+    for finder in [finder for finder in sys.meta_path if type(finder).__name__ in OUR_FINDERS]:
+        sys.meta_path.remove(finder)
+        if isinstance(finder, ArchiveFinder):
+            image_directories.find_along_the_path(finder, apart.WRITABLE)
     randomness.renew()
 
 

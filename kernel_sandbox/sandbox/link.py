@@ -30,6 +30,7 @@ SOURCES = (
     "inside.main",
     "inside.apart",
     "inside.archive",
+    "inside.image_directories",
     "inside.command_line",
     "inside.inspection",
     "inside.common_memory",
