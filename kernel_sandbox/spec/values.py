@@ -178,7 +178,7 @@ class SandboxSpec:
     """Everything that an engine needs to know to start one sandbox."""
 
     image: str = "datascience"
-    """A folder of images/ ("python", "datascience"), or any image the engine has."""
+    """A folder of images/ ("python", "datascience", "full"), or any image the engine has."""
     limits: Limits = field(default_factory=Limits)
     mounts: tuple[Mount, ...] = ()
     network: Literal["none"] = "none"

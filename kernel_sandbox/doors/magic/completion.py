@@ -13,6 +13,7 @@ from kernel_sandbox.doors.magic.magic_options import COMMANDS, SAFETY, ask_parse
 from kernel_sandbox.doors.magic.sessions import DEFAULT, Sessions
 from kernel_sandbox.errors import SandboxError
 from kernel_sandbox.sandbox.engines import NAMES
+from kernel_sandbox.sandbox.engines.image_names import image_names
 from kernel_sandbox.text.characters import hides
 
 PATIENCE = 2.0
@@ -42,7 +43,7 @@ def _candidates(magic: str, words: list[str], before: str, sessions: Sessions, n
     if before == "--engine":
         return NAMES
     if before == "--image":
-        return ("datascience", "python")
+        return image_names()
     if before == "--safety":
         return SAFETY
     if before in ("-i", "--in", "--data"):
