@@ -79,6 +79,7 @@ if TYPE_CHECKING:
     from kernel_sandbox.session.transcript import Transcript as Transcript
     from kernel_sandbox.show.exports import ExportFormat as ExportFormat
     from kernel_sandbox.show.exports import export_notebook as export_notebook
+    from kernel_sandbox.spec.languages import Language as Language
     from kernel_sandbox.spec.values import Limits as Limits
     from kernel_sandbox.spec.values import Mount as Mount
     from kernel_sandbox.spec.values import SandboxSpec as SandboxSpec
@@ -100,6 +101,7 @@ _ROOMS = {
         "CellError CellTimeout ClearOutput DisplayData DisplayUpdate ErrorOutput Event ExecuteResult Execution Output "
         "Ran Status StreamOutput"
     ),
+    "spec.languages": "Language",
     "spec.values": "Limits Mount SandboxSpec",
     "pool": "Histogram PoolMetrics PoolSettings PooledSession SessionPool",
     "session.prompts": "InputHandler",

@@ -12,6 +12,7 @@
     file_operations  list, read, write, delete under /mnt/data; `full_places` what is said where a disk is full
     missing_packages  what is said where a package is missing, or is to be installed; `error_notes` shows both
     kernels         PID 1's kernels: start, reap, stop without `survivors`; `fresh_places` what a restart empties
+    kernelspecs     which kernels an image has beside Python's; `loopback` ports for those that know no unix sockets
     copies          PID 1's part in copying a live kernel; `copying` the kernel's
     last_words      what a kernel wrote to standard error last
     common_memory   where PID 1 and the kernels share it, and where orders to copy stand

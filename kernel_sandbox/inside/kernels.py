@@ -12,7 +12,6 @@ import os
 import signal
 import socket
 import stat
-import sys
 from typing import Any
 
 from kernel_sandbox.inside import (
@@ -22,12 +21,14 @@ from kernel_sandbox.inside import (
     copies,
     file_operations,
     fresh_places,
+    kernelspecs,
     leaving,
     mux,
     survivors,
     zygote,
 )
 from kernel_sandbox.inside.last_words import LastWords
+from kernel_sandbox.inside.loopback import Loopback
 
 HOME = apart.HOME
 SOCKETS = "/opt/kernel-sandbox/run"
@@ -70,6 +71,9 @@ class Kernel:
         self.sockets, self.slot = sockets, slot
         self.signs = {f"s-{port}" for port in range(1, 6)}
         """The files in `sockets` that say it is ready."""
+        self.loopback: Loopback | None = None
+        """Where it listens instead, if it can bind no unix sockets."""
+        self.kernelspec: dict[str, str] = kernelspecs.OURS
         self.oom_kills = oom_kills()
         self.exit_code: int | None = None
         self.ended = asyncio.Event()
@@ -102,10 +106,8 @@ class Kernels:
 
     async def do_start(self, channel: mux.Channel, request: dict[str, Any]) -> None:
         """Start a kernel and answer when its five sockets are there."""
-        sockets = request["sockets"]
-        os.makedirs(sockets, mode=0o700, exist_ok=True)
+        os.makedirs(request["sockets"], mode=0o700, exist_ok=True)
         connection_file = os.path.join(HOME, f".{request['kernel']}.json")
-        _write_anew(connection_file, json.dumps({**request["connection"], "ip": f"{sockets}/s"}))
         kernel = self.new_kernel(request)
         self.exits.clear()  # process ids come round again: only what ends from here on can be this kernel
         # The image's own environment, as PID 1 got it, and what the host says on top.
@@ -119,7 +121,8 @@ class Kernels:
         self.untouched = False
         self.add(kernel)
         await self.ready(kernel)
-        await file_operations.answer(channel, ok=True, pid=kernel.pid)
+        facts = {"kernelspec": kernel.kernelspec, "by_ports": kernel.loopback is not None}
+        await file_operations.answer(channel, ok=True, pid=kernel.pid, **facts)
 
     def new_kernel(self, request: dict[str, Any]) -> Kernel:
         """Return a kernel that is to be started. Raises RuntimeError where there are too many."""
@@ -154,7 +157,8 @@ class Kernels:
 
     def launch(self, kernel: Kernel, request: dict[str, Any]) -> None:
         """Fork a kernel from the zygote, or start the command of a kernelspec where the image has no ipykernel."""
-        if request["kernelspec"] == "python3":
+        if request["kernelspec"] in (None, kernelspecs.OURS["name"]):
+            _write_connection(kernel, request)
             answer = self.ask_zygote(request)
             if answer.get("pid"):
                 kernel.pid = int(answer["pid"])
@@ -163,14 +167,22 @@ class Kernels:
                 return
             if answer.get("refused"):
                 raise RuntimeError(answer["refused"])
-        argv = _kernelspec_command(request["kernelspec"], request["connection_file"])
+        self.execute(kernel, kernelspecs.find(request["kernelspec"]), request)
+
+    def execute(self, kernel: Kernel, spec: kernelspecs.Kernelspec, request: dict[str, Any]) -> None:
+        """Start the command of a kernelspec."""
+        kernel.kernelspec = spec.facts()
+        kernel.loopback = Loopback() if spec.speaks_tcp else None
+        _write_connection(kernel, request)
+        argv = spec.command(request["connection_file"])
+        environment = {**request["env"], **spec.environment(request["env"]), **request["given_env"]}
         actions: list[Any] = [(os.POSIX_SPAWN_OPEN, number, "/dev/null", os.O_RDWR, 0) for number in (0, 1)]
         errors = kernel.words.listen()
         actions.append((os.POSIX_SPAWN_DUP2, errors, 2))
         os.chdir(request["workdir"])
         mask = os.umask(0)  # its sockets must be connectable for the host's user, who is another one
         try:
-            kernel.pid = os.posix_spawnp(argv[0], argv, request["env"], file_actions=actions, setsid=True)
+            kernel.pid = os.posix_spawnp(argv[0], argv, environment, file_actions=actions, setsid=True)
         except OSError as exc:
             raise RuntimeError(f"its command {argv[0]!r} cannot be run ({exc.strerror})") from exc
         finally:
@@ -204,7 +216,10 @@ class Kernels:
     async def ready(self, kernel: Kernel) -> None:
         """Wait until all signs of the kernel are in its directory. Raises RuntimeError when it exits before."""
         while kernel.exit_code is None:
-            if all(os.path.lexists(os.path.join(kernel.sockets, sign)) for sign in kernel.signs):
+            if kernel.loopback is not None:
+                if kernel.loopback.listens():
+                    return
+            elif all(os.path.lexists(os.path.join(kernel.sockets, sign)) for sign in kernel.signs):
                 if "ready" in kernel.signs:
                     kernel.words.also(kernel.pid, _read_sign(os.path.join(kernel.sockets, "ready")))
                 return
@@ -330,6 +345,14 @@ class Kernels:
             self.watchers.remove(queue)
 
 
+def _write_connection(kernel: Kernel, request: dict[str, Any]) -> None:
+    """Write the kernel's connection file."""
+    connection = {**request["connection"], "ip": f"{kernel.sockets}/s"}
+    if kernel.loopback is not None:
+        connection |= kernel.loopback.connection()
+    _write_anew(request["connection_file"], json.dumps(connection))
+
+
 def _write_anew(path: str, text: str) -> None:
     """Write a file of this user's alone, in a place where a cell may have put anything under its name."""
     try:
@@ -358,17 +381,3 @@ def _signal_group(pid: int, number: int) -> None:
         os.killpg(pid, number)
     except ProcessLookupError:
         pass
-
-
-def _kernelspec_command(name: str, connection_file: str) -> list[str]:
-    """Find a kernelspec of the image and return its command for this connection file. Raises LookupError."""
-    places = [os.path.join(sys.prefix, "share/jupyter/kernels"), "/usr/local/share/jupyter/kernels"]
-    places.append("/usr/share/jupyter/kernels")
-    for place in places:
-        try:
-            with open(os.path.join(place, name, "kernel.json")) as file:
-                argv = json.load(file)["argv"]
-        except FileNotFoundError:
-            continue
-        return [part.replace("{connection_file}", connection_file) for part in argv]
-    raise LookupError(f"the image has no Jupyter kernel named {name!r} (looked in {', '.join(places)})")

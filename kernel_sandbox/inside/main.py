@@ -153,8 +153,11 @@ class Guest:
         """Join the channel to one of a kernel's sockets: bytes both ways until either side ends."""
         import asyncio
 
-        kernel = self.kernels.kernels[request["kernel"]]
-        reader, writer = await asyncio.open_unix_connection(f"{kernel.sockets}/s-{int(request['port'])}")
+        kernel, port = self.kernels.kernels[request["kernel"]], int(request["port"])
+        if kernel.loopback is None:
+            reader, writer = await asyncio.open_unix_connection(f"{kernel.sockets}/s-{port}")
+        else:
+            reader, writer = await kernel.loopback.connect(port)
 
         async def inwards() -> None:
             while chunk := await channel.receive():

@@ -12,11 +12,13 @@ import json
 from collections.abc import AsyncIterator, Callable, Sequence
 from dataclasses import dataclass
 from importlib import resources
-from typing import Any
+from typing import Any, Literal
 
 from kernel_sandbox.errors import KernelNotReady, SandboxLost, last_words
 from kernel_sandbox.inside.mux import Channel, Mux, MuxError
 from kernel_sandbox.sandbox.engines.base import Sandbox
+from kernel_sandbox.spec.values import PYTHON_KERNEL
+from kernel_sandbox.text.clipping import one_line
 
 LINE_LIMIT = 16 * 1024
 PATIENCE = 30.0
@@ -35,6 +37,8 @@ SOURCES = (
     "inside.inspection",
     "inside.common_memory",
     "inside.zygote",
+    "inside.kernelspecs",
+    "inside.loopback",
     "inside.kernels",
     "inside.copies",
     "inside.copying",
@@ -60,6 +64,8 @@ SOURCES = (
     "inside.missing_packages",
 )
 
+NAMES = ("name", "display_name", "language")
+"""What a kernelspec is called by."""
 TEMPLATE_SOURCES = ("inside.confinement", "inside.template", "inside.offspring")
 """What a template has besides."""
 
@@ -73,6 +79,24 @@ class GuestRefused(Exception):
         self.reason = reason
         self.said = said
         """What a kernel that failed wrote to standard error last."""
+
+
+@dataclass(frozen=True, slots=True)
+class StartedKernel:
+    """What PID 1 tells of a kernel that has started. The names are the image's text: short, and in one line."""
+
+    name: str = "python3"
+    """Its kernelspec's."""
+    display_name: str = "Python 3 (ipykernel)"
+    language: str = "python"
+    interrupt_mode: Literal["message", "signal"] = "message"
+    by_ports: bool = False
+    """Whether it listens on ports inside, where it can bind no unix sockets."""
+
+    @property
+    def is_python(self) -> bool:
+        """Whether it is one of our own, which does all that a session asks of a kernel."""
+        return self.name == PYTHON_KERNEL
 
 
 @dataclass(frozen=True, slots=True)
@@ -137,6 +161,15 @@ def parse(line: bytes) -> dict[str, Any]:
     if not isinstance(answer, dict):
         raise SandboxLost("The sandbox answered with something that is not its protocol. Start a new session.")
     return answer
+
+
+def read_started(answer: dict[str, Any]) -> StartedKernel:
+    """Read what PID 1 answers to a start."""
+    told = answer.get("kernelspec")
+    spec = told if isinstance(told, dict) else {}
+    name, display_name, language = (one_line(str(spec.get(key) or ""), 100) for key in NAMES)
+    mode: Literal["message", "signal"] = "message" if spec.get("interrupt_mode") == "message" else "signal"
+    return StartedKernel(name, display_name, language, mode, answer.get("by_ports") is True)
 
 
 def read_said(answer: dict[str, Any]) -> str:
@@ -204,12 +237,12 @@ class GuestLink:
             raise SandboxLost("The sandbox did not say what it looks like from inside.")
         return found
 
-    async def start_kernel(self, name: str, request: dict[str, Any], timeout: float) -> None:
+    async def start_kernel(self, name: str, request: dict[str, Any], timeout: float) -> StartedKernel:
         """Start a kernel and return when its sockets are bound. Raises KernelNotReady."""
         late = f"The kernel was not ready after {timeout:g} s. Limits(start_timeout=…) gives it longer."
         try:
             async with asyncio.timeout(timeout):
-                await self.ask("start", patience=None, kernel=name, **request)
+                return read_started(await self.ask("start", patience=None, kernel=name, **request))
         except GuestRefused as exc:
             raise KernelNotReady(f"The kernel did not start: {exc.reason}.{last_words(exc.said)}") from exc
         except TimeoutError as exc:

@@ -6,13 +6,15 @@ LiveSandbox makes them and keeps the table of them; what a kernel is told at its
 from __future__ import annotations
 
 import math
+from collections.abc import Callable
 from concurrent.futures import Future
 from typing import Any
 
 from kernel_sandbox.errors import SandboxError, kernel_death
 from kernel_sandbox.sandbox import known_packages
+from kernel_sandbox.sandbox.engines.base import Sandbox
 from kernel_sandbox.sandbox.gate import Gate
-from kernel_sandbox.sandbox.link import KernelExit, kernel_name
+from kernel_sandbox.sandbox.link import KernelExit, StartedKernel, kernel_name
 from kernel_sandbox.sandbox.remedies import after_death, notices
 from kernel_sandbox.sandbox.sandbox_state import KernelLife, Running, ended, stopped
 from kernel_sandbox.sandbox.transports import Transport
@@ -31,10 +33,21 @@ OVERHEAD = 64 * 1024
 class LiveKernel:
     """From the moment that it is asked for. Its clients come through `gate`."""
 
-    def __init__(self, number: int, key: bytes, signature_scheme: str, transport: Transport, gate: Gate) -> None:
+    def __init__(
+        self,
+        number: int,
+        key: bytes,
+        signature_scheme: str,
+        transport: Transport,
+        bounds: Bounds,
+        violated: Callable[[str], None],
+    ) -> None:
         self.number, self.name = number, kernel_name(number)
         self._key, self._signature_scheme = key, signature_scheme
-        self.transport, self.gate = transport, gate
+        self.transport = transport
+        self.gate = Gate(lambda port: self.transport.dial(port), bounds, violated)
+        self.started = StartedKernel()
+        """What is known of it, from its start on."""
         self.life: KernelLife = Running()
         self.info: dict[str, Any] = {}
         """What its clients are told, as jupyter_client wants it; empty until it listens."""
@@ -98,21 +111,22 @@ def death_of(told: KernelExit, spec: SandboxSpec) -> SandboxError:
     return kernel_death(told.exit_code, out_of_memory=told.out_of_memory, memory=memory, remedy=remedy, said=told.said)
 
 
-def start_request(spec: SandboxSpec, preload: tuple[str, ...], *, own_session: bool) -> dict[str, Any]:
+def start_request(spec: SandboxSpec, sandbox: Sandbox, *, own_session: bool) -> dict[str, Any]:
     """Return what PID 1 is asked for at a start, beside the kernel's name and connection.
 
-    `preload` is what the image wants imported ahead; `own_session` as in LiveSandbox.start_kernel.
+    `sandbox` knows what its image wants; `own_session` as in LiveSandbox.start_kernel.
     """
     return {
         "env": kernel_environment(spec),
+        "given_env": dict(spec.env),
         "workdir": spec.workdir,
-        "kernelspec": spec.kernel,
+        "kernelspec": spec.kernel or sandbox.kernel,
         "own_session": own_session,
         "table_rows": spec.limits.table_rows,
         "largest_output": bounds(spec.limits).frame - OVERHEAD,
         "full_places": notices(spec),
         "missing_packages": known_packages.words(spec.image),
-        "preload": preload,
+        "preload": sandbox.preload,
         "load_first": spec.preload,
     }
 

@@ -43,7 +43,7 @@ from kernel_sandbox.sandbox.sandbox_state import (
     Stands,
 )
 from kernel_sandbox.sandbox.transports import Ways
-from kernel_sandbox.spec.values import Limits, SandboxSpec
+from kernel_sandbox.spec.values import PYTHON_KERNEL, Limits, SandboxSpec
 
 ADVICE = f"{what_is_kept('nothing')} Call restart() for a new one."
 SIGNALLED_WITHIN, STOPPED_WITHIN = 5.0, 15.0
@@ -143,7 +143,7 @@ class LiveSandbox:
     def _template(self) -> TemplateBoot | None:
         """Return what a template for such sandboxes reads. A strict one shares not even an address layout."""
         spec = self.spec
-        if spec.strict or self._alone or spec.kernel != "python3":
+        if spec.strict or self._alone or spec.kernel not in (None, PYTHON_KERNEL):
             return None
         return lambda modules: template_bytes(kernel_environment(spec), spec.workdir, [*modules, *(spec.preload or ())])
 
@@ -165,10 +165,12 @@ class LiveSandbox:
         await self.stop_kernel()  # it may have ended by itself, as Jupyter asks kernels to; what it started did not
         kernel = self._current = self._add_kernel(key, signature_scheme, among_cells=bool(self.kernels))
         kernel.transport.prepare()
-        request = start_request(self.spec, self.sandbox.preload, own_session=own_session)
+        request = start_request(self.spec, self.sandbox, own_session=own_session)
         request |= {"connection": kernel.connection(), "sockets": kernel.transport.place}
         started = self.link.start_kernel(kernel.name, request, self.spec.limits.start_timeout)
-        await asyncio.gather(started, self._checked)
+        kernel.started, _ = await asyncio.gather(started, self._checked)
+        if kernel.started.by_ports:
+            kernel.transport = self._ways.to_ports(kernel.transport, kernel.number)
         self.sandbox.settle()
         return kernel.listen(None if self.spec.listen == "tcp" else self.directory.listen_address)
 
@@ -222,8 +224,7 @@ class LiveSandbox:
     def _add_kernel(self, key: bytes, signature_scheme: str, *, among_cells: bool) -> LiveKernel:
         self.generation += 1
         transport = self._ways.to_kernel(self.generation, among_cells=among_cells)
-        gate = Gate(transport.dial, bounds(self.spec.limits), self.violated)
-        kernel = LiveKernel(self.generation, key, signature_scheme, transport, gate)
+        kernel = LiveKernel(self.generation, key, signature_scheme, transport, bounds(self.spec.limits), self.violated)
         self.kernels[kernel.name] = kernel
         return kernel
 
@@ -237,7 +238,7 @@ class LiveSandbox:
         return {
             "session": self.session_id,
             "engine": self.engine.name,
-            "transport": self._ways.name,
+            "transport": self.current.transport.name,
             "image": spec.image,
             "image_digest": self.sandbox.image,
             "network": spec.network,

@@ -135,6 +135,11 @@ class Ways:
             return ForwardTransport(self._link, number, f"/tmp/.kernel-sandbox-{number}-{secrets.token_hex(8)}")
         return IpcTransport(self._directory, number)
 
+    def to_ports(self, prepared: Transport, number: int) -> Transport:
+        """Return the way to a kernel that listens on ports inside, in the place of one to its sockets."""
+        prepared.close()
+        return ForwardTransport(self._link, number)
+
     def close(self) -> None:
         """Close what is held of the sandbox's file systems."""
         if self._directory is not None:

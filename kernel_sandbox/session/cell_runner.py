@@ -91,7 +91,8 @@ class CellRunner:
         if cell.over.is_set() or channels is None:
             return
         cell.start(self._kernel.generation, self._kernel.restarted_because)
-        self._remember(channels.request("shell", "execute_request", self._request(cell.source), cell.take), cell)
+        take = self._kernel.in_order(cell.take)
+        self._remember(channels.request("shell", "execute_request", self._request(cell.source), take), cell)
         try:
             with self._time_for(cell, timeout) as time:
                 async with time:
@@ -157,7 +158,7 @@ class CellRunner:
         """Interrupt, then SIGINT, then restart, until the cell is over and the kernel answers; say which it took."""
         ended_itself = cell.over.is_set()
         why = await self._until_it_may_be_interrupted(cell, why)
-        for step in (self._kernel.send_interrupt, self._kernel.send_sigint):
+        for step in self._kernel.interrupts:
             if not cell.heard_out.is_set():
                 cell.interrupted = True
                 await step()

@@ -14,9 +14,8 @@ from kernel_sandbox.host import forks
 from kernel_sandbox.session.cell import RunningCell
 from kernel_sandbox.session.outputs import CellOutputs, SessionOutputs
 from kernel_sandbox.session.transcript import Transcript
+from kernel_sandbox.spec.languages import Language
 from kernel_sandbox.spec.values import Limits, parse_size
-
-KERNELSPEC = {"name": "python-sandbox", "display_name": "Python (sandbox)", "language": "python"}
 
 
 class Recorder:
@@ -42,11 +41,11 @@ class Recorder:
         self._changed.clear()
         return self._transcript
 
-    def describe(self, kernel_info: dict[str, Any], provenance: dict[str, Any]) -> None:
+    def describe(self, kernel_info: dict[str, Any], language: Language, provenance: dict[str, Any]) -> None:
         """Write down which kernel runs, and in what sandbox."""
-        language = kernel_info.get("language_info")
+        told = kernel_info.get("language_info")
         # Whatever kernel a notebook was of: Jupyter must not open what an agent or a stranger wrote on the host's.
-        self._transcript.set_kernel(KERNELSPEC, language if isinstance(language, dict) else {})
+        self._transcript.set_kernel(language.kernelspec, told if isinstance(told, dict) else {})
         self._transcript.set_provenance(provenance)
 
     def new_cell(self, source: str, metadata: Mapping[str, Any]) -> RunningCell:

@@ -29,6 +29,7 @@ from kernel_sandbox.session.session_kernel import SessionKernel
 from kernel_sandbox.session.shell_commands import GRACE, CommandResult, require_command, shell_cell, shell_result
 from kernel_sandbox.session.transcript import Transcript
 from kernel_sandbox.spec.forms import require, require_policy, require_seconds
+from kernel_sandbox.spec.languages import Language
 from kernel_sandbox.spec.values import Limits, Mount, SandboxSpec, parse_size
 from kernel_sandbox.text.quoting import quoted
 
@@ -43,7 +44,7 @@ NOTHING: Mapping[str, Any] = MappingProxyType({})
 
 
 class AsyncSession(NotCopied):
-    """A stateful IPython kernel in a locked-down sandbox. Use it in an `async with` block.
+    """A stateful Jupyter kernel in a locked-down sandbox, IPython unless told. Use it in an `async with` block.
 
     `engine` is "docker", "bubblewrap", or None: what KERNEL_SANDBOX_ENGINE names, else Docker where it answers and has
     the image, else bubblewrap. Once open, `engine` and `engine_reason` tell which it is and why, and `weakened` what it
@@ -60,6 +61,7 @@ class AsyncSession(NotCopied):
         *,
         engine: str | None = None,
         image: str | None = None,
+        kernel: str | None = None,
         limits: Limits | None = None,
         mounts: Sequence[Mount] = (),
         env: Mapping[str, str] | None = None,
@@ -71,7 +73,7 @@ class AsyncSession(NotCopied):
         input_handler: InputHandler | None = None,
     ) -> None:
         _require_forms(engine, spec, save, transcript, input_handler)
-        given = {"image": image, "limits": limits, "mounts": mounts, "env": env}
+        given = {"image": image, "kernel": kernel, "limits": limits, "mounts": mounts, "env": env}
         given |= {"runtime": runtime, "transport": transport}
         fields = {name: value for name, value in given.items() if value not in (None, "", (), [], {})}
         if spec is not None and fields:
@@ -127,7 +129,7 @@ class AsyncSession(NotCopied):
     def _connected(self) -> None:
         live = self._kernel.live()
         self.engine, self.engine_reason, self._sandbox = live.engine.name, live.engine_reason, live.sandbox
-        self._recorder.describe(self._kernel.info, live.provenance())
+        self._recorder.describe(self._kernel.info, self.language, live.provenance())
 
     def _died(self, cause: SandboxError) -> None:
         if self.on_death is not None:
@@ -150,6 +152,11 @@ class AsyncSession(NotCopied):
     def kernel_info(self) -> dict[str, Any]:
         """What the kernel says of itself: its reply to kernel_info_request."""
         return self._kernel.info
+
+    @property
+    def language(self) -> Language:
+        """What cells are written in; before the session is open, what its image is for."""
+        return self._kernel.language
 
     @property
     def death(self) -> SandboxError | None:
@@ -220,6 +227,7 @@ class AsyncSession(NotCopied):
         it, the command and all that it started are killed, and the exit status is 124.
         """
         self._kernel.check_open()
+        self._kernel.require_python("Shell commands are run by way of Python")
         seconds = self._seconds(timeout)
         require_command(command)
         source = shell_cell(command, timeout=seconds, posix=posix)
@@ -271,6 +279,7 @@ class AsyncSession(NotCopied):
         bytes, and VariableError for a value that cannot be carried.
         """
         self._kernel.check_open()
+        self._kernel.require_python("Variables are carried from and to Python")
         async with self._runner.between_cells():
             return await fetch_variable(self, name, parse_size(limit))
 
@@ -282,6 +291,7 @@ class AsyncSession(NotCopied):
         `file` keeps a DataFrame under /mnt/data, too: a name that ends in .parquet, or CSV.
         """
         self._kernel.check_open()
+        self._kernel.require_python("Variables are carried from and to Python")
         async with self._runner.between_cells():
             await send_variable(self, name, value, parse_size(limit), file)
 

@@ -11,7 +11,7 @@ import contextlib
 import functools
 import signal
 import uuid
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Coroutine, Iterable
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -32,6 +32,7 @@ from kernel_sandbox.host import forks
 from kernel_sandbox.host.affinity import Affinity
 from kernel_sandbox.host.reactor import on_reactor
 from kernel_sandbox.host.run_directory import explained
+from kernel_sandbox.sandbox.link import StartedKernel
 from kernel_sandbox.sandbox.standing import StandingSandbox
 from kernel_sandbox.session.channels import Channels, Handler
 from kernel_sandbox.session.kernel_state import (
@@ -45,8 +46,12 @@ from kernel_sandbox.session.kernel_state import (
     Restarting,
     Stage,
 )
+from kernel_sandbox.session.messages import Message
 from kernel_sandbox.session.other_clients import OtherClients
+from kernel_sandbox.spec.languages import Language, language_named, language_of_image
 from kernel_sandbox.spec.values import SandboxSpec
+from kernel_sandbox.text.characters import visible
+from kernel_sandbox.text.clipping import one_line
 
 if TYPE_CHECKING:
     from kernel_sandbox.sandbox.link import GuestLink
@@ -56,6 +61,10 @@ FORKED = "The session was opened before this process was forked, and is the pare
 CLOSED_EARLY = "The session was closed while it opened."
 CLOSED = "The session is closed. Open a new one; its transcript can be replayed."
 SIGNATURES = "hmac-sha256"
+LONGEST_NAME = 40
+"""Characters of a language's name that are taken: it is the sandbox's text."""
+LAST_OUTPUTS = 1.0
+"""Seconds in which a kernel that is idle answers."""
 CLOSING = 1.0
 """Seconds in which cells end when their session is closed; they need no more than their turn."""
 
@@ -257,13 +266,65 @@ class SessionKernel:
             return self.live().gate.clients > 0
         return False
 
+    def in_order(self, take: Handler) -> Handler:
+        """Return what takes a cell's messages: "idle" as the last of them, which some kernels (Deno) send too early.
+
+        A kernel that has answered another request since has sent all that the cell showed.
+        """
+        if self.started.is_python:
+            return take
+
+        async def take_last(channel: str, message: Message) -> None:
+            if isinstance(self._state, Open):
+                await self._state.connection.channels.ask("shell", "kernel_info_request", {}, timeout=LAST_OUTPUTS)
+            take(channel, message)
+
+        def sort(channel: str, message: Message) -> None:
+            if message["msg_type"] == "status" and message["content"].get("execution_state") == "idle":
+                self._in_background(take_last(channel, message))
+            else:
+                take(channel, message)
+
+        return sort
+
     # What is done to it
 
+    @property
+    def started(self) -> StartedKernel:
+        """What is known of the kernel from its start: its kernelspec."""
+        with contextlib.suppress(SandboxError):
+            return self.live().current.started
+        return StartedKernel()
+
+    @property
+    def language(self) -> Language:
+        """What its cells are written in, as it says itself; before it runs, what its image is for."""
+        told = self.info.get("language_info")
+        name = told.get("name") if isinstance(told, dict) else None
+        if isinstance(name, str) and (name := one_line(name, LONGEST_NAME)):
+            return language_named(name)
+        return language_of_image(self.spec.image)
+
+    def require_python(self, why: str) -> None:
+        """Raise KernelError where the kernel is another than Python's: `why` says what that has to do with it."""
+        if not self.language.is_python:
+            raise KernelError(f"{why}, and this session's kernel is {visible(self.language.title)}.")
+
+    @property
+    def interrupts(self) -> tuple[Callable[[], Coroutine[Any, Any, None]], ...]:
+        """The steps by which a cell is interrupted, in their order: Python's knows all, others what they say."""
+        if self.started.is_python:
+            return self.send_interrupt, self.send_sigint
+        return (self.send_interrupt,) * (2 if self.started.interrupt_mode == "signal" else 1)
+
     async def send_interrupt(self) -> None:
-        """Ask the kernel to interrupt what it runs; where it does not answer, send SIGINT."""
+        """Ask the kernel to interrupt what it runs, or send SIGINT to one that wants that, or does not answer."""
         if isinstance(self._state, Open):
-            answered = await self._state.connection.channels.ask("control", "interrupt_request", {}, timeout=1.0)
-            if answered is None:
+            by_message = self.started.interrupt_mode == "message"
+            channels = self._state.connection.channels
+            if by_message and await channels.ask("control", "interrupt_request", {}, timeout=1.0) is not None:
+                return
+            if self.started.is_python or not by_message:  # another may only know to die of a signal
                 await self.send_sigint()
 
     async def send_sigint(self) -> None:

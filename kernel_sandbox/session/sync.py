@@ -23,6 +23,7 @@ from kernel_sandbox.session.prompts import InputHandler
 from kernel_sandbox.session.session import NOTHING, AsyncSession, Timeout, describe_session
 from kernel_sandbox.session.shell_commands import CommandResult
 from kernel_sandbox.session.transcript import Transcript
+from kernel_sandbox.spec.languages import Language
 from kernel_sandbox.spec.values import Limits, Mount, SandboxSpec
 
 if TYPE_CHECKING:
@@ -135,7 +136,7 @@ class CellStream:
 
 
 class Session(NotCopied):
-    """A stateful IPython kernel in a locked-down sandbox. Use it in a `with` block.
+    """A stateful Jupyter kernel in a locked-down sandbox, IPython unless told. Use it in a `with` block.
 
     `engine` is "docker", "bubblewrap", or None: what KERNEL_SANDBOX_ENGINE names, else Docker where it answers and has
     the image, else bubblewrap. Once open, `engine` and `engine_reason` tell which it is and why, and `weakened` what it
@@ -152,6 +153,7 @@ class Session(NotCopied):
         *,
         engine: str | None = None,
         image: str | None = None,
+        kernel: str | None = None,
         limits: Limits | None = None,
         mounts: Sequence[Mount] = (),
         env: Mapping[str, str] | None = None,
@@ -166,6 +168,7 @@ class Session(NotCopied):
             return AsyncSession(
                 engine=engine,
                 image=image,
+                kernel=kernel,
                 limits=limits,
                 mounts=mounts,
                 env=env,
@@ -237,6 +240,11 @@ class Session(NotCopied):
     def kernel_info(self) -> dict[str, Any]:
         """What the kernel says of itself: its reply to kernel_info_request."""
         return self._session.kernel_info
+
+    @property
+    def language(self) -> Language:
+        """What cells are written in; before the session is open, what its image is for."""
+        return self._session.language
 
     @property
     def death(self) -> SandboxError | None:

@@ -24,6 +24,7 @@ from kernel_sandbox.sandbox.engines.image_names import (
     image_names,
     label_size,
     lock_digest,
+    own_files,
     pip_lock,
     reference,
 )
@@ -145,6 +146,7 @@ def _build_new(client: docker.DockerClient, name: str, base: str, progress: Repo
     files: dict[str, Path | bytes] = {f"wheels/{path.name}": path for path in packages.iterdir()}
     files |= {path.name: path for path in (*folder(name).iterdir(), ARCHIVER) if path.is_file()}
     files |= {f"common/{inside}": path for inside, path in common_files().items()}
+    files |= {f"files/{inside}": path for inside, path in own_files(name).items()}
     facts = {"image": name, "lock": lock_digest(name), "base": kind, "base-id": base_id}
     facts["base-reference"] = base_reference
     labels = {f"{LABEL}.{key}": str(value) for key, value in facts.items()}

@@ -32,6 +32,7 @@ from kernel_sandbox.sandbox.engines.image_names import (
     folder,
     label_size,
     label_words,
+    own_files,
     pip_lock,
 )
 from kernel_sandbox.setup import environment_etc, environment_files, wheels
@@ -145,6 +146,7 @@ def _make(root: Path, name: str, report: Report) -> None:
         shutil.copyfile(common() / "pkg_resources.py", site / "pkg_resources.py")
     _finish(root, site)
     environment_etc.link_time_zones(root, site)
+    _copy_files(root, name)
     _compile(root, report)
     make_readable(root)
     _import_once(root, name, report)
@@ -171,6 +173,13 @@ def _install(root: Path, packages: Path, requirements: Path, report: Report) -> 
     own = {f"/{bundle.parent.relative_to(root)}": bundle.parent}
     run(sealed(root, member, writable=own, readable=given), "The certificates could not be installed")
     environment_etc.link_certificates(root)
+
+
+def _copy_files(root: Path, name: str) -> None:
+    """Copy the image's own files: kernelspecs, settings."""
+    for inside, path in own_files(name).items():
+        (root / inside).parent.mkdir(parents=True, exist_ok=True)
+        shutil.copyfile(path, root / inside)
 
 
 def _links(directory: Path) -> set[tuple[str, str]]:
@@ -222,6 +231,11 @@ def make_readable(root: Path) -> None:
             path.chmod((mode & 0o700) | 0o444 | (0o111 if mode & 0o100 else 0))
 
 
+def holds_ipykernel(root: Path) -> bool:
+    """Return whether an environment has a kernel of Python's, which its zygote imports."""
+    return any(root.glob("opt/venv/lib/python3.*/site-packages/ipykernel"))
+
+
 def _import_once(root: Path, name: str, report: Report) -> None:
     """Import the image's modules inside, which shows that they work, and archive them for the zygote.
 
@@ -229,7 +243,7 @@ def _import_once(root: Path, name: str, report: Report) -> None:
     """
     report(Progress("try it", "import its modules in a sandbox"))
     skeleton = root / "opt/kernel-sandbox/home"
-    modules = ("ipykernel.kernelapp", *label_words(name, "preload"))
+    modules = (*(["ipykernel.kernelapp"] if holds_ipykernel(root) else []), *label_words(name, "preload"))
     home, written = "/opt/kernel-sandbox/home", "/opt/kernel-sandbox/home/.modules"
     command = [PYTHON, "-I", "-c", ARCHIVER.read_text(), written, *modules]
     command = sealed(root, command, writable={home: skeleton}, variables={"HOME": home, "MPLBACKEND": "agg"})

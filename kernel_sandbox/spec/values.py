@@ -23,6 +23,8 @@ DATA_DIRECTORY = "/mnt/data"
 INPUT_DIRECTORY = "/mnt/input"
 """Below it, `Mount`s appear, read-only."""
 HOME_DIRECTORY = "/home/sandbox"
+PYTHON_KERNEL = "python3"
+"""What images call the kernelspec of their ipykernel."""
 
 SMALLEST_MEMORY = 128 * 1024**2
 """A kernel and PID 1 take half of this before the first cell."""
@@ -197,8 +199,8 @@ class SandboxSpec:
     """What a look from inside at the start refuses (sandbox/promises.py). None: a sandbox with a broken wall (a
     capability, a network, no system call filter); limits that this host cannot hold are listed as weakened. True: those
     too. False: nothing, and all is listed."""
-    kernel: str = "python3"
-    """The kernelspec to start inside the image."""
+    kernel: str | None = None
+    """The kernelspec to start inside the image; None is the one that the image is for: Python's, or the only one."""
     preload: tuple[str, ...] | None = None
     """None: cells load what they import, and the image's libraries are loaded ahead once the kernel was restarted.
     Modules, or none of them: both are loaded before the first kernel is ready, which takes seconds longer; all kernels
@@ -253,9 +255,9 @@ def _require_forms(spec: SandboxSpec) -> None:
     require_policy("limits", spec.limits, Limits, "Limits, such as Limits(memory='1g')")
     require_items("mounts", spec.mounts, Mount, "Mounts, such as [Mount('/data')]")
     require_policy("env", spec.env, Mapping, "variables by their names, such as {'A': '1'}")
-    for name in ("image", "workdir", "kernel", "network", "listen"):
+    for name in ("image", "workdir", "network", "listen"):
         require_policy(name, getattr(spec, name), str, "a text")
-    for name in ("runtime", "transport"):
+    for name in ("runtime", "transport", "kernel"):
         require_policy(name, getattr(spec, name), (str, type(None)), "a text, or None")
     if spec.preload is not None:
         require_items("preload", spec.preload, str, "names of modules, such as ['numpy']")

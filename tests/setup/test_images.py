@@ -19,12 +19,14 @@ from kernel_sandbox.setup import docker_images, wheels
 from kernel_sandbox.setup.debian_root import REFERENCE, debian_mirror, parse_sources
 from kernel_sandbox.setup.image_builder import build_context, run_build
 from kernel_sandbox.setup.progress import Progress
+from tests.languages import CELLS
 from tests.shadowing import shadow
 
 if TYPE_CHECKING:
     import docker
 
 NAMES = ("datascience", "full", "python")
+ALL = tuple(sorted((*NAMES, *(cells.image for cells in CELLS.values()))))
 PINNED = re.compile(r"^([\w.-]+)==(\S+) \\$", re.MULTILINE)
 FOLDER = images.images_folder()
 LOCKS = [FOLDER / "pip.txt", *(FOLDER / name / "requirements.txt" for name in NAMES)]
@@ -97,7 +99,7 @@ def test_lock_of_python_holds_what_a_kernel_needs_and_no_more() -> None:
 
 
 def test_reference_names_ours_and_leaves_others() -> None:
-    assert images.image_names() == NAMES
+    assert images.image_names() == ALL
     assert images.reference("python") == "kernel-sandbox/python:latest"
     assert images.reference("example/other:1") == "example/other:1"
     with pytest.raises(ImageNotFound, match="no image of this package"):

@@ -33,7 +33,7 @@ class SandboxProvisioner(KernelProvisionerBase):
 
     engine = Unicode(None, allow_none=True, config=True, help="What starts the sandbox; chosen where not given.")
     image = Unicode(_default.image, config=True, help="A folder of images/, or any image that the engine has.")
-    kernel = Unicode(_default.kernel, config=True, help="The kernelspec inside the image.")
+    kernel = Unicode(None, allow_none=True, config=True, help="The kernelspec inside the image, if not its own.")
     limits = Dict(config=True, help="Fields of Limits, such as {'memory': '1g'}.")
     mounts: List[Any] = List(
         config=True, help="Read-only mounts under /mnt/input: [{'source': '/data', 'name': 'data'}]."

@@ -108,6 +108,8 @@ class Sandbox(ABC):
     """What the engine could not hold of the promised profile, in words."""
     preload: tuple[str, ...] = ()
     """Modules that the image wants imported ahead of their need."""
+    kernel: str | None = None
+    """The kernelspec that the image is for, where it says so."""
     sockets: Path | None = None
     """Where the host reaches SOCKETS_INSIDE, if not in the directory that was shared."""
     group: ControlGroup = ControlGroup()

@@ -44,8 +44,10 @@ from kernel_sandbox.sandbox.engines.bubblewrap_host import examine_host, start_f
 from kernel_sandbox.sandbox.engines.bubblewrap_profile import Profile, shared_inodes
 from kernel_sandbox.sandbox.engines.bubblewrap_shelf import Standing, Visit, shelf
 from kernel_sandbox.sandbox.engines.environments import Environment
-from kernel_sandbox.spec.values import SandboxSpec
+from kernel_sandbox.spec.values import PYTHON_KERNEL, SandboxSpec
 
+PYTHON = (None, PYTHON_KERNEL)
+"""The kernels that a template makes."""
 CHUNK = 256 * 1024
 STDERR_KEPT = 4096
 END_PATIENCE = 5.0
@@ -201,7 +203,7 @@ class BubblewrapEngine(Engine):
         environment = environments.find(spec.image)
         await in_thread(scopes.manager)  # asked once, and at once from then on
         sandbox = BubblewrapSandbox(f"kernel-sandbox-{session_id}-{secrets.token_hex(4)}", environment.digest)
-        sandbox.preload = environment.preload
+        sandbox.preload, sandbox.kernel = environment.preload, environment.kernel
         try:
             # Before there is anything: a host that is killed from here on leaves word of what to remove.
             registry.add(_record(sandbox, spec, session_id, environment))
@@ -234,7 +236,7 @@ class BubblewrapEngine(Engine):
         self, sandbox: BubblewrapSandbox, profile: Profile, environment: Environment, boot: TemplateBoot
     ) -> bool:
         """Have the sandbox forked from a template; return whether there was one that did."""
-        if not profile.suits_template or scopes.manager() is not None:
+        if not profile.suits_template or scopes.manager() is not None or environment.kernel not in PYTHON:
             return False
         sandbox.visit = shelf().enter(environment, boot(environment.preload))
         if sandbox.visit is None:

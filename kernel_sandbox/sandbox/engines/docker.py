@@ -224,6 +224,7 @@ class DockerEngine(Engine):
         sandbox = DockerSandbox(client, name, image["Id"])
         image_labels = image["Config"].get("Labels") or {}
         sandbox.preload = tuple(image_labels.get(f"{LABEL}.preload", "").split())
+        sandbox.kernel = image_labels.get(f"{LABEL}.kernel") or None
         try:
             with start_errors(spec.image, spec.runtime):
                 await self._create(sandbox, image["Id"], argv, labels, options)

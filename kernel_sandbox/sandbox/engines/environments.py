@@ -24,7 +24,7 @@ from typing import Any
 
 from kernel_sandbox.errors import EngineError, ImageNotFound
 from kernel_sandbox.host import directories
-from kernel_sandbox.sandbox.engines.image_names import OWN_NAME, image_names, label_words, lock_digest
+from kernel_sandbox.sandbox.engines.image_names import OWN_NAME, image_names, kernel_of, label_words, lock_digest
 from kernel_sandbox.text.spelling import did_you_mean
 
 PREFIX_VARIABLE = "KERNEL_SANDBOX_PREFIX"
@@ -39,6 +39,8 @@ class Environment:
     name: str
     directory: Path
     preload: tuple[str, ...]
+    kernel: str | None = None
+    """The kernelspec that it is for, if not Python's."""
 
     @property
     def root(self) -> Path:
@@ -95,7 +97,7 @@ def find(name: str) -> Environment:
     if not _is_complete(place):
         remedy = f"kernel-sandbox image build {name} --engine bubblewrap"
         raise ImageNotFound(f"The bubblewrap engine has no image {name!r} under {prefix()}. Make it with: {remedy}")
-    return Environment(name, place, label_words(name, "preload"))
+    return Environment(name, place, label_words(name, "preload"), kernel_of(name))
 
 
 CANDIDATE = re.compile(r"\+[0-9a-f]{8}")

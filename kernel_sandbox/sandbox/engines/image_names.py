@@ -90,11 +90,19 @@ def _has_registry(repository: str) -> bool:
 def lock_digest(name: str) -> str:
     """Return the SHA-256 of all that an image is made from, apart from its base. Raises ImageNotFound."""
     digest = hashlib.sha256()
-    for path in [*sorted(folder(name).iterdir()), pip_lock(), ARCHIVER, *common_files().values()]:
+    own = {str(path.relative_to(folder(name))): path for path in sorted(folder(name).rglob("*"))}
+    others = {path.name: path for path in (pip_lock(), ARCHIVER)}
+    for inside, path in [*own.items(), *others.items(), *((path.name, path) for path in common_files().values())]:
         if path.is_file():
             content = path.read_bytes()
-            digest.update(f"{path.name} {len(content)}\n".encode() + content)
+            digest.update(f"{inside} {len(content)}\n".encode() + content)
     return digest.hexdigest()
+
+
+def own_files(name: str) -> dict[str, Path]:
+    """Return an image's own files beside its packages, by their places in it: the folder `files`."""
+    place = folder(name) / "files"
+    return {str(path.relative_to(place)): path for path in sorted(place.rglob("*")) if path.is_file()}
 
 
 def common() -> Path:
@@ -136,3 +144,8 @@ def label_words(name: str, label: str) -> tuple[str, ...]:
 def label_size(name: str, label: str) -> int:
     """Return the bytes that a label of an image says in megabytes."""
     return int(label_words(name, label)[0]) * 1024**2
+
+
+def kernel_of(name: str) -> str | None:
+    """Return the kernelspec that an image is for; None for Python's."""
+    return next(iter(label_words(name, "kernel")), None)

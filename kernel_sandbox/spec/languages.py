@@ -1,0 +1,65 @@
+"""The languages of kernels: what people, notebooks and models call each, and which image and which files go with it.
+
+Python's is every image's but those that say otherwise. A kernel of none of these is known by what it says of itself.
+"""
+
+from __future__ import annotations
+
+import re
+from dataclasses import dataclass
+from pathlib import PurePath
+
+
+@dataclass(frozen=True, slots=True)
+class Language:
+    """One language."""
+
+    name: str
+    """As kernelspecs and language_info have it, in small letters."""
+    title: str
+    """As people write it."""
+    image: str | None = None
+    """The image of this package that is for it; None where it is any image's, or none's."""
+    suffixes: tuple[str, ...] = ()
+    """Of files that hold a program in it, in small letters."""
+    fences: tuple[str, ...] = ()
+    """What Markdown calls blocks of it, beside its name."""
+
+    @property
+    def is_python(self) -> bool:
+        """Whether it is Python, for which a session can do more."""
+        return self is PYTHON
+
+    @property
+    def kernelspec(self) -> dict[str, str]:
+        """How notebooks and Jupyter name a sandboxed kernel of it."""
+        name = re.sub(r"[^a-z0-9]+", "-", self.name).strip("-") or "other"
+        return {"name": f"{name}-sandbox", "display_name": f"{self.title} (sandbox)", "language": self.name}
+
+
+PYTHON = Language("python", "Python", None, (".py", ".ipy"), ("py", "python3", "ipython"))
+R = Language("r", "R", "r", (".r",))
+TYPESCRIPT = Language(
+    "typescript", "TypeScript", "javascript", (".ts", ".js", ".mts", ".mjs"), ("ts", "javascript", "js")
+)
+BASH = Language("bash", "Bash", "bash", (".sh", ".bash"), ("sh", "shell"))
+JAVA = Language("java", "Java", "java", (".java", ".jsh"))
+LANGUAGES = (PYTHON, R, TYPESCRIPT, BASH, JAVA)
+
+
+def language_named(name: str) -> Language:
+    """Return the language of this name in a kernelspec or in language_info; a new one for a name that is none here."""
+    small = name.lower()
+    known = (language for language in LANGUAGES if small == language.name or small in language.fences)
+    return next(known, Language(small, name))
+
+
+def language_of_image(image: str) -> Language:
+    """Return the language of one of this package's images, as far as its name tells: Python, but for those here."""
+    return next((language for language in LANGUAGES if language.image == image), PYTHON)
+
+
+def language_of_file(path: PurePath | str) -> Language | None:
+    """Return the language of a program by its file's name; None for any other name."""
+    suffix = PurePath(path).suffix.lower()
+    return next((language for language in LANGUAGES if suffix in language.suffixes), None)
