@@ -34,6 +34,7 @@
     packages        what an image holds, for the service
     package_fetcher  resolves and downloads packages with pip; `wheel_check` says how much they unpack to
     source_builder  builds a source archive to a wheel; `import_probe` imports what a new image was asked to hold
+    debian_unpacker  unpacks Debian's packages, while an environment is made
     zip_member      writes one member of an archive to a file, while an environment is made
 
 All but the kernel's own side (application, debugging, kernel, streams, table_data, widget_text, no_network, preview) is

@@ -175,7 +175,8 @@ class Kernels:
         kernel.loopback = Loopback() if spec.speaks_tcp else None
         _write_connection(kernel, request)
         argv = spec.command(request["connection_file"])
-        environment = {**request["env"], **spec.environment(request["env"]), **request["given_env"]}
+        environment = {**request["env"], "KERNEL_SANDBOX_TABLE_ROWS": str(request["table_rows"])}
+        environment |= {**spec.environment(request["env"]), **request["given_env"]}
         actions: list[Any] = [(os.POSIX_SPAWN_OPEN, number, "/dev/null", os.O_RDWR, 0) for number in (0, 1)]
         errors = kernel.words.listen()
         actions.append((os.POSIX_SPAWN_DUP2, errors, 2))

@@ -13,6 +13,8 @@ debian_root           a base image without a registry
 environment_builder   makes bubblewrap's environments
 environment_files     copies interpreter, libraries and commands
 environment_etc       the files that programs look for by name
+own_debian            Debian's packages on top of a container image
+debian_archive        the same in an environment, downloaded by this machine's apt
 build_sandbox         where an environment's packages are unpacked and compiled
 wheels                an image's packages, downloaded by the user's own pip
 progress              what long work says of itself

@@ -20,6 +20,7 @@ from kernel_sandbox.sandbox.engines.image_names import (
     ARCHIVER,
     LABEL,
     common_files,
+    debian_packages,
     folder,
     image_names,
     label_size,
@@ -28,7 +29,7 @@ from kernel_sandbox.sandbox.engines.image_names import (
     pip_lock,
     reference,
 )
-from kernel_sandbox.setup import debian_root, wheels
+from kernel_sandbox.setup import debian_root, own_debian, wheels
 from kernel_sandbox.setup.image_builder import build_context, remove_untagged, run_build
 from kernel_sandbox.setup.progress import Progress, Report
 from kernel_sandbox.text.amounts import format_size
@@ -152,9 +153,10 @@ def _build_new(client: docker.DockerClient, name: str, base: str, progress: Repo
     labels = {f"{LABEL}.{key}": str(value) for key, value in facts.items()}
     # The Debian base has the commands that cells find; only an official image is built with a network, to get them.
     tools = debian_root.TOOLS if kind == "python" else ()
-    with build_context(files) as context, _advice(kind):
+    debian = own_debian.equipped(client, base_reference, debian_packages(name), progress)
+    with build_context(files) as context, _advice(kind), debian as below:
         target = reference(name)
-        run_build(client, context, tag=target, base=base_reference, tools=tools, labels=labels, report=progress)
+        run_build(client, context, tag=target, base=below, tools=tools, labels=labels, report=progress)
 
 
 @contextlib.contextmanager

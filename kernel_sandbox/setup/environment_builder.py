@@ -29,13 +29,14 @@ from kernel_sandbox.sandbox.engines.image_names import (
     ARCHIVER,
     MEMBER,
     common,
+    debian_packages,
     folder,
     label_size,
     label_words,
     own_files,
     pip_lock,
 )
-from kernel_sandbox.setup import environment_etc, environment_files, wheels
+from kernel_sandbox.setup import debian_archive, environment_etc, environment_files, wheels
 from kernel_sandbox.setup.build_sandbox import PYTHON, run, sealed
 from kernel_sandbox.setup.progress import Progress, Report
 
@@ -139,7 +140,10 @@ def _make(root: Path, name: str, report: Report) -> None:
     environment_files.make_root(root)
     if missing := environment_files.missing_commands():
         report(Progress("copy the interpreter", f"cells will lack what this machine has not: {' '.join(missing)}"))
+    if debian := debian_packages(name):
+        debian_archive.unpack(root, debian, folder(name) / "after-unpacking.sh", report)
     site = root / "opt/venv/lib" / version / "site-packages"
+    site.mkdir(parents=True)
     _install(root, packages, folder(name) / "requirements.txt", report)
     _drop_tests(site, folder(name) / "drop-tests.txt")
     if not (site / "pkg_resources").exists():
@@ -167,7 +171,7 @@ def _install(root: Path, packages: Path, requirements: Path, report: Report) -> 
         # A wheel holds none (PEP 427), and what comes next on the host would follow them.
         raise EngineError(f"The packages made a link, which no wheel should: {sorted(new)[0][0]}")
     bundle = root / environment_etc.CERTIFICATES
-    bundle.parent.mkdir(parents=True)
+    bundle.parent.mkdir(parents=True, exist_ok=True)
     member = [PYTHON, "-I", "-c", MEMBER.read_text(), f"/tmp/wheels/{pip}", "pip/_vendor/certifi/cacert.pem"]
     member += [f"/{environment_etc.CERTIFICATES}"]
     own = {f"/{bundle.parent.relative_to(root)}": bundle.parent}

@@ -63,8 +63,9 @@ def _copy_terminal(root: Path, name: str) -> None:
 
 def link_time_zones(root: Path, site: Path) -> None:
     """Link the time zones of the package tzdata to where the C library looks for them."""
-    inside = Path("/", site.relative_to(root), "tzdata/zoneinfo")
-    (root / "usr/share/zoneinfo").symlink_to(inside)
+    inside, zones = Path("/", site.relative_to(root), "tzdata/zoneinfo"), root / "usr/share/zoneinfo"
+    if not zones.exists():  # as Debian's package has it
+        zones.symlink_to(inside)
 
 
 def link_certificates(root: Path) -> None:

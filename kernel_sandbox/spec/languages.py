@@ -15,7 +15,7 @@ class Language:
     """One language."""
 
     name: str
-    """As kernelspecs and language_info have it, in small letters."""
+    """As kernelspecs and language_info have it."""
     title: str
     """As people write it."""
     image: str | None = None
@@ -33,12 +33,12 @@ class Language:
     @property
     def kernelspec(self) -> dict[str, str]:
         """How notebooks and Jupyter name a sandboxed kernel of it."""
-        name = re.sub(r"[^a-z0-9]+", "-", self.name).strip("-") or "other"
+        name = re.sub(r"[^a-z0-9]+", "-", self.name.lower()).strip("-") or "other"
         return {"name": f"{name}-sandbox", "display_name": f"{self.title} (sandbox)", "language": self.name}
 
 
 PYTHON = Language("python", "Python", None, (".py", ".ipy"), ("py", "python3", "ipython"))
-R = Language("r", "R", "r", (".r",))
+R = Language("R", "R", "r", (".r",), ("r",))
 TYPESCRIPT = Language(
     "typescript", "TypeScript", "javascript", (".ts", ".js", ".mts", ".mjs"), ("ts", "javascript", "js")
 )
@@ -50,8 +50,8 @@ LANGUAGES = (PYTHON, R, TYPESCRIPT, BASH, JAVA)
 def language_named(name: str) -> Language:
     """Return the language of this name in a kernelspec or in language_info; a new one for a name that is none here."""
     small = name.lower()
-    known = (language for language in LANGUAGES if small == language.name or small in language.fences)
-    return next(known, Language(small, name))
+    known = (language for language in LANGUAGES if small in (language.name.lower(), *language.fences))
+    return next(known, Language(name, name))
 
 
 def language_of_image(image: str) -> Language:

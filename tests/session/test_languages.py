@@ -23,7 +23,7 @@ def test_state_stays_from_cell_to_cell(spoken: Spoken) -> None:
     session, cells = spoken
     text(session, cells.assign)
     assert text(session, cells.show).endswith("42")
-    assert session.language.name == cells.language.lower()
+    assert session.language.name == cells.language
 
 
 def test_failing_cell_says_why_and_keeps_the_state(spoken: Spoken) -> None:
@@ -76,7 +76,7 @@ def test_transcript_names_the_kernel_in_its_own_words(spoken: Spoken) -> None:
     session, cells = spoken
     metadata = session.transcript.notebook.metadata
     assert metadata.language_info.name == session.kernel_info["language_info"]["name"]
-    assert metadata.kernelspec.language == cells.language.lower()
+    assert metadata.kernelspec.language == cells.language
     assert metadata.kernelspec.name == f"{cells.language.lower()}-sandbox"
     assert metadata.kernelspec.name != cells.kernel, "Jupyter would open it on the host's own kernel"
 

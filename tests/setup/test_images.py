@@ -29,7 +29,7 @@ NAMES = ("datascience", "full", "python")
 ALL = tuple(sorted((*NAMES, *(cells.image for cells in CELLS.values()))))
 PINNED = re.compile(r"^([\w.-]+)==(\S+) \\$", re.MULTILINE)
 FOLDER = images.images_folder()
-LOCKS = [FOLDER / "pip.txt", *(FOLDER / name / "requirements.txt" for name in NAMES)]
+LOCKS = [FOLDER / "pip.txt", *(FOLDER / name / "requirements.txt" for name in ALL)]
 
 
 @pytest.fixture(scope="module")

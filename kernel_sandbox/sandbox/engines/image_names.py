@@ -149,3 +149,9 @@ def label_size(name: str, label: str) -> int:
 def kernel_of(name: str) -> str | None:
     """Return the kernelspec that an image is for; None for Python's."""
     return next(iter(label_words(name, "kernel")), None)
+
+
+def debian_packages(name: str) -> tuple[str, ...]:
+    """Name the packages of Debian that an image holds beside its base."""
+    listed = folder(name) / "debian.txt"
+    return tuple(listed.read_text().split()) if listed.is_file() else ()
