@@ -53,7 +53,10 @@ def _cache() -> Path:
 
 
 def unpack(root: Path, packages: Sequence[str], finish: Path, report: Report) -> None:
-    """Add packages to an environment's root; `finish` is a script that does what theirs would. Raises EngineError."""
+    """Add packages to an environment's root; `finish` is a script of the image's folder for what theirs would do.
+
+    Raises EngineError.
+    """
     with tempfile.TemporaryDirectory(dir=root.parent, prefix=".debian-") as directory:
         fetch(packages, Path(directory), report)
         report(Progress(STAGE, "unpack"))
@@ -62,7 +65,8 @@ def unpack(root: Path, packages: Sequence[str], finish: Path, report: Report) ->
         run(sealed(root, command, writable={"/tmp/root": root}, readable=given), "The packages could not be unpacked")
     own = {f"/{name}": root / name for name in ("etc", "usr", "var", "opt")}
     command = ["/bin/sh", "-euc", finish.read_text()]
-    run(sealed(root, command, writable=own), "The packages could not be set up")
+    given = {"/tmp/image": finish.parent}
+    run(sealed(root, command, writable=own, readable=given), "The packages could not be set up")
 
 
 @contextlib.contextmanager

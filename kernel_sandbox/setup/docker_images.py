@@ -156,7 +156,10 @@ def _build_new(client: docker.DockerClient, name: str, base: str, progress: Repo
     debian = own_debian.equipped(client, base_reference, debian_packages(name), progress)
     with build_context(files) as context, _advice(kind), debian as below:
         target = reference(name)
-        run_build(client, context, tag=target, base=below, tools=tools, labels=labels, report=progress)
+        more = {"EQUIPPED": below} if below != base_reference else {}
+        run_build(
+            client, context, tag=target, base=base_reference, more=more, tools=tools, labels=labels, report=progress
+        )
 
 
 @contextlib.contextmanager

@@ -15,6 +15,7 @@ import traceback
 from collections import deque
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
+from types import MappingProxyType
 from typing import IO, TYPE_CHECKING, Any
 
 from kernel_sandbox.errors import EngineError
@@ -27,6 +28,7 @@ if TYPE_CHECKING:
 
 STAGE = "build"
 STEP_WIDTH = 90
+NOTHING: Mapping[str, str] = MappingProxyType({})
 END_PATIENCE = 20
 """Seconds in which an engine must have removed the container of a build that was given up."""
 
@@ -55,19 +57,20 @@ def run_build(
     *,
     tag: str,
     base: str,
+    more: Mapping[str, str] = NOTHING,
     tools: Sequence[str] = (),
     labels: Mapping[str, str],
     report: Report,
 ) -> str:
     """Build the context's Dockerfile on the image `base`, tag the result, and return its id.
 
-    No step has a network, unless `tools` names packages of Debian to install. Raises EngineError with the last lines
-    of a step that fails. Whatever the end, Ctrl-C included, the engine keeps no container of the build and no untagged
-    image, with one exception: an engine does not break a COPY off, and keeps its image when Ctrl-C came during one
-    (the next `docker_images.build` removes it).
+    `more` are arguments of the Dockerfile's besides. No step has a network, unless `tools` names packages of Debian to
+    install. Raises EngineError with the last lines of a step that fails. Whatever the end, Ctrl-C included, the engine
+    keeps no container of the build and no untagged image, with one exception: an engine does not break a COPY off, and
+    keeps its image when Ctrl-C came during one (the next `docker_images.build` removes it).
     """
     options: dict[str, Any] = {"fileobj": context, "custom_context": True, "labels": dict(labels)}
-    options["buildargs"] = {"BASE": base} | ({"TOOLS": " ".join(tools)} if tools else {})
+    options["buildargs"] = {"BASE": base, **more} | ({"TOOLS": " ".join(tools)} if tools else {})
     return _build(client, options | {"network_mode": None if tools else "none"}, tag, report)
 
 

@@ -21,6 +21,8 @@ from jupyter_core.paths import jupyter_data_dir, jupyter_path
 
 from kernel_sandbox.errors import SandboxError
 from kernel_sandbox.host import programs
+from kernel_sandbox.sandbox.engines.image_names import interrupt_mode
+from kernel_sandbox.spec.languages import language_of_image
 from kernel_sandbox.spec.values import SandboxSpec
 from kernel_sandbox.text.spelling import did_you_mean
 
@@ -64,6 +66,12 @@ def default_directory() -> Path:
     return prefix_directory() if sys.prefix != sys.base_prefix else user_directory()
 
 
+def names_for(image: str) -> tuple[str, str]:
+    """Return what a kernel of an image is called unless told: its name, and what people see."""
+    offered = language_of_image(image).kernelspec
+    return offered["name"], offered["display_name"]
+
+
 def kernelspec_document(engine: str | None, spec: SandboxSpec, display_name: str = DISPLAY_NAME) -> dict[str, Any]:
     """Write a kernelspec as JSON values.
 
@@ -86,8 +94,8 @@ def kernelspec_document(engine: str | None, spec: SandboxSpec, display_name: str
     return {
         "argv": command,
         "display_name": display_name,
-        "language": "python",
-        "interrupt_mode": "message",
+        "language": language_of_image(spec.image).name,
+        "interrupt_mode": interrupt_mode(spec.image),
         "kernel_protocol_version": "5.5",
         "metadata": {"debugger": False, "kernel_provisioner": provisioner},
     }

@@ -32,6 +32,7 @@ else
     options="-o Dir::Etc::sourcelist=$sources"
 fi
 export DEBIAN_FRONTEND=noninteractive
+mkdir -p /usr/share/man/man1 # where some packages link their manuals, and fail without it
 apt-get $options -q update
 apt-get $options -q -y --no-install-recommends install "$@"
 apt-get clean

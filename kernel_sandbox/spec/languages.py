@@ -24,6 +24,8 @@ class Language:
     """Of files that hold a program in it, in small letters."""
     fences: tuple[str, ...] = ()
     """What Markdown calls blocks of it, beside its name."""
+    comment: str = "#"
+    """What begins a comment, up to the end of its line."""
 
     @property
     def is_python(self) -> bool:
@@ -40,10 +42,10 @@ class Language:
 PYTHON = Language("python", "Python", None, (".py", ".ipy"), ("py", "python3", "ipython"))
 R = Language("R", "R", "r", (".r",), ("r",))
 TYPESCRIPT = Language(
-    "typescript", "TypeScript", "javascript", (".ts", ".js", ".mts", ".mjs"), ("ts", "javascript", "js")
+    "typescript", "TypeScript", "javascript", (".ts", ".js", ".mts", ".mjs"), ("ts", "javascript", "js"), "//"
 )
 BASH = Language("bash", "Bash", "bash", (".sh", ".bash"), ("sh", "shell"))
-JAVA = Language("java", "Java", "java", (".java", ".jsh"))
+JAVA = Language("java", "Java", "java", (".java", ".jsh"), comment="//")
 LANGUAGES = (PYTHON, R, TYPESCRIPT, BASH, JAVA)
 
 

@@ -29,11 +29,19 @@ def kernelspec() -> None:
 @click.option("--user", "place", flag_value="user", help="For this user.")
 @click.option("--sys-prefix", "place", flag_value="sys-prefix", help="Into the running Python environment.")
 @click.option("--prefix", metavar="DIR", type=click.Path(file_okay=False, path_type=Path), help="Below a directory.")
-@click.option("--name", default=kernelspecs.DEFAULT_NAME, show_default=True, help="What notebooks call it.")
-@click.option("--display-name", default=kernelspecs.DISPLAY_NAME, show_default=True, help="What people see.")
+@click.option(
+    "--name", help=f"What notebooks call it.  [default: {kernelspecs.DEFAULT_NAME}, or r-sandbox with --image r]"
+)
+@click.option("--display-name", help=f"What people see.  [default: {kernelspecs.DISPLAY_NAME}, or R (sandbox)]")
 @sandbox_options
 def install(
-    *, place: str | None, prefix: Path | None, name: str, display_name: str, engine: str | None, spec: SandboxSpec
+    *,
+    place: str | None,
+    prefix: Path | None,
+    name: str | None,
+    display_name: str | None,
+    engine: str | None,
+    spec: SandboxSpec,
 ) -> int:
     """Install a kernel that runs in a sandbox.
 
@@ -55,6 +63,8 @@ def install(
         directory = kernelspecs.default_directory()
     else:
         directory = kernelspecs.prefix_directory() if place == "sys-prefix" else kernelspecs.user_directory()
+    usual_name, usual_display_name = kernelspecs.names_for(spec.image)
+    name, display_name = name or usual_name, display_name or usual_display_name
     target = kernelspecs.install(directory, name=name, display_name=display_name, engine=engine, spec=spec)
     screen = Screen()
     screen.say(("✓ ", "bold green"), (display_name, "bold"), f" is installed in {target}.")

@@ -7,9 +7,10 @@ from pathlib import Path
 from typing import Any
 
 import click
+from click.core import ParameterSource
 
 from kernel_sandbox.doors.cli.parameters import ParametersCommand, inject, parameter_options
-from kernel_sandbox.doors.cli.source_files import read_source
+from kernel_sandbox.doors.cli.source_files import read_source, with_language
 from kernel_sandbox.sandbox.standing import BegunSandbox
 from kernel_sandbox.spec.values import SandboxSpec
 from kernel_sandbox.terminal.options import sandbox_options
@@ -41,6 +42,9 @@ def run(
 
     Parameters are set in a cell of their own after the one tagged "parameters", as papermill does.
 
+    R, TypeScript, JavaScript, Bash and Java (.R, .ts, .js, .sh, .java, and notebooks of theirs) run in the image of
+    their language, unless --image names another; "// %%" cuts where "//" begins a comment.
+
     The cells' working directory is /mnt/data. It holds the files given with --data, and ends with the sandbox.
 
     \b
@@ -48,6 +52,7 @@ def run(
       kernel-sandbox run analysis.py --data sales.csv --save analysis.ipynb
       kernel-sandbox run report.ipynb --save done.ipynb --cell-timeout 60 --memory 4g
       kernel-sandbox run report.ipynb --save july.ipynb -p month 7 -p city=Oslo
+      kernel-sandbox run model.R --data sales.csv --save model.ipynb
 
     Ctrl-C interrupts the cell that runs and ends the run; pressed twice it ends at once. With --save the notebook
     is written after every cell, so nothing is lost then.
@@ -60,6 +65,8 @@ def run(
       130   ended by Ctrl-C
     """
     notebook = read_source(file)
+    given = click.get_current_context().get_parameter_source("image") is not ParameterSource.DEFAULT
+    spec = with_language(file, notebook.metadata, spec, chosen=given)
     if save is not None and save.exists() and save.samefile(file):
         raise click.UsageError("--save would write over the notebook while it runs: give another name.")
     check_uploads(data)

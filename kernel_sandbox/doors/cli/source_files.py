@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import click
 
 from kernel_sandbox.session.transcript import Cell, Transcript, split_percent_script
+from kernel_sandbox.spec.languages import LANGUAGES, language_named, language_of_file
+from kernel_sandbox.spec.values import SandboxSpec
 
 EXPECTED, SKIPPED = "raises-exception", "skip-execution"
 """The tags of a cell that may fail, and of one that is not run, as nbclient has them."""
@@ -19,15 +22,18 @@ def read_source(path: Path) -> Transcript:
 
     Raises click.UsageError for what is neither, and TranscriptError for a notebook that is none.
     """
+    language = language_of_file(path)
     if path.suffix == ".ipynb":
         transcript = Transcript.load(path)
-        _require_python(path, transcript.metadata)
-    elif path.suffix == ".py":
+    elif language is not None:
         transcript = Transcript()
-        for cell in split_percent_script(_read_script(path)):
+        transcript.set_kernel(language.kernelspec)
+        cells = split_percent_script(_read_script(path), comment=language.comment, python=language.is_python)
+        for cell in cells:
             transcript.add_cell(cell)
     else:
-        raise click.UsageError(f"{path} is neither a script (.py) nor a notebook (.ipynb).")
+        suffixes = ", ".join(suffix for known in LANGUAGES for suffix in known.suffixes[:1])
+        raise click.UsageError(f"{path} is neither a script ({suffixes}) nor a notebook (.ipynb).")
     for position, cell in enumerate(transcript.cells):
         if is_run(cell):
             transcript.clear(position)
@@ -54,8 +60,17 @@ def _read_script(path: Path) -> str:
         raise click.UsageError(f"{path} is not UTF-8 (line {line}): save it in that encoding.") from exc
 
 
-def _require_python(path: Path, metadata: Mapping[str, Any]) -> None:
-    kernel, language = metadata.get("kernelspec", {}), metadata.get("language_info", {})
-    name = kernel.get("language") or language.get("name") or "python"
-    if str(name).lower() not in ("python", "ipython", "python3"):
-        raise click.UsageError(f"{path} is written in {name}: sandboxes run Python.")
+def with_language(path: Path, metadata: Mapping[str, Any], spec: SandboxSpec, *, chosen: bool) -> SandboxSpec:
+    """Return the spec with the image of the language that a script or a notebook is written in, unless one is `chosen`.
+
+    Raises click.UsageError for a language that no image of this package is for.
+    """
+    kernel, info = metadata.get("kernelspec", {}), metadata.get("language_info", {})
+    language = language_named(str(kernel.get("language") or info.get("name") or "python"))
+    if chosen or language.is_python:
+        return spec
+    if language.image is None:
+        raise click.UsageError(
+            f"{path} is written in {language.title}: name an image that has its kernel with --image."
+        )
+    return replace(spec, image=language.image)

@@ -7,6 +7,7 @@ bubblewrap; both from the same packages, with what lies in `common`: files of /e
 from __future__ import annotations
 
 import hashlib
+import json
 import re
 import shlex
 from collections.abc import Iterable
@@ -155,3 +156,10 @@ def debian_packages(name: str) -> tuple[str, ...]:
     """Name the packages of Debian that an image holds beside its base."""
     listed = folder(name) / "debian.txt"
     return tuple(listed.read_text().split()) if listed.is_file() else ()
+
+
+def interrupt_mode(image: str) -> str:
+    """Return how the kernel of an image is interrupted: "message", unless one of ours says "signal"."""
+    documents = folder(image).glob("files/**/kernel.json") if image in image_names() else ()
+    modes = [json.loads(path.read_text()).get("interrupt_mode", "signal") for path in documents]
+    return str(next(iter(modes), "message"))

@@ -27,18 +27,22 @@ _HEADER = re.compile(r"\A# ---\n(?:#.*\n)*?# ---\n")
 _DOCSTRING = re.compile(r'[rRuU]?("""(?:(?!""").)*"""|\'\'\'(?:(?!\'\'\').)*\'\'\'|"[^"\n]*"|\'[^\'\n]*\')', re.DOTALL)
 
 
-def split_percent_script(text: str) -> list[Cell]:
+def split_percent_script(text: str, *, comment: str = "#", python: bool = True) -> list[Cell]:
     """Split a script into cells at its lines `# %%` outside of strings; without any, it is one cell.
 
     `# %% [markdown]` and `# %% [raw]` begin cells of their kind, whose lines are comments (or one string);
     `tags=["…"]` in such a line are the cell's. Comments and a docstring before the first marker belong to the first
-    cell, where that is code. jupytext's YAML header and blank cells are left out.
+    cell, where that is code. jupytext's YAML header and blank cells are left out. `comment` begins the comments of
+    another language, whose strings nobody looks for unless it is `python`.
     """
-    parts = [_Part("")]
+    parts = [_Part("", looks=python)]
     for line in _HEADER.sub("", text.replace("\r\n", "\n")).split("\n"):
+        if comment != "#" and line.startswith(comment):
+            as_python = f"#{line.removeprefix(comment)}"
+            line = as_python if _MARKER.fullmatch(as_python.rstrip()) or parts[-1].kind != "code" else line
         marker = None if parts[-1].string else _MARKER.fullmatch(line.rstrip())
         if marker:
-            parts.append(_Part(marker[1] or ""))
+            parts.append(_Part(marker[1] or "", looks=python))
         else:
             parts[-1].add(line)
     if len(parts) > 1 and parts[1].kind == "code" and _is_prose(parts[0].lines):
@@ -51,13 +55,13 @@ def split_percent_script(text: str) -> list[Cell]:
 class _Part:
     """A cell of a script, as its lines come."""
 
-    def __init__(self, title: str) -> None:
+    def __init__(self, title: str, *, looks: bool) -> None:
         self.kind: CellKind = _kind(title)
         self.lines: list[str] = []
         self.tags = _tags(title)
         self.string = ""
         """The quotes of the string within which the next line begins, or nothing."""
-        self.looks = _AS_IT_IS not in title
+        self.looks = looks and _AS_IT_IS not in title
 
     def add(self, line: str) -> None:
         if self.kind == "code" and not self.string:
