@@ -15,6 +15,7 @@ Modules, each above those before it:
     events          what a live display is shown               cell_pictures the pictures of a cell, saved and told
     loop            model, tools, model, ... answer            tools         ToolInterface, ToolManager
     typed_tools     @tool                                      agent         BaseAgent
+    cell_tool       what a model reads of cells, in the kernel's language
     default_session the session that agents share
     file_access     the agent that brings files                python_exec   the agent that writes cells
     approval        cells that a person is to approve          safety        a model's look at a cell before it runs

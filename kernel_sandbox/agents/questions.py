@@ -176,10 +176,13 @@ class Questions:
     async def _judge(self, source: str) -> Verdict:
         """Have a cell judged as the question at hand wants it: first by the machine, then by the user."""
         checks: list[SafetyCheck] = []
+        language = self._session.language
         if self._manner.safety == "rules":
+            if not language.is_python:
+                return Verdict(False, f"The rules read Python alone, not {language.title}: nothing runs under them.")
             checks.append(rules_check)
         if self._manner.safety == "model":
-            checks.append(model_check(self.chosen.model))
+            checks.append(model_check(self.chosen.model, written_in=language.title))
         if self._manner.approve:
             checks.append(ask_user(self._on_step))
         for check in checks:

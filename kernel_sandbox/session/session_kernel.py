@@ -50,8 +50,6 @@ from kernel_sandbox.session.messages import Message
 from kernel_sandbox.session.other_clients import OtherClients
 from kernel_sandbox.spec.languages import Language, language_named, language_of_image
 from kernel_sandbox.spec.values import SandboxSpec
-from kernel_sandbox.text.characters import visible
-from kernel_sandbox.text.clipping import one_line
 
 if TYPE_CHECKING:
     from kernel_sandbox.sandbox.link import GuestLink
@@ -61,8 +59,6 @@ FORKED = "The session was opened before this process was forked, and is the pare
 CLOSED_EARLY = "The session was closed while it opened."
 CLOSED = "The session is closed. Open a new one; its transcript can be replayed."
 SIGNATURES = "hmac-sha256"
-LONGEST_NAME = 40
-"""Characters of a language's name that are taken: it is the sandbox's text."""
 LAST_OUTPUTS = 1.0
 """Seconds in which a kernel that is idle answers."""
 CLOSING = 1.0
@@ -301,14 +297,14 @@ class SessionKernel:
         """What its cells are written in, as it says itself; before it runs, what its image is for."""
         told = self.info.get("language_info")
         name = told.get("name") if isinstance(told, dict) else None
-        if isinstance(name, str) and (name := one_line(name, LONGEST_NAME)):
+        if isinstance(name, str) and name:
             return language_named(name)
         return language_of_image(self.spec.image)
 
     def require_python(self, why: str) -> None:
         """Raise KernelError where the kernel is another than Python's: `why` says what that has to do with it."""
         if not self.language.is_python:
-            raise KernelError(f"{why}, and this session's kernel is {visible(self.language.title)}.")
+            raise KernelError(f"{why}, and this session's kernel is {self.language.title}.")
 
     @property
     def interrupts(self) -> tuple[Callable[[], Coroutine[Any, Any, None]], ...]:

@@ -39,6 +39,8 @@ class Language:
         return {"name": f"{name}-sandbox", "display_name": f"{self.title} (sandbox)", "language": self.name}
 
 
+LONGEST = 30
+"""Characters of a language's name."""
 PYTHON = Language("python", "Python", None, (".py", ".ipy"), ("py", "python3", "ipython"))
 R = Language("R", "R", "r", (".r",), ("r",))
 TYPESCRIPT = Language(
@@ -50,7 +52,11 @@ LANGUAGES = (PYTHON, R, TYPESCRIPT, BASH, JAVA)
 
 
 def language_named(name: str) -> Language:
-    """Return the language of this name in a kernelspec or in language_info; a new one for a name that is none here."""
+    """Return the language of this name in a kernelspec or in language_info; a new one for a name that is none here.
+
+    The name may be a stranger's text: it is short then, and of characters that names have.
+    """
+    name = re.sub(r"[^A-Za-z0-9+#. -]", "", name)[:LONGEST].strip() or "another language"
     small = name.lower()
     known = (language for language in LANGUAGES if small in (language.name.lower(), *language.fences))
     return next(known, Language(name, name))

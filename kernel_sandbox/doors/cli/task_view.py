@@ -6,6 +6,7 @@ import contextlib
 from collections.abc import Callable, Iterator
 
 from kernel_sandbox.agents.approval import QUESTION, Approval
+from kernel_sandbox.agents.cell_tool import cell_of
 from kernel_sandbox.agents.chat_messages import ToolCall
 from kernel_sandbox.agents.events import (
     AgentEvent,
@@ -17,7 +18,6 @@ from kernel_sandbox.agents.events import (
     ToolResult,
 )
 from kernel_sandbox.agents.listings import NAMED, unsaved_lines
-from kernel_sandbox.agents.python_exec import cell_of
 from kernel_sandbox.artifacts import PictureFolder
 from kernel_sandbox.doors.cli.model_view import ModelView, show_prose
 from kernel_sandbox.doors.cli.replay import show_code

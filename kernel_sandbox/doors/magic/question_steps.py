@@ -11,6 +11,7 @@ import time
 from collections.abc import Callable
 
 from kernel_sandbox.agents.approval import QUESTION, Approval, beside_margin
+from kernel_sandbox.agents.cell_tool import cell_of
 from kernel_sandbox.agents.events import (
     AgentEvent,
     CellFinished,
@@ -20,7 +21,6 @@ from kernel_sandbox.agents.events import (
     ToolCallStarted,
     ToolResult,
 )
-from kernel_sandbox.agents.python_exec import cell_of
 from kernel_sandbox.doors.magic.agent_view import FRAMES, CellBlock, status_bundle
 from kernel_sandbox.doors.magic.front_end import Bundle, Front
 from kernel_sandbox.session.known_kernel import KnownKernel
