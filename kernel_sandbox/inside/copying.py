@@ -55,6 +55,9 @@ def _obey(app: Any) -> None:
     if app.kernel._main_asyncio_lock.locked():
         common_memory.tell(0, token=order["token"], refused="a cell runs in it")
         return
+    if _polars_has_threads():
+        common_memory.tell(0, token=order["token"], refused="polars is imported in it, and would hang in a copy")
+        return
     for stream in application.streams():
         stream.flush()
     _pause_openmp()
@@ -65,6 +68,15 @@ def _obey(app: Any) -> None:
     leaving.become_a_kernel()
     _cover(app)
     raise Copied(_wait_as_a_copy(order) if order["park"] else order)
+
+
+def _polars_has_threads() -> bool:
+    """Return whether polars has its threads, as from its import on: a fork has none, and it waits for them."""
+    for thread in os.listdir("/proc/self/task"):
+        with contextlib.suppress(OSError), open(f"/proc/self/task/{thread}/comm") as name:
+            if name.read().startswith("polars-"):
+                return True
+    return False
 
 
 def _pause_openmp() -> None:

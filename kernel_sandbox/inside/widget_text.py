@@ -26,6 +26,8 @@ def show_widgets(shell: Any) -> None:
     shown: list[_Shown] = []
 
     def show(widget: Any) -> None:
+        if not shown:
+            shell.events.register("post_execute", finish)
         shown.append(_Shown(widget, shell.display_pub))
         del shown[:-MOST_SHOWN]
 
@@ -34,7 +36,6 @@ def show_widgets(shell: Any) -> None:
             one.tell()
 
     shell.display_formatter.ipython_display_formatter.for_type_by_name("ipywidgets.widgets.widget", "Widget", show)
-    shell.events.register("post_execute", finish)
 
 
 class _Shown:

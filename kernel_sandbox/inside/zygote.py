@@ -26,6 +26,8 @@ from typing import Any
 from kernel_sandbox.inside import apart, archive, common_memory
 
 MESSAGE_LIMIT = 256 * 1024
+NEVER_AHEAD = ("polars",)
+"""Modules that start threads when they are imported, and wait for them for ever in a process that was forked."""
 PATIENCE = 2.0
 """Seconds without a request before the next module is imported ahead of its need."""
 
@@ -140,6 +142,8 @@ def _load(waiting: list[str], asked: list[str], *, untouched: bool) -> str | Non
 
 def _import(name: str, *, untouched: bool = False) -> str | None:
     """Import a module of the image; return why it failed, or None. `untouched` means that no cell has run yet."""
+    if name.partition(".")[0] in NEVER_AHEAD:
+        return "it would wait for ever in a kernel that was forked after its import"
     application = sys.modules.get("kernel_sandbox.inside.application")
     try:
         world = contextlib.nullcontext() if untouched else apart.from_cells()

@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from kernel_sandbox import SandboxSpec, Session
+from kernel_sandbox import SandboxError, SandboxSpec, Session
 
 MODULES = ("numpy", "pandas", "matplotlib.pyplot")
 PROBE = """import sys
@@ -59,14 +59,15 @@ print(json.dumps(dict(
 STOCK = f"""import sys
 from jupyter_client.manager import KernelManager
 manager = KernelManager(transport='ipc', connection_file='/tmp/stock.json', ip='/tmp/stock')
-manager.kernel_spec.argv[0] = sys.executable
+start = "import runpy, sys; sys.modules['debugpy'] = None; runpy.run_module('ipykernel_launcher', run_name='__main__')"
+manager.kernel_spec.argv[:-2] = [sys.executable, '-c', start]
 manager.start_kernel()
 client = manager.client()
 client.start_channels()
 client.wait_for_ready(timeout=60)
 client.execute_interactive({SETTINGS!r}, output_hook=lambda m: print(m['content'].get('text', ''), end=''), timeout=60)
 manager.shutdown_kernel(now=True)"""
-"""An ipykernel as anybody starts it, in a sandbox, from the same packages."""
+"""An ipykernel as anybody starts it, in a sandbox, from the same packages; but debugpy, which leaves traces."""
 
 
 @pytest.mark.parametrize("wait", [0.0, 0.1, 0.3])
@@ -124,3 +125,9 @@ def test_settings_are_those_of_a_stock_kernel_after_idle_time(engine: str, stock
             session.restart()
         session.restart()
         assert settings(session) == expected(stock, engine)
+
+
+def test_module_that_would_hang_in_a_fork_is_not_imported_ahead(quick: str) -> None:
+    spec = SandboxSpec(image="python", preload=("polars",))
+    with pytest.raises(SandboxError, match="would wait for ever"), Session(engine=quick, spec=spec):
+        pass

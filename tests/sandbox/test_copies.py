@@ -213,3 +213,23 @@ async def test_threads_of_libraries_work_in_a_copy_and_in_its_parent(engine: str
         assert await copy.run(source, 30) == expected
         assert await parent.run(source, 30) == expected
         assert await (await sandbox.fork(copy.kernel)).run(source, 30) == expected
+
+
+THREAD_OF_POLARS = """
+import ctypes, threading
+named = threading.Event()
+def work():
+    ctypes.CDLL(None).prctl(15, b"polars-0", 0, 0, 0)  # PR_SET_NAME, as polars' own are
+    named.set()
+    threading.Event().wait(60)
+threading.Thread(target=work, daemon=True).start()
+named.wait()
+"""
+
+
+async def test_kernel_that_has_imported_polars_is_not_copied(quick: str) -> None:
+    async with forkable(quick) as (sandbox, parent):
+        await parent.run(THREAD_OF_POLARS)
+        with pytest.raises(KernelNotReady, match="polars is imported in it"):
+            await sandbox.fork(parent.kernel)
+        assert await parent.run("1 + 1") == "2"
