@@ -39,6 +39,8 @@ UNUSED = 300.0
 """Seconds after which a template without sandboxes ends."""
 MOST = 4
 """Templates that are kept; the one that was wanted longest ago ends first."""
+KINDS = 16
+"""Of which sessions are remembered to have been there."""
 OLDEST = 6 * 3600.0
 """Seconds after which another takes a template's place, with another address layout."""
 PAUSE = 60.0
@@ -99,6 +101,10 @@ class Demand:
     waiting: asyncio.TimerHandle | None = field(default=None)
 
     @property
+    def is_in_use(self) -> bool:
+        return bool(self.present or self.standing or self.following or self.rising or self.waiting)
+
+    @property
     def is_crowded(self) -> bool:
         """Whether all together have their kernels later, or take more memory, if each starts by itself."""
         return self.starting >= CROWD or self.present > SLOTS
@@ -133,7 +139,11 @@ class Shelf:
         if os.environ.get(SWITCH) == "off":
             return None
         key = hashlib.sha256(str(environment.root).encode() + boot).digest()
-        kind = self._kinds.setdefault(key, Demand(environment, boot))
+        kind = self._kinds.pop(key, None) or Demand(environment, boot)
+        self._kinds[key] = kind  # the last
+        unused = [other for other, its in self._kinds.items() if not its.is_in_use]
+        for other in unused[:-KINDS]:
+            del self._kinds[other]
         kind.opened += 1
         kind.present += 1
         return Visit(kind)
@@ -142,6 +152,8 @@ class Shelf:
         """Note that a sandbox has its kernel: a template's imports are in nobody's way from now on."""
         visit.has_started()
         kind = visit.kind
+        if sum(other.opened == 1 for other in self._kinds.values()) > MOST and kind.opened == 1:
+            return  # no two are alike
         if kind.present and kind.waiting is None and self._may_begin(kind):
             kind.waiting = asyncio.get_running_loop().call_later(QUIET, self._begin, kind)
 

@@ -12,8 +12,8 @@ from pathlib import Path
 
 import pytest
 
-from kernel_sandbox.sandbox.engines import registry
-from kernel_sandbox.sandbox.engines.bubblewrap_shelf import CROWD, QUIET, SWITCH, shelf
+from kernel_sandbox.sandbox.engines import environments, registry
+from kernel_sandbox.sandbox.engines.bubblewrap_shelf import CROWD, KINDS, MOST, QUIET, SWITCH, Shelf, shelf
 from kernel_sandbox.sandbox.standing import BegunSandbox
 from kernel_sandbox.session.sync import session_in
 from kernel_sandbox.spec.values import SandboxSpec
@@ -79,6 +79,23 @@ def test_crowd_waits_for_a_template_but_its_first() -> None:
         list(pool.map(stack.enter_context, sessions))
         assert sum(map(is_forked, sessions)) >= 6
         assert len(templates()) == 1
+
+
+def test_process_whose_sessions_are_all_of_other_kinds_gets_none_for_each() -> None:
+    with ExitStack() as stack:
+        for number in range(MOST + 3):
+            stack.enter_context(opened(env={"NUMBER": str(number)}))
+        time.sleep(QUIET + 0.5)
+        assert len(keepers()) <= MOST
+
+
+def test_kinds_of_sessions_that_have_ended_are_forgotten() -> None:
+    made, environment = Shelf(), environments.find("python")
+    for number in range(10 * KINDS):
+        visit = made.enter(environment, str(number).encode())
+        assert visit is not None
+        made.leave(visit)
+    assert len(made._kinds) == KINDS
 
 
 ENDS = """
