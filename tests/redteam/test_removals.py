@@ -10,6 +10,7 @@ from pathlib import Path
 import pytest
 
 from kernel_sandbox import EngineError
+from kernel_sandbox.sandbox.engines.bubblewrap_shelf import shelf
 from tests.conftest import missing
 from tests.redteam.canaries import Canaries
 from tests.redteam.removals import NOT_REMOVABLE, REMOVALS
@@ -32,6 +33,8 @@ def run_without(ground: Ground, removal: Removal, *names: str) -> bool:
     path = ground.path / ("without" if len(names) > len(removal.also) else "with")
     path.mkdir()
     with contextlib.ExitStack() as undo:
+        shelf().end_all()  # what stands has the controls
+        undo.callback(shelf().end_all)
         patch = undo.enter_context(pytest.MonkeyPatch.context())
         own = dataclasses.replace(ground, patch=patch, path=path, removed=names, undo=undo)
         for name in names:

@@ -116,6 +116,7 @@ def allow(ground: Ground, calls: str) -> None:
 def _make_filters_anew(ground: Ground) -> None:
     ground.replace(seams.CONTAINER_FILTER, seccomp.docker_profile.__wrapped__)
     ground.replace(seams.BUBBLEWRAP_FILTER, seccomp.filter_program.__wrapped__)
+    ground.replace(seams.TEMPLATE_FILTER, seccomp.template_program.__wrapped__)
 
 
 def let_through(ground: Ground, *names: str) -> None:

@@ -138,6 +138,12 @@ def unfiltered(ground: Ground) -> None:
 
     _edit_security(ground, change)
     edit_preparation(ground, lambda config: config.update(seccomp=EVERYTHING))
+    allow_user_namespaces(ground)
+
+
+def allow_user_namespaces(ground: Ground) -> None:
+    """Lift what a template's sandboxes have beside the filter."""
+    ground.replace(seams.TEMPLATE_COUNTS, lambda: {"max_user_namespaces": 100})
 
 
 def make_a_user_namespace(ground: Ground) -> bool:
@@ -172,6 +178,8 @@ def other_architectures(ground: Ground) -> None:
         config["seccomp"] = base64.b64encode(program[3 * 8 :]).decode()  # without the look at the architecture
 
     edit_preparation(ground, any_architecture)
+    honest = seams.TEMPLATE_FILTER.current
+    ground.replace(seams.TEMPLATE_FILTER, lambda: honest()[3 * 8 :])
 
 
 def call_by_the_32_bit_door(ground: Ground) -> bool:
@@ -191,6 +199,7 @@ answer(in_child(int_0x80))
 
 def any_clone(ground: Ground) -> None:
     let_through(ground, "clone")
+    allow_user_namespaces(ground)
 
 
 def clone_into_a_user_namespace(ground: Ground) -> bool:

@@ -54,6 +54,8 @@ BUBBLEWRAP_FILTER = Seam("sandbox.engines.bubblewrap_profile:filter_program")
 PULL_ADVICE = Seam("sandbox.engines.docker:how_to_get")
 
 TEMPLATE_ORIGIN = Seam("sandbox.engines.bubblewrap_template:Origin")
+TEMPLATE_FILTER = Seam("sandbox.engines.bubblewrap_template:template_program")
+TEMPLATE_COUNTS = Seam("sandbox.engines.bubblewrap_template:_shares")
 TEMPLATE_PATIENCE = Seam("sandbox.engines.bubblewrap_template:PATIENCE")
 KEEPER_SOURCE = Seam("sandbox.engines.bubblewrap_template:_source")
 

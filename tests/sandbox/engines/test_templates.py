@@ -125,7 +125,7 @@ def test_host_that_is_killed_takes_template_and_sandboxes_with_it() -> None:
         assert len(below) > 6
         host.kill()
         host.wait()
-    assert until(lambda: not any(Path(f"/proc/{process}").exists() for process in below), 2)
+    assert until(lambda: not any(Path(f"/proc/{process}").exists() for process in below))
     asyncio.run(get_engine("bubblewrap").collect_garbage())
     assert not [place for place in left if place.exists()]
 
