@@ -13,6 +13,7 @@ from typing import Any
 import pytest
 
 from kernel_sandbox import Limits, SandboxSpec, Session
+from kernel_sandbox.sandbox.engines.bubblewrap_shelf import SWITCH
 from tests.places import owner_of
 from tests.redteam.arena import MEGABYTE, resident
 from tests.redteam.canaries import Canaries
@@ -38,7 +39,12 @@ class Ground:
     """What else is to be put back at the end of this run."""
 
     def replace(self, seam: Seam, new: object) -> None:
-        """Have something else stand in the places of a seam, for this run."""
+        """Have something else stand in the places of a seam, for this run.
+
+        What only bubblewrap's own start reads is taken from there: no template forks a sandbox then.
+        """
+        if OF_OWN_STARTS.intersection(seam.places):
+            self.patch.setenv(SWITCH, "off")
         for place in seam.places:
             self.patch.setattr(*owner_of(place), new)
 
@@ -53,6 +59,10 @@ class Ground:
 
 
 BOTH = ("docker", "bubblewrap")
+OF_OWN_STARTS = {
+    f"kernel_sandbox.sandbox.engines.bubblewrap_profile:{name}"
+    for name in ("Profile.command", "_devices", "_masks", "_prepare_source", "USER_RANGE")
+}
 GROWTH = 64.0
 """Megabytes that a flood may make the host process grow by; what gets past that is stopped at about 150."""
 
