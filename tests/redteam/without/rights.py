@@ -66,7 +66,7 @@ while len(taken) < 3000 and (descriptor := libc.inotify_init()) >= 0: taken.appe
 answer(len(taken))
 """
     with ground.session() as greedy, ground.session() as neighbour:
-        assert ask(greedy, take) >= 16
+        assert ask(greedy, take) >= 8  # a share of a template's 128
         return bool(ask(neighbour, "answer(libc.inotify_init() == -1)"))
 
 
