@@ -97,12 +97,12 @@ def _sorted(lines: Iterable[str]) -> tuple[tuple[str, ...], tuple[Path, ...]]:
     """Tell requirements from files."""
     requirements, files = [], []
     for line in lines:
+        if "://" in line or " @ " in line:
+            raise EngineError(f"{line[:200]!r} is an address: download it, and give the file (--with ./FILE.whl).")
         if line.endswith((".whl", ".tar.gz", ".tgz", ".zip")) or line.startswith((".", "/", "~")):
             files.append(_package_file(line))
         elif REQUIREMENT.fullmatch(line):
             requirements.append(line)
-        elif "://" in line or "@" in line:
-            raise EngineError(f"{line[:200]!r} is an address: download it, and give the file (--with ./FILE.whl).")
         else:
             raise EngineError(f"{line[:200]!r} is no package: write polars, 'polars>=1.4' or ./FILE.whl.")
     return tuple(dict.fromkeys(requirements)), tuple(dict.fromkeys(files))

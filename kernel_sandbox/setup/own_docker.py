@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import contextlib
 import json
+import re
 import secrets
 import tempfile
 from collections.abc import Iterator
@@ -17,7 +18,15 @@ from typing import TYPE_CHECKING, Any
 
 from kernel_sandbox.errors import EngineError, ImageNotFound
 from kernel_sandbox.sandbox.engines.docker_client import connect, translated_errors
-from kernel_sandbox.sandbox.engines.image_names import LABEL, NAMESPACE, OWN_NAME, images_folder, reference
+from kernel_sandbox.sandbox.engines.image_names import (
+    LABEL,
+    NAMESPACE,
+    OWN_NAME,
+    how_to_get,
+    image_names,
+    images_folder,
+    reference,
+)
 from kernel_sandbox.setup import docker_images, own_debian
 from kernel_sandbox.setup.fetch_sandbox import ContainerFetch
 from kernel_sandbox.setup.image_builder import build_context, build_directory, remove_untagged, run_build
@@ -62,6 +71,7 @@ def build(request: ImageRequest, report: Report, *, replace: bool = False) -> tu
     with _scratch() as scratch, _candidate(client, request) as candidate:
         if request.dockerfile is not None:
             lock, base_id = "", ""
+            _require_bases(client, request.dockerfile.read_text())
             build_directory(client, request.dockerfile, tag=candidate, report=report)
         else:
             lock, base_id = _build_on_base(client, request, candidate, scratch, report)
@@ -102,6 +112,21 @@ def _require_no_other(client: docker.DockerClient, name: str, *, known: bool) ->
         with contextlib.suppress(ImageNotFound), translated_errors():
             client.images.get(other)
             raise EngineError(f"Docker has another image {other} already: give yours another name.")
+
+
+def _require_bases(client: docker.DockerClient, dockerfile: str) -> None:
+    """Refuse to begin with an image of this package that is not here: on a registry that name is anybody's."""
+    for name in re.findall(r"^\s*FROM\s+(?:--\S+\s+)*(\S+)", dockerfile, re.MULTILINE | re.IGNORECASE):
+        bare = name.removesuffix(":latest")
+        if bare in image_names():
+            raise EngineError(f"FROM {name} is no image of this package: write FROM {NAMESPACE}{bare}.")
+        if bare.startswith(NAMESPACE):
+            try:
+                with translated_errors():
+                    client.images.get(name)
+            except ImageNotFound:
+                there = [tag for image in client.images.list() for tag in image.tags]
+                raise ImageNotFound(f"Docker has no {name}, of FROM. {how_to_get(name, there)}") from None
 
 
 def own_reference(name: str) -> str:
@@ -158,6 +183,8 @@ def describe(name: str) -> OwnImage:
     own = _read(found)
     if own is None:
         raise unknown_image(name, ENGINE)
+    if not own[0].base:
+        return own[0]
     with contextlib.suppress(ImageNotFound), translated_errors():
         base = client.images.get(reference(own[1]["base"]))
         return changed(own[0], outdated=bool(own[1].get("base_id")) and base.id != own[1]["base_id"])

@@ -19,7 +19,7 @@ from typing import Any
 
 from kernel_sandbox.errors import EngineError
 from kernel_sandbox.sandbox.engines import control_groups
-from kernel_sandbox.sandbox.engines.environments import Environment, shelf
+from kernel_sandbox.sandbox.engines.environments import PREFIX_VARIABLE, Environment, shelf
 from kernel_sandbox.setup.build_sandbox import PYTHON, run, sealed
 from kernel_sandbox.setup.environment_builder import make_readable
 from kernel_sandbox.setup.package_fetch import LockedPackage, cached
@@ -49,7 +49,8 @@ def install(base: Environment, packages: Sequence[LockedPackage], pip: Path, scr
     given = {"/tmp/wheels": wheels, "/tmp/requirements.txt": lock}
     room = max(shutil.disk_usage(scratch).free - SPARE, 0)
     check = [BARE, "-I", "-S", "-c", CHECK.read_text(), "/tmp/wheels", str(room), str(MOST_FILES)]
-    _run(base.root, check, given, new, "The packages are too large")
+    short = f"There is too little room in {shelf()}: make some, or set {PREFIX_VARIABLE} to another directory"
+    _run(base.root, check, given, new, short)
     command = [PYTHON, "-I", f"/tmp/wheels/{pip.name}/pip", "--disable-pip-version-check", "install", "--quiet"]
     command += ["--no-index", "--find-links=/tmp/wheels", "--no-deps", "--require-hashes", "--no-compile"]
     command += ["--no-cache-dir", "--root-user-action=ignore", "--ignore-installed", "--no-warn-script-location"]

@@ -30,10 +30,12 @@ LIMITS = Limits(memory="2g", cell_timeout=PATIENCE)
 
 RUN = """\
 import subprocess, sys
-_built = subprocess.run([sys.executable, "-I", *{arguments!r}], stdin=subprocess.DEVNULL, capture_output=True)
-print(_built.stdout.decode(errors="replace")[-20000:] if not _built.returncode else "")
-print(_built.stderr.decode(errors="replace")[-4000:], file=sys.stderr)
+with open("/tmp/out", "w+b") as out, open("/tmp/err", "w+b") as err:
+    built = subprocess.run([sys.executable, "-I", *{arguments!r}], stdin=subprocess.DEVNULL, stdout=out, stderr=err)
+    print(open("/tmp/out", errors="replace").read()[-20000:] if not built.returncode else "")
+    print(open("/tmp/err", errors="replace").read()[-4000:], file=sys.stderr)
 """
+"""Into files: a process that a build leaves would hold a pipe open."""
 
 NeedsFetcher = Callable[[Sequence[str]], Sequence[Path]]
 """Gets wheels of what a build system needs."""
