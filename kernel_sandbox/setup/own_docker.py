@@ -125,7 +125,7 @@ def _require_bases(client: docker.DockerClient, dockerfile: str) -> None:
                 with translated_errors():
                     client.images.get(name)
             except ImageNotFound:
-                there = [tag for image in client.images.list() for tag in image.tags]
+                there = [tag for image in client.api.images() for tag in image.get("RepoTags") or ()]
                 raise ImageNotFound(f"Docker has no {name}, of FROM. {how_to_get(name, there)}") from None
 
 
@@ -217,8 +217,8 @@ def _read(found: dict[str, Any]) -> tuple[OwnImage, dict[str, Any]] | None:
 def own_images(client: docker.DockerClient) -> list[OwnImage]:
     """Return all images of one's own in the engine, by name."""
     with translated_errors():
-        listed = client.images.list(filters={"label": FACTS})
-    names = {str(image.labels.get(f"{LABEL}.image", "")) for image in listed}
+        listed = client.api.images(filters={"label": FACTS})
+    names = {str((image.get("Labels") or {}).get(f"{LABEL}.image", "")) for image in listed}
     found = []
     for name in sorted(names):
         with contextlib.suppress(ImageNotFound):

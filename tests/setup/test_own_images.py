@@ -42,7 +42,7 @@ def refused(*arguments: str, **variables: str) -> str:
 
 def left_of(name: str) -> list[str]:
     """Return what the engines have by this name, whole or in parts, and what builds that have ended left."""
-    tags = [str(tag) for each in connect().images.list() for tag in each.tags if name in tag]
+    tags = [tag for each in connect().api.images() for tag in each.get("RepoTags") or () if name in tag]
     parts = [
         path
         for path in environments.shelf().glob(".part-*/owner.json")
