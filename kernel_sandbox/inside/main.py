@@ -154,10 +154,13 @@ class Guest:
         import asyncio
 
         kernel, port = self.kernels.kernels[request["kernel"]], int(request["port"])
-        if kernel.loopback is None:
-            reader, writer = await asyncio.open_unix_connection(f"{kernel.sockets}/s-{port}")
-        else:
-            reader, writer = await kernel.loopback.connect(port)
+        try:
+            if kernel.loopback is None:
+                reader, writer = await asyncio.open_unix_connection(f"{kernel.sockets}/s-{port}")
+            else:
+                reader, writer = await kernel.loopback.connect(port)
+        except OSError:
+            return  # nobody listens there any more: the channel ends, as the connection would
 
         async def inwards() -> None:
             while chunk := await channel.receive():
