@@ -20,6 +20,7 @@ from kernel_sandbox.setup.debian_root import REFERENCE, debian_mirror, parse_sou
 from kernel_sandbox.setup.image_builder import build_context, run_build
 from kernel_sandbox.setup.progress import Progress
 from tests.languages import CELLS
+from tests.setup.test_supply import OF_DEBIAN
 from tests.shadowing import shadow
 
 if TYPE_CHECKING:
@@ -29,7 +30,7 @@ NAMES = ("datascience", "full", "python")
 ALL = tuple(sorted((*NAMES, *(cells.image for cells in CELLS.values()))))
 PINNED = re.compile(r"^([\w.-]+)==(\S+) \\$", re.MULTILINE)
 FOLDER = images.images_folder()
-LOCKS = [FOLDER / "pip.txt", *(FOLDER / name / "requirements.txt" for name in ALL)]
+LOCKS = [FOLDER / "pip.txt", *(FOLDER / name / "requirements.txt" for name in ALL if name not in OF_DEBIAN)]
 
 
 @pytest.fixture(scope="module")

@@ -28,7 +28,10 @@ if TYPE_CHECKING:
 
 ROOT = Path(__file__).parents[2]
 SERVER = images_folder() / "server"
+OF_DEBIAN = ("r",)
+"""Images that hold no package of Python's: their locks are empty."""
 LOCKS = [images_folder() / "pip.txt", *sorted(images_folder().glob("*/requirements.txt"))]
+LOCKS = [lock for lock in LOCKS if lock.parent.name not in OF_DEBIAN]
 LOCKS += [SERVER / "packages.txt", SERVER / "build.txt"]
 PINNED = re.compile(r"^([\w.-]+)(\[[\w,]+\])?==(\S+) \\$", re.MULTILINE)
 
