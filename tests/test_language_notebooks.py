@@ -15,7 +15,7 @@ from kernel_sandbox.host import programs
 from kernel_sandbox.sandbox.engines import NAMES
 from kernel_sandbox.setup.kernelspec import install, names_for, prefix_directory
 from kernel_sandbox.spec.values import SandboxSpec
-from tests.languages import require_image
+from tests.languages import TESTED, require_image
 
 NOTEBOOKS = {"r": "05_r", "javascript": "06_typescript", "bash": "07_bash", "java": "08_java"}
 FOLDER = Path(__file__).parent.parent / "notebooks"
@@ -53,7 +53,7 @@ def test_notebook_is_stored_as_it_ran(image: str) -> None:
 
 
 @pytest.mark.parametrize("engine", NAMES)
-@pytest.mark.parametrize("image", NOTEBOOKS)
+@pytest.mark.parametrize("image", TESTED)
 def test_notebook_runs_in_the_image_of_its_language(engine: str, image: str, tmp_path: Path) -> None:
     require_image(engine, image)
     source, saved = FOLDER / f"{NOTEBOOKS[image]}.ipynb", tmp_path / "out.ipynb"
@@ -72,7 +72,7 @@ def test_notebook_runs_in_the_image_of_its_language(engine: str, image: str, tmp
     check(read(saved), image)
 
 
-@pytest.mark.parametrize("image", NOTEBOOKS)
+@pytest.mark.parametrize("image", TESTED)
 def test_notebook_runs_under_nbclient(quick: str, image: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     require_image(quick, image)
     directory = prefix_directory(tmp_path / "prefix")

@@ -65,12 +65,12 @@ def _make(request: ImageRequest, base: Environment, scratch: Path, report: Repor
     digest = image_digest(base.digest, lock)
     name = f"{request.name}+{secrets.token_hex(4)}"
     facts = facts_of(request, "", (), digest) | {"interpreter": str(environment_files.interpreter())}
-    facts |= {"preload": list(base.preload), "base_environment": base.directory.name}
+    facts |= {"preload": list(base.preload), "kernel": base.kernel, "base_environment": base.directory.name}
     own_environments.write_facts(scratch, facts, lock)
     scratch.chmod(0o755)
     place = own_environments.place_of_own(name, digest)
     scratch.rename(place)
-    return Environment(name, place, base.preload)
+    return Environment(name, place, base.preload, base.kernel)
 
 
 def _publish(request: ImageRequest, candidate: Environment, report: Report) -> None:

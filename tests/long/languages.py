@@ -9,6 +9,7 @@ from kernel_sandbox.errors import EngineError
 from kernel_sandbox.host import programs
 from kernel_sandbox.setup import engine_images
 from kernel_sandbox.text.amounts import format_size
+from tests.languages import EVERY
 from tests.long._asked import Asked
 
 IMAGES = ("r", "java")
@@ -27,6 +28,6 @@ def run(asked: Asked) -> list[str]:
             else:
                 print(f"{image} for {engine}: {format_size(built.size)} in {built.seconds:.0f} s", flush=True)
     tests = [sys.executable, "-m", "pytest", "-q", *TESTS]
-    if subprocess.run(tests, env=programs.environment(), check=False).returncode:
+    if subprocess.run(tests, env={**programs.environment(), EVERY: "all"}, check=False).returncode:
         wrong.append("tests of the languages failed")
     return wrong

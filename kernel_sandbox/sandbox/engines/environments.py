@@ -124,7 +124,7 @@ def _own_environments(name: str | None = None) -> list[Environment]:
         own = directory.name.rpartition("-")[0]
         facts = read_facts(directory) if own not in image_names() else {}
         if facts.get("own") and (name or OWN_NAME.fullmatch(own)):
-            found.append(Environment(own, directory, tuple(facts.get("preload", ()))))
+            found.append(Environment(own, directory, tuple(facts.get("preload", ())), facts.get("kernel")))
     return found
 
 

@@ -18,7 +18,7 @@ from tests.places import owner_of
 from tests.redteam.arena import MEGABYTE, resident
 from tests.redteam.canaries import Canaries
 from tests.redteam.cells import arm, opened_sessions
-from tests.redteam.without.seams import Seam
+from tests.redteam.without.seams import OF_OWN_STARTS, Seam
 
 
 @dataclass(frozen=True)
@@ -43,7 +43,7 @@ class Ground:
 
         What only bubblewrap's own start reads is taken from there: no template forks a sandbox then.
         """
-        if OF_OWN_STARTS.intersection(seam.places):
+        if seam in OF_OWN_STARTS:
             self.patch.setenv(SWITCH, "off")
         for place in seam.places:
             self.patch.setattr(*owner_of(place), new)
@@ -59,10 +59,6 @@ class Ground:
 
 
 BOTH = ("docker", "bubblewrap")
-OF_OWN_STARTS = {
-    f"kernel_sandbox.sandbox.engines.bubblewrap_profile:{name}"
-    for name in ("Profile.command", "_devices", "_masks", "_prepare_source", "USER_RANGE")
-}
 GROWTH = 64.0
 """Megabytes that a flood may make the host process grow by; what gets past that is stopped at about 150."""
 

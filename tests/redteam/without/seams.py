@@ -53,6 +53,9 @@ CONTAINER_FILTER = Seam("sandbox.engines.docker:docker_profile")
 BUBBLEWRAP_FILTER = Seam("sandbox.engines.bubblewrap_profile:filter_program")
 PULL_ADVICE = Seam("sandbox.engines.docker:how_to_get")
 
+OF_OWN_STARTS = (BUBBLEWRAP_COMMAND, BUBBLEWRAP_DEVICES, BUBBLEWRAP_MASKS, PREPARE_SOURCE, USER_RANGE)
+"""What only bubblewrap's own start reads: no template does."""
+
 TEMPLATE_ORIGIN = Seam("sandbox.engines.bubblewrap_template:Origin")
 TEMPLATE_FILTER = Seam("sandbox.engines.bubblewrap_template:template_program")
 TEMPLATE_COUNTS = Seam("sandbox.engines.bubblewrap_template:_shares")
