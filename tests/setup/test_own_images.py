@@ -13,6 +13,7 @@ from pathlib import Path
 import pytest
 
 from kernel_sandbox import Session
+from kernel_sandbox.agents.python_exec import PythonExecTool
 from kernel_sandbox.host.run_directory import Owner
 from kernel_sandbox.sandbox.engines import environments
 from kernel_sandbox.sandbox.engines.docker_client import connect
@@ -68,6 +69,8 @@ def test_image_of_ones_own_is_built_used_shown_and_removed(engine: str, tmp_path
     assert " is up to date" in image(*asked).stdout.splitlines()[-2]
     with Session(engine=engine, image=named) as session:
         assert session.execute("import tinypackage; tinypackage.answer").text == "42"
+        told = PythonExecTool(session).get_definition()["function"]["description"]
+        assert "installed is tinypackage." in told, "an agent's model knows this image"
     shown = image("show", named, "--engine", engine).stdout
     assert "tinypackage" in shown
     assert "ipykernel" in shown
