@@ -216,6 +216,7 @@ class BubblewrapEngine(Engine):
                 shares_sockets=shared is not None,
             )
             sandbox.weakened = profile.weakened
+            control_groups.hasten_entry(sandbox.group)
             forked = template is not None and await self._fork(sandbox, profile, environment, template)
             if not forked:
                 await self._spawn(sandbox, profile, argv)

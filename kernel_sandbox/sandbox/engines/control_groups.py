@@ -12,6 +12,7 @@ import math
 import mmap
 import os
 import signal
+import threading
 import time
 from dataclasses import dataclass
 from pathlib import Path
@@ -139,6 +140,21 @@ def create(name: str, limits: Limits) -> ControlGroup:
             memory = directory if controller == "memory" else memory
     entering = _entering(directories)
     return ControlGroup(tuple(directories), frozenset(held), tuple(settings), memory, entering=entering)
+
+
+def hasten_entry(group: ControlGroup) -> None:
+    """Have Linux ready for a process that enters a group soon, while this process does something else.
+
+    A move between groups waits until each processor has passed a quiet moment, 10 ms here; one that follows at once
+    need not wait. So this process is moved to where it is already.
+    """
+
+    def move() -> None:
+        with contextlib.suppress(OSError):
+            (group.directories[0].parent / "cgroup.procs").write_text(str(os.getpid()))
+
+    if group.directories and not group.unified:  # there the directory above is not always this process's own
+        threading.Thread(target=move, name="kernel-sandbox-control-group", daemon=True).start()
 
 
 def of_process(pid: int, limits: Limits) -> ControlGroup:
