@@ -107,6 +107,11 @@ def test_reference_names_ours_and_leaves_others() -> None:
         images.lock_digest("../python")
 
 
+@pytest.mark.parametrize("name", ALL)
+def test_images_say_what_room_they_take(name: str) -> None:
+    assert 2 * images.label_size(name, "downloads") < images.label_size(name, "room") < 8 * 1024**3
+
+
 def test_list_says_what_is_built(client: docker.DockerClient, image: str) -> None:
     info = next(info for info in docker_images.list_images(client) if info.reference == image)
     assert info.built
