@@ -44,6 +44,7 @@ NOTHING = MS_NOSUID | MS_NODEV | MS_NOEXEC
 def run(config: dict[str, Any]) -> None:
     """Make the walls, start the template in them, and serve the host until it goes away or the template ends."""
     command_line.show_as("kernel-sandbox-keeper")
+    os.umask(0o022)  # the host's may let nobody else see what is made here
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     _close_the_hosts()
     control = socket.socket(fileno=CONTROL)

@@ -7,6 +7,7 @@ import fcntl
 import os
 import signal
 import time
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -205,6 +206,18 @@ def test_template_holds_no_descriptor_of_its_host() -> None:
     finally:
         os.close(secret)
         os.close(high)
+
+
+@pytest.fixture
+def closed_mask() -> Iterator[None]:
+    before = os.umask(0o077)
+    yield
+    os.umask(before)
+
+
+def test_host_that_lets_nobody_see_its_files_has_templates(closed_mask: None) -> None:
+    with opened() as session:
+        assert is_forked(session)
 
 
 def test_template_has_no_privilege_and_sees_no_process() -> None:
