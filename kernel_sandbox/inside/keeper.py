@@ -105,11 +105,13 @@ def _bind(source: str, place: str, flags: int = MS_BIND | MS_REC) -> None:
 def _make_root(config: dict[str, Any]) -> None:
     """Make the template's file system, and become a process that sees no other."""
     check(libc.mount(None, b"/", None, ctypes.c_ulong(MS_REC | MS_PRIVATE), None), "make / private")
+    image = os.open(config["root"], os.O_PATH | os.O_CLOEXEC)  # which may be below /tmp
     confinement.mount("tmpfs", "/tmp", MS_NOSUID | MS_NODEV, "size=1m,mode=0755")
     os.mkdir(NEW)
-    _bind(config["root"], NEW)
+    _bind(f"/proc/self/fd/{image}", NEW)
     confinement.hold_read_only(NEW, 0)
-    _make_slots(config)
+    _make_slots(config, image)
+    os.close(image)
     confinement.mount("tmpfs", f"{NEW}/sys", NOTHING, "size=4m,mode=0755")
     os.makedirs(NEW + confinement.PROCESSORS)
     if os.path.isdir(confinement.PROCESSORS):
@@ -129,7 +131,7 @@ def _make_root(config: dict[str, Any]) -> None:
         _bind("/dev/null", f"/proc/{name}", MS_BIND)
 
 
-def _make_slots(config: dict[str, Any]) -> None:
+def _make_slots(config: dict[str, Any], image: int) -> None:
     """Make what each session gets of devices, and its place for sockets; the first of them is the template's own."""
     confinement.mount("tmpfs", NEW + SLOTS, MS_NOSUID | MS_NOEXEC, "size=1m,mode=0755")
     for number in range(config["slots"] + 1):
@@ -147,7 +149,7 @@ def _make_slots(config: dict[str, Any]) -> None:
             _make_device(name, f"{devices}/{name}", nested=config["nested"])
     # The image once more, with nothing mounted in it: of what has, no overlay is made in another user namespace.
     os.mkdir(NEW + IMAGE)
-    _bind(config["root"], NEW + IMAGE, MS_BIND)
+    _bind(f"/proc/self/fd/{image}", NEW + IMAGE, MS_BIND)
     confinement.hold_read_only(NEW + IMAGE, 0)
     flags = ctypes.c_ulong(MS_BIND | confinement.MS_REMOUNT | MS_RDONLY | MS_NOSUID | MS_NOEXEC)
     check(libc.mount(None, os.fsencode(NEW + SLOTS), None, flags, None), "make the slots read-only")

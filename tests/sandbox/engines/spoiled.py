@@ -13,13 +13,13 @@ from kernel_sandbox.sandbox.engines import environments
 
 
 @contextmanager
-def spoiled(name: str, files: Mapping[str, str]) -> Iterator[None]:
-    """Have the image of this name with these files among its packages, by their paths there."""
+def spoiled(name: str, files: Mapping[str, str], below: Path | None = None) -> Iterator[None]:
+    """Have the image of this name with these files among its packages, by their paths there; `below` is where."""
     there = environments.find(name)
-    with tempfile.TemporaryDirectory(dir=environments.prefix(), prefix="spoiled-") as prefix:
+    with tempfile.TemporaryDirectory(dir=below or environments.prefix(), prefix="spoiled-") as prefix:
         os.chmod(prefix, 0o755)
         place = Path(prefix, "environments", there.directory.name)
-        shutil.copytree(there.directory, place, symlinks=True, copy_function=os.link)
+        shutil.copytree(there.directory, place, symlinks=True, copy_function=_link)
         packages = next(place.glob("root/opt/venv/lib/python3*/site-packages"))
         for path, text in files.items():
             (packages / path).parent.mkdir(exist_ok=True)
@@ -33,3 +33,10 @@ def spoiled(name: str, files: Mapping[str, str]) -> Iterator[None]:
             os.environ.pop(environments.PREFIX_VARIABLE)
             if before is not None:
                 os.environ[environments.PREFIX_VARIABLE] = before
+
+
+def _link(source: str, target: str) -> None:
+    try:
+        os.link(source, target)
+    except OSError:  # on another file system
+        shutil.copy2(source, target)

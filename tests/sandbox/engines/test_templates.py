@@ -220,6 +220,11 @@ def test_host_that_lets_nobody_see_its_files_has_templates(closed_mask: None) ->
         assert is_forked(session)
 
 
+def test_environment_below_tmp_has_templates() -> None:
+    with spoiled("python", {}, below=Path("/tmp")), opened() as session:
+        assert is_forked(session)
+
+
 def test_template_has_no_privilege_and_sees_no_process() -> None:
     with opened() as session:
         assert is_forked(session)
