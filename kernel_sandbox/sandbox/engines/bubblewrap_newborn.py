@@ -70,8 +70,8 @@ class Mounted:
 class Due:
     """What a PID 1 should have, as this process counts."""
 
-    held: set[int]
-    """The inodes of its streams."""
+    held: set[tuple[int, int]]
+    """Device and inode of each of its streams."""
     user: int
     rlimits: dict[str, int]
     slot: int
@@ -115,7 +115,7 @@ class Origin:
         self._check_privileges(_status(first), due.user)
         _check_rlimits(first, due.rlimits)
         self._check_memory(first)
-        _check_descriptors(first, due.held)
+        check_descriptors(first, due.held)
         self._check_mounts(first, due)
 
     def _check_privileges(self, status: dict[str, str], user: int) -> None:
@@ -203,9 +203,11 @@ def _check_rlimits(first: int, due: dict[str, int]) -> None:
             raise TemplateFailed(f"a sandbox has another {name} than it may have")
 
 
-def _check_descriptors(first: int, held: set[int]) -> None:
-    with os.scandir(f"/proc/{first}/fd") as entries:
-        descriptors = [entry.stat().st_ino for entry in itertools.islice(entries, len(held) + 1)]
+def check_descriptors(process: int, held: set[tuple[int, int]]) -> None:
+    """Refuse a process that holds anything else than these, by their devices and inodes."""
+    with os.scandir(f"/proc/{process}/fd") as entries:
+        found = [entry.stat() for entry in itertools.islice(entries, len(held) + 1)]
+    descriptors = [(status.st_dev, status.st_ino) for status in found]
     if not held.issuperset(descriptors) or len(descriptors) > len(held):
         raise TemplateFailed("it has left a sandbox more descriptors than its own")
 

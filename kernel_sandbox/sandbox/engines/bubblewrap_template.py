@@ -186,7 +186,7 @@ class Template:
         ours.setsockopt(socket.SOL_SOCKET, socket.SO_PASSCRED, 1)
         handles: list[int] = []
         given = [*streams, theirs]
-        held = {os.fstat(end.fileno()).st_ino for end in given}
+        held = {(status.st_dev, status.st_ino) for status in (os.fstat(end.fileno()) for end in given)}
         try:
             passed = array.array("i", [end.fileno() for end in given])
             self._door.sendmsg([json.dumps(order).encode()], [(socket.SOL_SOCKET, socket.SCM_RIGHTS, passed)])

@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import json
 import os
+import subprocess
 from pathlib import Path
 
 import pytest
 
+from kernel_sandbox.sandbox.engines.bubblewrap_newborn import TemplateFailed, check_descriptors
 from tests.sandbox.engines.forked import FILTERS, children, is_forked, opened, templates, until
 from tests.sandbox.engines.spoiled import spoiled
 
@@ -85,6 +87,15 @@ def test_sandbox_that_a_package_has_changed_is_not_used(name: str, caplog: pytes
         assert session.execute("import sys; print('hostile_package' in sys.modules)").text == "True\n"
     assert "did not fork a sandbox" in caplog.text
     assert NOTICED[name] in caplog.text
+
+
+def test_file_of_another_device_with_a_streams_number_is_no_stream() -> None:
+    with subprocess.Popen(["cat"], stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.PIPE) as process:
+        statuses = [os.fstat(stream.fileno()) for stream in (process.stdin, process.stdout, process.stderr) if stream]
+        check_descriptors(process.pid, {(status.st_dev, status.st_ino) for status in statuses})
+        with pytest.raises(TemplateFailed, match="more descriptors than its own"):
+            check_descriptors(process.pid, {(status.st_dev + 1, status.st_ino) for status in statuses})
+        process.kill()
 
 
 LIES = """
