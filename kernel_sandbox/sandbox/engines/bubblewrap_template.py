@@ -209,8 +209,7 @@ class Template:
             return Newborn(monitor, first, handles[0], handles[1], ours, shares, sockets_of(self.keeper, slot))
         except (OSError, KeyError, ValueError, TemplateFailed) as exc:
             ours.close()
-            for handle in handles:
-                os.close(handle)
+            _dismiss(handles, group)
             raise TemplateFailed(str(exc) or type(exc).__name__) from exc
         finally:
             theirs.close()
@@ -355,6 +354,15 @@ def _hear(
     if not process or not handle or parent_of(process) != parent:
         raise TemplateFailed("somebody else answered")
     return told[word], process
+
+
+def _dismiss(handles: list[int], group: ControlGroup) -> None:
+    """Kill what was forked and is not used: another sandbox begins in its control group."""
+    for handle in handles:
+        with contextlib.suppress(ProcessLookupError):
+            signal.pidfd_send_signal(handle, signal.SIGKILL)
+        os.close(handle)
+    control_groups.clear(group)
 
 
 def _has_hung_up(stream: socket.socket) -> bool:

@@ -40,6 +40,8 @@ would lift the limit."""
 CONTROLLERS = ("memory", "pids", "cpu")
 SCOPE_ENDS_WITHIN = 2.0
 """Seconds in which systemd removes a scope that is empty."""
+CLEARED_WITHIN = 1.0
+"""Seconds in which killed processes have left a group."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -295,8 +297,18 @@ def _wait_until_gone(scope: Path) -> None:
         time.sleep(0.01)
 
 
+def clear(group: ControlGroup) -> None:
+    """Kill what is in a group that stays, and wait until it is gone."""
+    give_up = time.monotonic() + CLEARED_WITHIN
+    for directory in group.directories:
+        with contextlib.suppress(OSError):
+            while (directory / "cgroup.procs").read_text() and time.monotonic() < give_up:
+                _kill(directory)
+                time.sleep(0.002)
+
+
 def _kill(directory: Path) -> None:
-    """Kill what is in a group: a bubblewrap whose parent ended at the wrong moment waits for it for ever."""
+    """Send SIGKILL to what is in a group: a bubblewrap whose parent ended at the wrong moment waits for it for ever."""
     with contextlib.suppress(OSError):
         for pid in (directory / "cgroup.procs").read_text().split():
             if pid != "0":  # in a pid namespace that is not seen from here; for kill(2) it would be this one's group

@@ -89,6 +89,32 @@ def test_sandbox_that_a_package_has_changed_is_not_used(name: str, caplog: pytes
     assert NOTICED[name] in caplog.text
 
 
+STAYS = """
+honest = offspring._step, offspring.confine
+def step(host, word):
+    if "confined" not in word or offspring.slot != "/run/2/sockets":
+        return honest[0](host, word)
+    host.send(b'{"confined": []}')
+    time.sleep(600)
+def stay(order):
+    offspring.slot = order["slot_sockets"]
+    if offspring.slot == "/run/2/sockets" and os.fork() == 0:
+        time.sleep(600)
+    return honest[1](order)
+offspring._step, offspring.confine = step, stay
+"""
+
+
+def test_fork_that_is_refused_leaves_nobody_in_the_control_group_of_the_next() -> None:
+    with spoiled("python", attack(STAYS)), opened(preload=("hostile_package",)) as first:
+        [template] = templates()
+        [monitor] = children(template)
+        with opened(preload=("hostile_package",)) as session:
+            assert session.execute(FILTERS).text == "1\n"
+            assert children(template) == [monitor]
+        assert first.execute(FILTERS).text == "2\n"
+
+
 def test_file_of_another_device_with_a_streams_number_is_no_stream() -> None:
     with subprocess.Popen(["cat"], stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.PIPE) as process:
         statuses = [os.fstat(stream.fileno()) for stream in (process.stdin, process.stdout, process.stderr) if stream]
