@@ -41,7 +41,7 @@ from kernel_sandbox.sandbox.engines.base import (
 )
 from kernel_sandbox.sandbox.engines.bubblewrap_forked import ForkedProcess
 from kernel_sandbox.sandbox.engines.bubblewrap_host import examine_host, start_failure
-from kernel_sandbox.sandbox.engines.bubblewrap_profile import Profile, shared_inodes
+from kernel_sandbox.sandbox.engines.bubblewrap_profile import IN_REACH, Profile, shared_inodes
 from kernel_sandbox.sandbox.engines.bubblewrap_shelf import Standing, Visit, shelf
 from kernel_sandbox.sandbox.engines.environments import Environment
 from kernel_sandbox.spec.values import PYTHON_KERNEL, SandboxSpec
@@ -249,7 +249,7 @@ class BubblewrapEngine(Engine):
             return False
         process, stdin, shared = born
         await sandbox.come_from(there, process, stdin)
-        sandbox.weakened += shared_inodes(shared)
+        sandbox.weakened += (*shared_inodes(shared), *((IN_REACH,) if profile.nested else ()))
         return True
 
     async def _spawn(self, sandbox: BubblewrapSandbox, profile: Profile, argv: list[str]) -> None:

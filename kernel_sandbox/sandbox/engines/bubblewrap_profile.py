@@ -29,6 +29,8 @@ INTERPRETER = "/opt/python/bin/python3"
 """Below the environment's packages: no wheel is installed there."""
 PROCESSORS = "/sys/devices/system/cpu"
 """By which libraries choose how many threads they start; confinement.py puts copies in its place."""
+IN_REACH = "a package that stays running where the image is imported first can connect to sandboxes of its user"
+"""What is weakened in sandboxes of a template that has their user."""
 DEVICES = ("null", "zero", "full", "random", "urandom", "tty")
 
 

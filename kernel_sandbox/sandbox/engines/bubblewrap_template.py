@@ -188,6 +188,7 @@ class Template:
         given = [*streams, theirs]
         held = {(status.st_dev, status.st_ino) for status in (os.fstat(end.fileno()) for end in given)}
         try:
+            self._reserve(slot, user)
             passed = array.array("i", [end.fileno() for end in given])
             self._door.sendmsg([json.dumps(order).encode()], [(socket.SOL_SOCKET, socket.SCM_RIGHTS, passed)])
             theirs.close()
@@ -233,6 +234,16 @@ class Template:
             "counts": {"max_user_namespaces": 0} | _shares(),
             "groups": not self.nested,
         }
+
+    def _reserve(self, slot: int, user: int) -> None:
+        """Let nobody but a sandbox's user reach its sockets: what an image has left running in the template neither.
+
+        Without root all have the user of whoever started them.
+        """
+        if not self.nested:
+            place = sockets_of(self.keeper, slot)
+            os.chown(place, 0, user)
+            place.chmod(0o750)
 
     def _map(self, monitor: int, user: int, deadline: float) -> None:
         """Have the keeper give a sandbox its user: as root one of its own, otherwise the template's."""

@@ -2,15 +2,17 @@
 
 from __future__ import annotations
 
+import errno
 import json
 import os
 import subprocess
+import time
 from pathlib import Path
 
 import pytest
 
 from kernel_sandbox.sandbox.engines.bubblewrap_newborn import TemplateFailed, check_descriptors
-from tests.sandbox.engines.forked import FILTERS, children, is_forked, opened, templates, until
+from tests.sandbox.engines.forked import FILTERS, children, is_forked, keepers, opened, templates, until
 from tests.sandbox.engines.spoiled import spoiled
 
 pytestmark = pytest.mark.usefixtures("from_templates")
@@ -19,7 +21,7 @@ IN_TEMPLATE = """
 import sys
 offspring = sys.modules.get("kernel_sandbox.inside.offspring")
 if offspring is not None:
-    import ctypes, fcntl, os, socket, time
+    import ctypes, fcntl, json, os, socket, time
     from kernel_sandbox.inside import confinement
 """
 """The rest is the attack: it runs where the modules of the image are imported before any sandbox is."""
@@ -113,6 +115,33 @@ def test_fork_that_is_refused_leaves_nobody_in_the_control_group_of_the_next() -
             assert session.execute(FILTERS).text == "1\n"
             assert children(template) == [monitor]
         assert first.execute(FILTERS).text == "2\n"
+
+
+LISTENS = """
+if os.fork() == 0:
+    os.closerange(3, 64)
+    while True:
+        told = {}
+        for number in range(10):
+            with socket.socket(socket.AF_UNIX) as asking:
+                told[number] = asking.connect_ex(f"/run/1/sockets/{number}/s-2")
+        with open("/home/sandbox/new", "w") as file:
+            json.dump(told, file)
+        os.rename("/home/sandbox/new", "/home/sandbox/told")
+        time.sleep(0.05)
+"""
+
+
+@pytest.mark.skipif(os.getuid() != 0, reason="without root a template has the user of its sandboxes")
+def test_process_that_a_package_leaves_in_its_template_reaches_no_sockets_of_a_sandbox() -> None:
+    with spoiled("python", attack(LISTENS)), opened(preload=("hostile_package",)) as session:
+        assert is_forked(session)
+        [keeper] = keepers()
+        place = Path(f"/proc/{keeper}/root")
+        assert list(place.glob("run/1/sockets/*/s-2"))
+        told, since = place / "home/sandbox/told", time.time()
+        assert until(lambda: told.stat().st_mtime > since)
+        assert set(json.loads(told.read_text()).values()) == {errno.EACCES}
 
 
 def test_file_of_another_device_with_a_streams_number_is_no_stream() -> None:
