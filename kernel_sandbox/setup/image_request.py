@@ -17,11 +17,16 @@ from kernel_sandbox.spec.values import SandboxSpec
 from kernel_sandbox.text.spelling import did_you_mean
 
 REQUIREMENT = re.compile(
-    r"[A-Za-z0-9](?:[A-Za-z0-9._-]{0,98}[A-Za-z0-9])?\s*(?:\[[\w\s,.-]*\])?\s*"
-    r"(?:(?:===|[<>=!~]=|[<>])\s*[\w.*+!-]+\s*(?:,\s*(?:===|[<>=!~]=|[<>])\s*[\w.*+!-]+\s*)*)?"
-    r"(?:;[^#@]*)?(?:\s+--hash=sha256:[0-9a-f]{64})*"
+    r"[A-Za-z0-9](?:[A-Za-z0-9._-]{0,98}[A-Za-z0-9])?[ \t]*(?:\[[\w \t,.-]*\])?[ \t]*"
+    r"(?:(?:===|[<>=!~]=|[<>])[ \t]*[\w.*+!-]+[ \t]*(?:,[ \t]*(?:===|[<>=!~]=|[<>])[ \t]*[\w.*+!-]+[ \t]*)*)?"
+    r"(?:;(?:(?![ \t]-)[\w \t\"'()<>=!~.,+*-])*)?(?:[ \t]+--hash=sha256:[0-9a-f]{64})*",
+    re.ASCII,
 )
-"""PEP 508 without addresses, with the hashes of a lock."""
+"""PEP 508 without addresses, with the hashes of a lock: one line of a requirements file, which can hold no option.
+
+pip takes options from such a file, addresses of indexes too, splits it wherever Unicode ends a line, and puts variables
+of its environment in, which hold passwords: nothing of a marker but what markers are made of.
+"""
 APT_NAME = re.compile(r"[a-z0-9][a-z0-9+.-]{1,99}")
 WHEEL_FILE = re.compile(r"[A-Za-z0-9][A-Za-z0-9._]*-[A-Za-z0-9.!+_]+(?:-\d\w*)?-[\w.]+-[\w.]+-[\w.]+\.whl")
 SOURCE_FILE = re.compile(r"[A-Za-z0-9][A-Za-z0-9._+!-]*\.(?:tar\.gz|tgz|zip)")

@@ -81,7 +81,7 @@ class SourceBuilds:
                 done = session.execute(RUN.format(arguments=arguments), timeout=PATIENCE)
                 told = _read(_written(done, "stdout"))
                 if isinstance(told, list):
-                    return told
+                    return _judged(archive, told)
                 if told is None:
                     raise EngineError(_failed(archive, _written(done, "stderr") or done.text))
                 return session.files.download(f"build/out/{told}", target / told, limit=LARGEST_WHEEL)
@@ -104,10 +104,21 @@ def _read(said: str) -> str | list[str] | None:
             return str(told["wheel"])
         needs = told["needs"]
         if isinstance(needs, list) and needs and len(needs) <= MOST_NEEDS:
-            return [str(need) for need in needs if REQUIREMENT.fullmatch(str(need))]
+            return [str(need) for need in needs]
     except (ValueError, KeyError, TypeError, AttributeError, IndexError, RecursionError):
         pass
     return None
+
+
+def _judged(archive: Path, needs: list[str]) -> list[str]:
+    """Return what a build needs. Raises EngineError for what no requirements file should hold."""
+    for need in needs:
+        if not REQUIREMENT.fullmatch(need):
+            raise EngineError(
+                f"{archive.name} needs {visible(need)[:200]!r} to be built, which is no package of an index: build it "
+                "yourself (pip wheel), then --with ./FILE.whl."
+            )
+    return needs
 
 
 def _failed(archive: Path, said: str) -> str:

