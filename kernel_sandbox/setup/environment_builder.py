@@ -148,7 +148,7 @@ def _make(root: Path, name: str, report: Report) -> None:
     _drop_tests(site, folder(name) / "drop-tests.txt")
     if not (site / "pkg_resources").exists():
         shutil.copyfile(common() / "pkg_resources.py", site / "pkg_resources.py")
-    _finish(root, site)
+    finish(root, site)
     environment_etc.link_time_zones(root, site)
     _copy_files(root, name)
     _compile(root, report)
@@ -198,9 +198,9 @@ def _drop_tests(site: Path, listed: Path) -> None:
             shutil.rmtree(directory, ignore_errors=True)
 
 
-def _finish(root: Path, site: Path) -> None:
+def finish(root: Path, site: Path) -> None:
     """Do in a sandbox what the packages leave undone, as the image does."""
-    (root / FONTS).mkdir(parents=True)
+    (root / FONTS).mkdir(parents=True, exist_ok=True)  # packages of Debian may bring it
     own = {"/opt/venv": root / "opt/venv", f"/{FONTS}": root / FONTS}
     program = (common() / "finish.py").read_text()
     command = [PYTHON, "-I", "-c", program, f"/{site.relative_to(root)}", f"/{FONTS}"]

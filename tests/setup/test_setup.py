@@ -15,7 +15,8 @@ from pathlib import Path
 import pytest
 
 from kernel_sandbox.host.run_directory import Owner
-from kernel_sandbox.sandbox.engines.environments import prefix
+from kernel_sandbox.sandbox.engines.environments import find, prefix
+from kernel_sandbox.setup.environment_builder import FONTS, finish
 from tests.conftest import missing, read_to
 from tests.machine import COMMAND, Machine, machine
 
@@ -209,3 +210,13 @@ def test_build_removes_what_is_outdated_or_abandoned_and_nothing_else(machine: M
     assert built.returncode == 0, built.stderr
     assert kept in made(machine)
     assert len(made(machine)) == 2
+
+
+@pytest.mark.usefixtures("quick")
+def test_environment_whose_debian_packages_bring_fonts_is_finished(tmp_path: Path) -> None:
+    root = tmp_path / "root"
+    subprocess.run(["cp", "-a", find("python").root, root], check=True)
+    (root / FONTS / "truetype").mkdir(parents=True)
+    (site,) = root.glob("opt/venv/lib/python3.*/site-packages")
+    finish(root, site)
+    assert (root / FONTS / "truetype").is_dir()
