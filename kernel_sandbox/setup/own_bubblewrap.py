@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import secrets
 import shutil
+from collections.abc import Sequence
 from pathlib import Path
 
 from kernel_sandbox.errors import EngineError, ImageNotFound
@@ -17,7 +18,7 @@ from kernel_sandbox.setup.image_request import ImageRequest
 from kernel_sandbox.setup.import_check import try_image
 from kernel_sandbox.setup.own_images import (
     OwnImage,
-    asked_names,
+    Resolved,
     facts_of,
     image_digest,
     lock_text,
@@ -46,19 +47,21 @@ def build(request: ImageRequest, report: Report, *, replace: bool = False) -> tu
             return found, True
     base = environment_builder.build(request.base, report)
     with explained(request.base), scratch_directory(own_environments.place_of_own(request.name, "0" * 16)) as scratch:
-        candidate = _make(request, base, scratch, report)
+        work = scratch.parent / "work"
+        (work / "downloads").mkdir(parents=True)
+        fetch = BubblewrapFetch(base.root, work / "downloads")
+        resolved = resolve(request, ENGINE, request.base, fetch, work, report)
+        candidate = _make(request, base, resolved, scratch, report)
         try:
-            _publish(request, candidate, report)
+            _publish(request, candidate, resolved.imported, report)
         finally:
             shutil.rmtree(candidate.directory, ignore_errors=True)
     return describe(request.name), False
 
 
-def _make(request: ImageRequest, base: Environment, scratch: Path, report: Report) -> Environment:
+def _make(request: ImageRequest, base: Environment, resolved: Resolved, scratch: Path, report: Report) -> Environment:
     """Make the environment under a name that nobody else uses."""
-    work = scratch.parent / "work"
-    (work / "downloads").mkdir(parents=True)
-    packages = resolve(request, ENGINE, request.base, BubblewrapFetch(base.root, work / "downloads"), work, report)
+    work, packages = scratch.parent / "work", resolved.packages
     new = own_environments.install(base, packages, pip_wheel(report, work), work / "downloads", report)
     own_environments.assemble(base, new, scratch / "root", report)
     lock = lock_text(packages)
@@ -73,10 +76,10 @@ def _make(request: ImageRequest, base: Environment, scratch: Path, report: Repor
     return Environment(name, place, base.preload, base.kernel)
 
 
-def _publish(request: ImageRequest, candidate: Environment, report: Report) -> None:
+def _publish(request: ImageRequest, candidate: Environment, wanted: Sequence[str], report: Report) -> None:
     """Try a new environment, and give it its name."""
-    report(Progress("try it", f"import {', '.join(asked_names(request)) or 'nothing new'} in a sandbox"))
-    contents = try_image(ENGINE, candidate.name, asked_names(request), request.name)
+    report(Progress("try it", f"import {', '.join(wanted) or 'nothing new'} in a sandbox"))
+    contents = try_image(ENGINE, candidate.name, wanted, request.name)
     facts = environments.read_facts(candidate.directory)
     facts |= {"python": contents.python, "packages": [list(package) for package in contents.packages]}
     lock = (candidate.directory / "requirements.txt").read_text()

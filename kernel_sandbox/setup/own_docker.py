@@ -35,7 +35,7 @@ from kernel_sandbox.setup.import_check import try_image
 from kernel_sandbox.setup.own_environments import CHECK
 from kernel_sandbox.setup.own_images import (
     OwnImage,
-    asked_names,
+    Resolved,
     facts_of,
     image_digest,
     lock_text,
@@ -70,12 +70,12 @@ def build(request: ImageRequest, report: Report, *, replace: bool = False) -> tu
     _require_no_other(client, request.name, known=found is not None)
     with _scratch() as scratch, _candidate(client, request) as candidate:
         if request.dockerfile is not None:
-            lock, base_id = "", ""
+            resolved, base_id = Resolved(), ""
             _require_bases(client, request.dockerfile.read_text())
             build_directory(client, request.dockerfile, tag=candidate, report=report)
         else:
-            lock, base_id = _build_on_base(client, request, candidate, scratch, report)
-        _publish(client, request, candidate, lock, base_id, report)
+            resolved, base_id = _build_on_base(client, request, candidate, scratch, report)
+        _publish(client, request, candidate, resolved, base_id, report)
     with translated_errors():
         left = client.api.images(quiet=True, filters={"dangling": True, "label": f"{LABEL}.image={request.name}"})
     remove_untagged(client, left)
@@ -136,32 +136,33 @@ def own_reference(name: str) -> str:
 
 def _build_on_base(
     client: docker.DockerClient, request: ImageRequest, candidate: str, scratch: Path, report: Report
-) -> tuple[str, str]:
-    """Build the packages on their base; return the lock, and the base's id."""
+) -> tuple[Resolved, str]:
+    """Build the packages on their base; return them, and the base's id."""
     base = reference(request.base)
     try:
         with translated_errors():
             base_id = str(client.images.get(base).id)
     except ImageNotFound:
         base_id = docker_images.build(request.base, client=client, progress=report).id
-    packages = resolve(request, ENGINE, request.base, ContainerFetch(client, base_id), scratch, report)
-    pip, lock = pip_wheel(report, scratch), lock_text(packages)
+    resolved = resolve(request, ENGINE, request.base, ContainerFetch(client, base_id), scratch, report)
+    pip, lock = pip_wheel(report, scratch), lock_text(resolved.packages)
     with own_debian.equipped(client, base_id, request.apt, report) as below:
-        files: dict[str, Path | bytes] = {f"wheels/{package.file}": cached(package) for package in packages}
+        files: dict[str, Path | bytes] = {f"wheels/{package.file}": cached(package) for package in resolved.packages}
         files |= {f"wheels/{pip.name}": pip, "requirements.txt": lock.encode(), "wheel_check.py": CHECK}
         files["Dockerfile"] = images_folder() / "own/Dockerfile"
         with build_context(files) as context:
             labels = {f"{LABEL}.image": request.name}
             run_build(client, context, tag=candidate, base=below, labels=labels, report=report)
-    return lock, base_id
+    return resolved, base_id
 
 
 def _publish(
-    client: docker.DockerClient, request: ImageRequest, candidate: str, lock: str, base_id: str, report: Report
+    client: docker.DockerClient, request: ImageRequest, candidate: str, resolved: Resolved, base_id: str, report: Report
 ) -> None:
     """Try a new image, and give it its name."""
-    report(Progress("try it", f"import {', '.join(asked_names(request)) or 'nothing new'} in a sandbox"))
-    contents = try_image(ENGINE, candidate, asked_names(request), request.name)
+    report(Progress("try it", f"import {', '.join(resolved.imported) or 'nothing new'} in a sandbox"))
+    contents = try_image(ENGINE, candidate, resolved.imported, request.name)
+    lock = lock_text(resolved.packages)
     digest = image_digest(base_id, lock, *request.apt)
     facts = facts_of(request, contents.python, contents.packages, digest) | {"lock": lock, "base_id": base_id}
     labels = {f"{LABEL}.image": request.name, FACTS: json.dumps(facts)}

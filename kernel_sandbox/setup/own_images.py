@@ -54,6 +54,15 @@ class OwnImage:
     """Whether its base has been built anew since."""
 
 
+@dataclass(frozen=True, slots=True)
+class Resolved:
+    """What an image gets beside its base."""
+
+    packages: tuple[LockedPackage, ...] = ()
+    imported: tuple[str, ...] = ()
+    """The names of the packages that are asked for and there: these are imported to try the image."""
+
+
 def request_digest(request: ImageRequest) -> str:
     """Return a digest of what is asked for, files included."""
     files = [hashlib.sha256(path.read_bytes()).hexdigest() for path in (*request.files, *_dockerfile(request))]
@@ -81,7 +90,7 @@ def require_free(found: OwnImage | None, request: ImageRequest, *, replace: bool
 
 def resolve(
     request: ImageRequest, engine: str, image: str, sandbox: FetchSandbox, scratch: Path, report: Report
-) -> list[LockedPackage]:
+) -> Resolved:
     """Resolve and download what is asked for beside the base. Raises EngineError."""
     settings = read_pip_settings()
     pip = pip_wheel(report, scratch)
@@ -100,7 +109,7 @@ def resolve(
         return [cached(package) for package in fetch(lines, "", empty)]
 
     builds = SourceBuilds(engine, image, pip, needed)
-    lines = list(request.requirements)
+    lines, named = list(request.requirements), [_named(line) for line in request.requirements]
     for path in request.files:
         if path.suffix == ".whl":
             wheel = at_hand / path.name
@@ -108,7 +117,26 @@ def resolve(
         else:
             wheel = builds.build(path, at_hand)
         lines.append(f"{GIVEN}/wheels/{wheel.name}")
-    return fetch(lines, base_pins(request.base), at_hand) if lines else []
+        named.append(wheel.name.partition("-")[0])
+    packages = fetch(lines, base_pins(request.base), at_hand) if lines else []
+    return Resolved(tuple(packages), imported(named, packages, request.base))
+
+
+def imported(named: Iterable[str], packages: Sequence[LockedPackage], base: str) -> tuple[str, ...]:
+    """Return those of the names that an image holds: pip leaves a line out whose marker is false there."""
+    there = {_alike(_named(line)): _named(line) for line in base_pins(base).splitlines()}
+    there |= {_alike(package.name): package.name for package in packages}
+    return tuple(dict.fromkeys(there[_alike(name)] for name in named if _alike(name) in there))
+
+
+def _named(line: str) -> str:
+    """Return the name of the package that a requirement is about."""
+    return re.split(r"[\s\[<>=!~;]", line, maxsplit=1)[0]
+
+
+def _alike(name: str) -> str:
+    """Return what all spellings of a package's name have in common (PEP 503)."""
+    return re.sub(r"[-_.]+", "-", name).lower()
 
 
 def pip_wheel(report: Report, scratch: Path) -> Path:
@@ -121,12 +149,6 @@ def base_pins(base: str) -> str:
     """Return what a base holds as constraints: what is there stays as it is."""
     text = (folder(base) / "requirements.txt").read_text()
     return "".join(f"{name}=={version}\n" for name, version in re.findall(r"^([\w.-]+)==(\S+)", text, re.MULTILINE))
-
-
-def asked_names(request: ImageRequest) -> list[str]:
-    """Return the names of the packages that are asked for: these are imported to try the image."""
-    named = [re.split(r"[\s\[<>=!~;]", line, maxsplit=1)[0] for line in request.requirements]
-    return [*named, *(re.split(r"-", path.name, maxsplit=1)[0] for path in request.files)]
 
 
 def unknown_image(name: str, engine: str, there: Iterable[str] = ()) -> ImageNotFound:

@@ -18,7 +18,7 @@ from kernel_sandbox.host.run_directory import Owner
 from kernel_sandbox.sandbox.engines import environments
 from kernel_sandbox.sandbox.engines.docker_client import connect
 from tests.faults.disks import small_disk
-from tests.wheels import make_wheel
+from tests.wheels import giving, make_source, make_wheel
 
 COMMAND = Path(sys.executable).with_name("kernel-sandbox")
 IPYKERNEL = "/opt/venv/lib/python3.11/site-packages/ipykernel"
@@ -180,6 +180,28 @@ def test_files_say_what_an_image_holds(quick: str, tmp_path: Path, offline: dict
         built = image("build", named, str(tmp_path / file), *common, "--replace", **offline)
         assert built.returncode == 0, built.stderr
         assert f"tinypackage=={version} \\" in image("show", named, "--lock").stdout
+
+
+def test_lines_that_are_not_for_this_machine_are_left_out(
+    quick: str, tmp_path: Path, offline: dict[str, str], named: str
+) -> None:
+    """pip leaves out what has a false marker; what the base has already stays as it is."""
+    asked = 'Tiny.Package\ncolorama; sys_platform == "win32"\norjson\n'
+    make_wheel(tmp_path / "shelf", "tiny_package", {"tiny_package.py": ""})
+    (tmp_path / "requirements.txt").write_text(asked)
+    built = image("build", named, str(tmp_path / "requirements.txt"), "--from", "python", "--engine", quick, **offline)
+    assert built.returncode == 0, built.stderr
+    assert "try it: import tiny_package, orjson in a sandbox" in built.stdout
+    with Session(engine=quick, image=named) as session:
+        assert session.execute("import tiny_package, orjson").status == "ok"
+
+
+def test_source_archive_whose_name_has_several_words_is_imported(quick: str, tmp_path: Path, named: str) -> None:
+    wheel = make_wheel(tmp_path, "several_words", {"several_words.py": "answer = 42"})
+    archive = make_source(tmp_path, "several-words", giving(wheel))
+    built = image("build", named, "--from", "python", "--engine", quick, "--with", str(archive))
+    assert built.returncode == 0, built.stderr
+    assert "try it: import several_words in a sandbox" in built.stdout
 
 
 @pytest.mark.parametrize(
