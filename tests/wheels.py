@@ -5,7 +5,7 @@ from __future__ import annotations
 import io
 import tarfile
 import zipfile
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 
@@ -27,10 +27,10 @@ def make_wheel(directory: Path, name: str, files: Mapping[str, str], version: st
     return path
 
 
-def make_source(directory: Path, name: str, backend: str, version: str = "1.0") -> Path:
-    """Write a source archive whose build backend is a module of its own, which needs nothing: all that it runs."""
+def make_source(directory: Path, name: str, backend: str, version: str = "1.0", needs: Sequence[str] = ()) -> Path:
+    """Write a source archive whose build backend is a module of its own: all that it runs."""
     path = directory / f"{name}-{version}.tar.gz"
-    project = '[build-system]\nrequires = []\nbuild-backend = "backend"\nbackend-path = ["."]\n'
+    project = f'[build-system]\nrequires = {list(needs)!r}\nbuild-backend = "backend"\nbackend-path = ["."]\n'
     described = f"Metadata-Version: 2.1\nName: {name}\nVersion: {version}\n"
     with tarfile.open(path, "w:gz") as tar:
         for inside, text in {"pyproject.toml": project, "backend.py": backend, "PKG-INFO": described}.items():

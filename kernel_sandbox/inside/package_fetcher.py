@@ -1,10 +1,11 @@
 """Resolves and downloads an image's packages, with pip, in a sandbox that has a network and runs nothing of theirs.
 
-`python3 package_fetcher.py CONFIG`; CONFIG is JSON:
+`python3 package_fetcher.py CONFIG`; CONFIG is a file of JSON:
 
     pip            pip's own wheel, the one that the images are locked to
     requirements   what is asked for: the text of a requirements file
     constraints    the versions of what is there already: the same
+    apart          whether what is there already counts for nothing, as for a directory that is to hold it all
     wheels         a directory of wheels that are at hand
     have           SHA-256 of files that the host has, and need not be sent
     scratch        a directory for what is downloaded
@@ -116,6 +117,7 @@ def resolve(config: dict[str, Any], outcome: Outcome) -> list[dict[str, Any]] | 
     report = scratch / "report.json"
     command = ["install", "--dry-run", "--prefer-binary", f"--report={report}", f"--find-links={config['wheels']}"]
     command += [f"--requirement={scratch}/wanted.txt", f"--constraint={scratch}/held.txt"]
+    command += ["--ignore-installed"] if config["apart"] else []
     if run(command) or not report.exists():
         return None
     packages = []
@@ -164,7 +166,7 @@ def answer(config: dict[str, Any], outcome: Outcome) -> tuple[dict[str, Any], li
 
 
 if __name__ == "__main__":
-    configuration = json.loads(sys.argv[1])
+    configuration = json.loads(Path(sys.argv[1]).read_text())
     stream = os.fdopen(os.dup(1), "wb")
     os.dup2(2, 1)  # what pip says is not the answer
     sys.path.insert(0, configuration["pip"])

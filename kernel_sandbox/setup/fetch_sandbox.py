@@ -9,9 +9,10 @@ from __future__ import annotations
 
 import contextlib
 import json
+import os
 import subprocess
 import threading
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from pathlib import Path
@@ -30,6 +31,8 @@ if TYPE_CHECKING:
 
 FETCHER = Path(__file__).parents[1] / "inside" / "package_fetcher.py"
 GIVEN, SCRATCH = "/given", "/scratch"
+CONFIG = f"{GIVEN}/config.json"
+"""A file, as one argument of a program has 128 KB at most (execve(2)), and a large lock has more."""
 CACHE = "/cache"
 """Of pip's own downloads; it may be deleted at any time. Only pip writes there."""
 CACHE_VOLUME = "kernel-sandbox-pip-cache"
@@ -89,18 +92,18 @@ class BubblewrapFetch:
     ) -> None:
         """See FetchSandbox."""
         (self.scratch / "certificates.pem").write_bytes(settings.certificates)
-        command = [*self._walls(settings.places), "--bind", str(self.scratch), SCRATCH]
+        (self.scratch / "config.json").write_text(json.dumps(config))
+        options = [*self._walls(settings.places), "--bind", str(self.scratch), SCRATCH]
         cache = cache_directory() / "http"
         cache.mkdir(parents=True, exist_ok=True)
-        command += ["--bind", str(cache), CACHE]
-        shown = {**given, "certificates.pem": self.scratch / "certificates.pem"}
+        options += ["--bind", str(cache), CACHE]
+        shown = {**given, **{name: self.scratch / name for name in ("certificates.pem", "config.json")}}
         for name, path in shown.items():
-            command += ["--ro-bind", str(path), f"{GIVEN}/{name}"]
+            options += ["--ro-bind", str(path), f"{GIVEN}/{name}"]
         for name, value in _variables(settings).items():
-            command += ["--setenv", name, value]
-        command += ["--", PYTHON, "-I", "-c", FETCHER.read_text(), json.dumps(config)]
-        pipes: dict[str, Any] = {"stdin": subprocess.DEVNULL, "stdout": subprocess.PIPE, "stderr": subprocess.PIPE}
-        with subprocess.Popen(command, **pipes, env=programs.environment(), start_new_session=True) as process:
+            options += ["--setenv", name, value]
+        program = [PYTHON, "-I", "-c", FETCHER.read_text(), CONFIG]
+        with _started(options, program) as process:
             listener = threading.Thread(target=_listen, args=(process.stderr, on_line), daemon=True)
             listener.start()
             try:
@@ -116,7 +119,7 @@ class BubblewrapFetch:
     def _walls(self, places: tuple[Path, ...]) -> list[str]:
         """Return bubblewrap's options: the environment's files, and what settings name, in a root of their own."""
         walls = "--unshare-pid --unshare-ipc --unshare-uts --unshare-cgroup-try --new-session --die-with-parent"
-        line = ["bwrap", *walls.split(), "--cap-drop", "ALL", "--clearenv", "--proc", "/proc", "--tmpfs", "/dev"]
+        line = [*walls.split(), "--cap-drop", "ALL", "--clearenv", "--proc", "/proc", "--tmpfs", "/dev"]
         for device in ("null", "zero", "urandom"):
             line += ["--dev-bind", f"/dev/{device}", f"/dev/{device}"]
         line += ["--tmpfs", "/dev/shm", "--tmpfs", "/tmp"]
@@ -145,6 +148,20 @@ class BubblewrapFetch:
             elif path.name not in ("dev", "mnt", "proc", "run", "sys", "tmp"):
                 shown.append(path)
         return [path for path in shown if path.parent.name != "etc" or path.name not in _NETWORK_FILES]
+
+
+@contextlib.contextmanager
+def _started(options: list[str], program: list[str]) -> Iterator[subprocess.Popen[bytes]]:
+    """Run a program with bubblewrap's options in a file: everybody reads command lines, and these hold passwords."""
+    with os.fdopen(os.memfd_create("options"), "wb") as file:
+        file.write("\0".join(options).encode(errors="surrogateescape"))
+        file.flush()
+        file.seek(0)
+        command = ["bwrap", "--args", str(file.fileno()), "--", *program]
+        pipes: dict[str, Any] = {"stdin": subprocess.DEVNULL, "stdout": subprocess.PIPE, "stderr": subprocess.PIPE}
+        pipes |= {"pass_fds": (file.fileno(),), "env": programs.environment(), "start_new_session": True}
+        with subprocess.Popen(command, **pipes) as process:
+            yield process
 
 
 def _listen(stream: IO[bytes], on_line: OnLine) -> None:
@@ -198,7 +215,7 @@ class ContainerFetch:
             pids_limit=256,
         )
         host["LogConfig"] = {"Type": "none"}
-        command = ["-I", "-c", FETCHER.read_text(), json.dumps(config)]
+        command = ["-I", "-c", FETCHER.read_text(), CONFIG]
         with translated_errors():
             container = api.create_container(
                 self.image,
@@ -213,7 +230,7 @@ class ContainerFetch:
             )["Id"]
         try:
             with translated_errors():
-                with _archive(given, settings.certificates) as archive:
+                with _archive(given, settings.certificates, config) as archive:
                     api.put_archive(container, "/", archive)
                 events = api.attach(container, stdout=True, stderr=True, stream=True, demux=True)
                 api.start(container)
@@ -235,9 +252,12 @@ def _take(events: Any, answer: IO[bytes], on_line: OnLine) -> None:
         said = said[-LONGEST_LINE:]
 
 
-def _archive(given: Mapping[str, Path], certificates: bytes) -> AbstractContextManager[IO[bytes]]:
+def _archive(
+    given: Mapping[str, Path], certificates: bytes, config: Mapping[str, Any]
+) -> AbstractContextManager[IO[bytes]]:
     """Give what the container gets, as the tar archive in which the engine takes it."""
     files: dict[str, Path | bytes] = {**given, "certificates.pem": certificates}
+    files["config.json"] = json.dumps(config).encode()
     each = (below for name, content in files.items() for below in _below(name, content))
     return build_context({f"{GIVEN.lstrip('/')}/{inside}": content for inside, content in each})
 

@@ -98,15 +98,15 @@ def resolve(
     at_hand.mkdir()
     counter = iter(range(100))
 
-    def fetch(lines: Sequence[str], constraints: str, at: Path) -> list[LockedPackage]:
-        wanted = Wanted(tuple(lines), constraints, request.base, pip, at)
+    def fetch(lines: Sequence[str], constraints: str, at: Path, *, apart: bool = False) -> list[LockedPackage]:
+        wanted = Wanted(tuple(lines), constraints, request.base, pip, at, apart)
         return fetch_packages(wanted, sandbox, settings, builds.build, report)
 
     def needed(lines: Sequence[str]) -> list[Path]:
         """Wheels of what a source archive needs to be built; they are no part of the image."""
         empty = scratch / f"needed-{next(counter)}"
         empty.mkdir()
-        return [cached(package) for package in fetch(lines, "", empty)]
+        return [cached(package) for package in fetch(lines, "", empty, apart=True)]
 
     builds = SourceBuilds(engine, image, pip, needed)
     lines, named = list(request.requirements), [_named(line) for line in request.requirements]

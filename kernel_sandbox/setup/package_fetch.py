@@ -66,6 +66,8 @@ class Wanted:
     """pip's own wheel."""
     wheels: Path
     """A directory for wheels that are at hand; those that are built come there."""
+    apart: bool = False
+    """Whether what the base has is wanted too, as by a build, which has a directory of its own."""
 
 
 SourceBuilder = Callable[[Path, Path], Path]
@@ -108,6 +110,7 @@ def _ask(wanted: Wanted, sandbox: FetchSandbox, settings: PipSettings, answer: I
         "pip": f"{GIVEN}/{wanted.pip.name}",
         "requirements": "\n".join(wanted.requirements),
         "constraints": wanted.constraints + settings.constraints,
+        "apart": wanted.apart,
         "wheels": f"{GIVEN}/wheels",
         "have": [path.name for path in _shelf().iterdir()] if _shelf().is_dir() else [],
         "scratch": SCRATCH,

@@ -204,6 +204,34 @@ def test_source_archive_whose_name_has_several_words_is_imported(quick: str, tmp
     assert "try it: import several_words in a sandbox" in built.stdout
 
 
+def test_build_that_needs_what_the_base_has_gets_it(quick: str, tmp_path: Path, named: str) -> None:
+    """A build has what it needs in a directory of its own: the base's packages are not there."""
+    shelf = tmp_path / "shelf"
+    shelf.mkdir()
+    make_wheel(shelf, "buildsystem", {"buildsystem.py": "import packaging"}, needs="packaging>=20")
+    make_wheel(shelf, "packaging", {"packaging.py": "ours = True"}, version="99.0")
+    backend = "import buildsystem, packaging\nassert packaging.ours\n"
+    wheel = make_wheel(tmp_path, "tinypackage", {"tinypackage.py": ""})
+    archive = make_source(tmp_path, "tinypackage", backend + giving(wheel), needs=["buildsystem"])
+    settings = {"PIP_NO_INDEX": "1", "PIP_FIND_LINKS": str(shelf), "PIP_CONSTRAINT": ""}
+    built = image("build", named, "--from", "python", "--engine", quick, "--with", str(archive), **settings)
+    assert built.returncode == 0, built.stderr
+    assert "packaging" not in image("show", named, "--lock").stdout
+
+
+def test_large_file_of_requirements_is_read(engine: str, tmp_path: Path, named: str) -> None:
+    """One argument of a program has 128 KB at most."""
+    wheel = make_wheel(tmp_path, "tinypackage", {"tinypackage.py": ""})
+    digests = " ".join(f"--hash=sha256:{number:064x}" for number in range(20))
+    lines = [f"absent{number}==1.0; sys_platform == 'win32' {digests}\n" for number in range(200)]
+    own = hashlib.sha256(wheel.read_bytes()).hexdigest()
+    (tmp_path / "requirements.txt").write_text("".join([*lines, f"tinypackage==1.0 --hash=sha256:{own}\n"]))
+    settings = {"PIP_NO_INDEX": "1", "PIP_FIND_LINKS": str(tmp_path), "PIP_CONSTRAINT": ""}
+    file = str(tmp_path / "requirements.txt")
+    built = image("build", named, file, "--from", "python", "--engine", engine, **settings)
+    assert built.returncode == 0, built.stderr
+
+
 @pytest.mark.parametrize(
     ("files", "words"),
     [
