@@ -33,6 +33,8 @@ from urllib.parse import unquote
 
 MOST_VERSIONS = 12
 MOST_CAUSES = 12
+CLOSED = (401, 403, 407)
+"""What a server or a proxy answers to whom it does not know (RFC 9110); some say 403 of what they do not have."""
 
 
 class SourceNeeded(Exception):
@@ -50,6 +52,7 @@ class Outcome:
         self.source: str | None = None
         self.failure: dict[str, Any] | None = None
         self.unreachable: list[str] = []
+        self.closed: list[str] = []
 
 
 def watch(outcome: Outcome, scratch: str) -> None:
@@ -83,8 +86,12 @@ def watch(outcome: Outcome, scratch: str) -> None:
     honest_miss = collector._handle_get_simple_fail
 
     def told_miss(link: Any, reason: Any, meth: Any = None) -> None:
-        if "404" not in str(reason):
-            outcome.unreachable.append(link.netloc.rpartition("@")[2] or link.path)
+        status = getattr(getattr(reason, "response", None), "status_code", None)
+        place = link.netloc.rpartition("@")[2] or link.path
+        if status in CLOSED:
+            outcome.closed.append(f"{place}: {status}")
+        elif status != 404:
+            outcome.unreachable.append(place)
         honest_miss(link, reason, meth)
 
     sdist.SourceDistribution.prepare_distribution_metadata = stop
@@ -162,7 +169,8 @@ def answer(config: dict[str, Any], outcome: Outcome) -> tuple[dict[str, Any], li
         archive = Path(outcome.source)
         return {"status": "source", "file": archive.name, "size": archive.stat().st_size}, [archive]
     failure = outcome.failure or {"kind": "pip"}
-    return {"status": "failed", **failure, "unreachable": sorted(set(outcome.unreachable))[:4]}, []
+    places = {"unreachable": sorted(set(outcome.unreachable))[:4], "closed": sorted(set(outcome.closed))[:4]}
+    return {"status": "failed", **failure, **places}, []
 
 
 if __name__ == "__main__":

@@ -24,25 +24,38 @@ def explain(told: Mapping[str, Any], base: str, said: Sequence[str]) -> str:
             "index only: get that one yourself, and give its wheel with --with ./FILE.whl."
         )
     causes = [cause for cause in _list(told, "causes") if isinstance(cause, Mapping)]
-    unreachable = [visible(str(place))[:LONGEST] for place in _list(told, "unreachable")]
     if kind == "conflict" and causes:
-        return _cause(causes, base, unreachable)
+        return _cause(causes, base, _no_index(told))
     last = "\n".join(visible(line)[:LONGEST] for line in said)
     return f"pip could not get the packages:\n{last}\nIts settings: pip config list"
 
 
-def _cause(causes: list[Mapping[str, Any]], base: str, unreachable: list[str]) -> str:
+def _no_index(told: Mapping[str, Any]) -> str:
+    """Write which indexes did not give their pages; nothing where all did."""
+    closed, unreachable = (
+        ", ".join(visible(str(place))[:LONGEST] for place in _list(told, name)) for name in ("closed", "unreachable")
+    )
+    if closed:
+        return (
+            f"The package index wants a login ({closed}), or another than the one that it was given. Name and password "
+            "come from pip's settings, in the index's address: pip config list."
+        )
+    if unreachable:
+        return (
+            f"No package index answers ({unreachable}). Where the index is comes from pip's settings: pip config list."
+        )
+    return ""
+
+
+def _cause(causes: list[Mapping[str, Any]], base: str, no_index: str) -> str:
     first = causes[0]
     name, wants, by = (_word(first, key) for key in ("name", "wants", "by"))
     versions = [visible(str(each))[:LONGEST] for each in _list(first, "versions")]
     wanted = f", which {by} needs" if by else ""
     if first.get("kind") == "python":
         return f"{by or name} is not for the Python of {base} ({wants}). Ask for an older version of it."
-    if not versions and unreachable:
-        return (
-            f"No package index answers ({', '.join(unreachable)}). Where the index is comes from pip's settings: "
-            "pip config list."
-        )
+    if not versions and no_index:
+        return no_index
     if not versions:
         near = near_package(name)
         meant = f" Did you mean {near}?" if near else ""

@@ -2,13 +2,17 @@
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
 import json
 import os
 import subprocess
 import sys
+import threading
 from collections.abc import Iterator
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
+from typing import Any, ClassVar
 
 import pytest
 
@@ -24,6 +28,7 @@ COMMAND = Path(sys.executable).with_name("kernel-sandbox")
 IPYKERNEL = "/opt/venv/lib/python3.11/site-packages/ipykernel"
 BROKEN = f"COPY said {IPYKERNEL}/__init__.py\nCOPY said {IPYKERNEL}/__pycache__/__init__.cpython-311.pyc\n"
 BROKEN += "COPY said /opt/kernel-sandbox/modules\n"
+PASSWORD = f"secret{os.getpid()}"
 NAME = f"own-test-{os.getpid()}"
 
 
@@ -170,6 +175,36 @@ def test_index_out_of_reach_is_told(engine: str, named: str) -> None:
     nowhere = {"PIP_INDEX_URL": "http://127.0.0.1:9/simple", "PIP_EXTRA_INDEX_URL": "", "PIP_FIND_LINKS": ""}
     said = refused("--from", "python", "--engine", engine, "--with", "tinypackage", **nowhere, PIP_RETRIES="0")
     assert "No package index answers (127.0.0.1:9)" in said
+
+
+class ClosedIndex(BaseHTTPRequestHandler):
+    """An index that wants a login, and sees which command lines hold the password meanwhile."""
+
+    seen: ClassVar[list[str]] = []
+
+    def do_GET(self) -> None:
+        for path in Path("/proc").glob("[0-9]*/cmdline"):
+            with contextlib.suppress(OSError):
+                self.seen.extend(line for line in [path.read_text(errors="replace")] if PASSWORD in line)
+        self.send_response(401 if "tinypackage" in self.path else 403)
+        self.send_header("Content-Length", "0")
+        self.end_headers()
+
+    def log_message(self, format: str, *arguments: Any) -> None:
+        pass
+
+
+@pytest.mark.parametrize(("package", "status"), [("tinypackage", 401), ("otherpackage", 403)])
+def test_index_that_wants_another_login_is_told(engine: str, named: str, package: str, status: int) -> None:
+    with ThreadingHTTPServer(("127.0.0.1", 0), ClosedIndex) as server:
+        threading.Thread(target=server.serve_forever, daemon=True).start()
+        index = f"http://me:{PASSWORD}@127.0.0.1:{server.server_port}/simple"
+        settings = {"PIP_INDEX_URL": index, "PIP_EXTRA_INDEX_URL": "", "PIP_FIND_LINKS": ""}
+        said = refused("--from", "python", "--engine", engine, "--with", package, **settings)
+        server.shutdown()
+    assert f"The package index wants a login (127.0.0.1:{server.server_port}: {status})" in said
+    assert PASSWORD not in said
+    assert not ClosedIndex.seen, "everybody on the machine reads command lines"
 
 
 def test_files_say_what_an_image_holds(quick: str, tmp_path: Path, offline: dict[str, str], named: str) -> None:
