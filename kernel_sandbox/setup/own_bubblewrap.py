@@ -85,22 +85,27 @@ def _publish(request: ImageRequest, candidate: Environment, wanted: Sequence[str
     lock = (candidate.directory / "requirements.txt").read_text()
     own_environments.write_facts(candidate.directory, facts, lock)
     place = own_environments.place_of_own(request.name, candidate.digest)
-    older = [path for path in _directories(request.name) if path != place]
-    if place.exists():
-        _remove(place)
-    candidate.directory.rename(place)
-    for path in older:
-        _remove(path)
+    if _is_used(place):
+        own_environments.write_facts(place, facts, lock)  # its files are the same: what is new is what was asked for
+    else:
+        if place.exists():
+            _remove(place)
+        candidate.directory.rename(place)
+    for path in _directories(request.name):
+        if path != place and not _is_used(path):  # one in use is for the next build, or for `remove`
+            _remove(path)
 
 
 def _directories(name: str) -> list[Path]:
     return sorted(environments.shelf().glob(f"{name}-{'[0-9a-f]' * 16}"))
 
 
+def _is_used(directory: Path) -> bool:
+    return str(directory) in {record["environment"] for record in registry.records()}
+
+
 def _remove(directory: Path) -> None:
-    """Take an environment from the shelf in one step, unless a sandbox uses it, and delete it then."""
-    if str(directory) in {record["environment"] for record in registry.records()}:
-        raise EngineError(f"A sandbox of {directory.name.rpartition('-')[0]} runs: end it first (kernel-sandbox ps).")
+    """Take an environment from the shelf in one step, and delete it then."""
     with scratch_directory(directory) as gone:
         directory.rename(gone / "image")
 
@@ -133,5 +138,8 @@ def describe(name: str) -> OwnImage:
 def remove(name: str) -> None:
     """Remove an image. Raises ImageNotFound, and EngineError while a sandbox uses it."""
     describe(name)
-    for directory in _directories(name):
+    directories = _directories(name)
+    if any(map(_is_used, directories)):
+        raise EngineError(f"A sandbox of {name} runs: end it first (kernel-sandbox ps).")
+    for directory in directories:
         _remove(directory)

@@ -118,5 +118,6 @@ def place_of_own(name: str, digest: str) -> Path:
 
 def write_facts(directory: Path, facts: Mapping[str, Any], lock: str) -> None:
     """Write what an environment tells of itself, and its lock."""
-    (directory / "requirements.txt").write_text(lock)
-    (directory / "environment.json").write_text(json.dumps(dict(facts), indent=1))
+    for name, text in (("requirements.txt", lock), ("environment.json", json.dumps(dict(facts), indent=1))):
+        (directory / f".{name}").write_text(text)
+        (directory / f".{name}").replace(directory / name)  # others read it meanwhile

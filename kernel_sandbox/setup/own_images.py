@@ -79,7 +79,7 @@ def require_free(found: OwnImage | None, request: ImageRequest, *, replace: bool
     if found is None:
         return False
     if found.request == request_digest(request) and not found.outdated:
-        return not replace
+        return not replace and request.dockerfile is None  # what lies beside that may be new: the engine knows
     if replace or found.request == request_digest(request):
         return False
     raise EngineError(

@@ -177,6 +177,22 @@ def test_index_out_of_reach_is_told(engine: str, named: str) -> None:
     assert "No package index answers (127.0.0.1:9)" in said
 
 
+@pytest.mark.usefixtures("by_itself")  # a template would use the image for a while longer
+@pytest.mark.parametrize("other", ["otherone", "firstone"])
+def test_image_is_replaced_while_a_session_uses_it(engine: str, tmp_path: Path, named: str, other: str) -> None:
+    """What the session uses stays until it ends; the next build, or the removal, takes it away."""
+    first, second = (make_wheel(tmp_path, name, {f"{name}.py": ""}) for name in ("firstone", other))
+    common = ["build", named, "--from", "python", "--engine", engine]
+    assert image(*common, "--with", str(first)).returncode == 0
+    with Session(engine=engine, image=named) as session:
+        built = image(*common, "--with", str(second), "--replace")
+        assert built.returncode == 0, built.stderr
+        assert session.execute("import firstone").status == "ok"
+        with Session(engine=engine, image=named) as later:
+            assert later.execute(f"import {other}").status == "ok"
+    assert "removed" in image("remove", named).stdout
+
+
 class ClosedIndex(BaseHTTPRequestHandler):
     """An index that wants a login, and sees which command lines hold the password meanwhile."""
 
@@ -301,11 +317,15 @@ def test_dockerfile_that_makes_no_image_is_one_message(tmp_path: Path, named: st
 
 @pytest.mark.usefixtures("docker")
 def test_dockerfile_of_ones_own_is_built_and_used(tmp_path: Path, named: str) -> None:
-    (tmp_path / "Dockerfile").write_text("FROM kernel-sandbox/python\nENV COLOUR=blue\n")
-    built = image("build", named, str(tmp_path / "Dockerfile"))
-    assert built.returncode == 0, built.stderr
-    with Session(image=named) as session:
-        assert session.execute("import os; os.environ['COLOUR']").text == "'blue'"
+    (tmp_path / "Dockerfile").write_text("FROM kernel-sandbox/python\nENV COLOUR=blue\nCOPY note /note\n")
+    for text in ("old", "new"):
+        (tmp_path / "note").write_text(text)
+        built = image("build", named, str(tmp_path / "Dockerfile"))
+        assert built.returncode == 0, built.stderr
+        with Session(engine="docker", image=named) as session:
+            assert (
+                session.execute("import os; os.environ['COLOUR'], open('/note').read()").text == f"('blue', '{text}')"
+            )
     assert "ipykernel" in image("show", named).stdout
 
 
