@@ -275,9 +275,10 @@ class Kernels:
     async def sweep(self) -> None:
         """Kill every process but this one and the zygote, however fast they fork."""
         for _ in range(50):
-            if not (others := survivors.running({1, os.getpid(), self.zygote_pid})):
+            others = survivors.running({1, os.getpid(), self.zygote_pid})
+            if others == []:
                 return
-            for pid in others:
+            for pid in others or []:
                 try:
                     os.kill(pid, signal.SIGKILL)
                 except ProcessLookupError:

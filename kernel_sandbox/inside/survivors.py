@@ -24,8 +24,17 @@ def processes() -> list[int]:
     return [int(name) for name in os.listdir("/proc") if name.isdigit()]
 
 
-def running(known: set[int]) -> list[int]:
-    """Return the processes beside the `known` that may run code or, where memory is short, hold some."""
+def running(known: set[int]) -> list[int] | None:
+    """Return the processes beside the `known` that may run code or, where memory is short, hold some.
+
+    None where a process has begun meanwhile and no list shows it: whoever forks and ends for ever gets past each look.
+    """
+    newest = _newest()
+    others = _seen(known)
+    return others if others or _newest() == newest else None
+
+
+def _seen(known: set[int]) -> list[int]:
     others = [pid for pid in processes() if pid not in known]
     if not others or not has_room():
         return others
@@ -33,6 +42,15 @@ def running(known: set[int]) -> list[int]:
     if any(not _has_ended(pid) for pid in others):
         return others
     return [pid for pid in processes() if pid not in known and not _has_ended(pid)]
+
+
+def _newest() -> str:
+    """The id that a process or a thread of the sandbox got last (proc(5), of /proc/loadavg): the reader's own count."""
+    try:
+        with open("/proc/loadavg") as file:
+            return file.read().rpartition(" ")[2]
+    except OSError:
+        return ""
 
 
 def _has_ended(pid: int) -> bool:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import select
 import subprocess
 import sys
 
@@ -12,9 +13,20 @@ FIRST_THREAD_ENDS = """import ctypes, threading, time
 threading.Thread(target=lambda: (time.sleep(0.2), print('alone', flush=True), time.sleep(60))).start()
 ctypes.CDLL(None).pthread_exit(None)"""
 
+HOPS = """import os, time
+end = time.monotonic() + 0.5
+while time.monotonic() < end:
+    if os.fork(): os._exit(0)
+print('over', flush=True)"""
+
 
 def runs(pid: int) -> bool:
-    return pid in survivors.running(set(survivors.processes()) - {pid})
+    return pid in (survivors.running(set(survivors.processes()) - {pid}) or [])
+
+
+def said(process: subprocess.Popen[bytes]) -> bool:
+    assert process.stdout is not None
+    return bool(select.select([process.stdout], [], [], 0)[0])
 
 
 def test_process_that_was_killed_runs_nothing_more() -> None:
@@ -33,3 +45,10 @@ def test_process_whose_first_thread_has_ended_still_runs() -> None:
         assert process.stdout.readline() == "alone\n"
         assert runs(process.pid)
         process.kill()
+
+
+def test_process_that_lives_on_in_its_children_gets_past_no_look() -> None:
+    known = set(survivors.processes())
+    with subprocess.Popen([sys.executable, "-I", "-S", "-c", HOPS], stdout=subprocess.PIPE) as process:
+        while not said(process):
+            assert survivors.running(known) != [] or said(process)

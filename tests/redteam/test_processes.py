@@ -179,6 +179,25 @@ answer(len([name for name in os.listdir("/proc") if name.isdigit()]))
     assert survivors == 3, f"{survivors} processes after the restart"
 
 
+@attack("Integrity")
+def test_process_that_lives_on_in_its_children_does_not_survive_a_restart(target: Session) -> None:
+    """No list of processes shows it: it is another one before the list is read."""
+    hop = """
+source = "import os, time\\nend = time.monotonic() + 3\\nwhile time.monotonic() < end:\\n"
+source += "    if os.fork(): os._exit(0)\\n    with open('/mnt/data/hops', 'w') as f: f.write(str(time.monotonic()))"
+for _ in range(2): subprocess.Popen([sys.executable, "-I", "-S", "-c", source], start_new_session=True)
+while not os.path.exists("/mnt/data/hops"): time.sleep(0.01)
+"""
+    for _ in range(3):
+        strike(target, hop).raise_for_error()
+        target.restart()
+        arm(target)
+        kept = target.files.read("hops")
+        time.sleep(0.1)
+        assert target.files.read("hops") == kept, "it still runs after the restart"
+        target.files.delete("hops")
+
+
 TAKEN: dict[str, Callable[[int], object]] = {
     "priority": lambda pid: os.setpriority(os.PRIO_PROCESS, pid, 19),
     "policy": lambda pid: os.sched_setscheduler(pid, os.SCHED_IDLE, os.sched_param(0)),
