@@ -35,8 +35,8 @@ def of_kernel(kernel: Any) -> Any:
         return made
     from ipykernel import debugger
 
-    if NAME not in sys.modules:
-        importlib.reload(debugger)  # it was imported without
+    if not debugger._is_debugpy_available:  # it was imported without, whatever cells have imported since
+        importlib.reload(debugger)
     given = kernel.log, kernel.debugpy_stream, kernel._publish_debug_event, kernel.debug_shell_socket, kernel.session
     more = kernel._kernel_modules, kernel.debug_just_my_code, kernel.filter_internal_frames
     kernel.debugger = debugger.Debugger(*given, *more)  # type: ignore[no-untyped-call]

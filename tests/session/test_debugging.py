@@ -67,3 +67,10 @@ def test_breakpoint_stops_a_cell(furnished: Session, client: BlockingKernelClien
     asked(client, 6, "continue", threadId=heard["content"]["body"]["threadId"])
     assert asked(client, 7, "disconnect", restart=False, terminateDebuggee=False)["success"]
     assert furnished.execute("b").text == "2"
+
+
+def test_debugger_answers_after_a_cell_has_imported_debugpy(furnished: Session, client: BlockingKernelClient) -> None:
+    furnished.execute("import debugpy").raise_for_error()
+    assert asked(client, 1, "debugInfo")["body"]["isStarted"] is False
+    assert asked(client, 2, "initialize", adapterID="python", clientID="test")["success"]
+    assert asked(client, 3, "disconnect", restart=False, terminateDebuggee=False)["success"]
