@@ -10,7 +10,8 @@
     watch           what the host's kernel charges to nobody, counted
     accounts        the names in a sandbox, as files of /etc, at both ends
     file_operations  list, read, write, delete under /mnt/data; `full_places` what is said where a disk is full
-    missing_packages  what is said where a package is missing, or is to be installed; `error_notes` shows both
+    missing_packages  what is said where a package is missing, or is to be installed; `error_notes` shows both,
+                    and `installers` reads what a command would install
     kernels         PID 1's kernels: start, reap, stop without `survivors`; `fresh_places` what a restart empties
     kernelspecs     which kernels an image has beside Python's; `loopback` ports for those that know no unix sockets
     copies          PID 1's part in copying a live kernel; `copying` the kernel's

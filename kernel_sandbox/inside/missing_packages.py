@@ -16,33 +16,15 @@ import sys
 from collections.abc import Sequence
 from typing import Any
 
-TOOLS = r"(?:pip[\d.]*|uv|conda|mamba|micromamba|apt|apt-get|aptitude)"
-INSTALLER = re.compile(
-    rf"(?:^|[;&|(\n])\s*(?:sudo\s+)?(?:[\"']?[\w./-]*python[\d.]*[\"']?\s+-m\s+)?(?P<tool>{TOOLS})\s+"
-    r"(?:pip\s+)?(?:-\S+\s+)*(?P<action>[a-z-]+)(?P<rest>[^;&|)\n]*)"
-)
-"""A command of what installs packages, within one of a shell."""
-ALONE = re.compile(r"[^;&|)\n]*")
-INSTALL = ("install", "add", "download", "wheel")
-OTHERS = ("list", "freeze", "show", "update", "upgrade", "uninstall", "remove", "create")
-OF_DEBIAN = ("apt", "apt-get", "aptitude")
-TAKES_VALUE: tuple[str, ...] = (
-    "-r",
-    "-c",
-    "-t",
-    "-i",
-    "-f",
-    "-n",
-    "--requirement",
-    "--constraint",
-    "--target",
-    "--index-url",
-)
-TAKES_VALUE += ("--extra-index-url", "--find-links", "--prefix", "--channel", "--name", "--trusted-host")
-REQUIREMENT = re.compile(r"[A-Za-z0-9][\w.-]{0,60}(?:\[[\w,.-]{1,60}\])?(?:[<>=!~]=?[\w.*]{1,30})?")
+from kernel_sandbox.inside.installers import OF_CONDA, OF_DEBIAN, TOOL, InstallerCommand, installer_commands
+
+FUNCTION = re.compile(r"[A-Za-z_]\w*")
+"""What a shell takes as the name of a function."""
+PACKAGE = re.compile(r"\w[\w.-]*")
 MODULE = re.compile(r"[A-Za-z][A-Za-z0-9_]{0,60}")
-LONGEST = 20_000
-"""Characters of a command that are looked at."""
+WITH_PIP = ("pip", "setuptools", "wheel")
+"""What is brought up to date before other packages are installed."""
+ABOUT = ("Name", "Version", "Summary", "Home-page", "Author", "License")
 MOST_NAMES = 5
 LONGEST_CHAIN = 20
 
@@ -58,7 +40,8 @@ class MissingPackages:
     """Finds the line for an error, and for a command."""
 
     def __init__(self, words: dict[str, Any]) -> None:
-        self._command = words["command"]
+        self._advice, self._command = words["advice"], words["command"]
+        self._takes_file, self._apt_end = words["takes_file"], words["apt_end"]
         self._imported_as = words["imported_as"]
         self._often = words["often"]
         self._elsewhere = words["elsewhere"]
@@ -68,8 +51,8 @@ class MissingPackages:
         if isinstance(error, subprocess.CalledProcessError):
             command = error.cmd.decode(errors="replace") if isinstance(error.cmd, bytes) else error.cmd  # of %%bash
             return self.about_command(command if isinstance(command, str) else shlex.join(map(str, command)))
-        if isinstance(error, FileNotFoundError) and re.fullmatch(TOOLS, str(error.filename)):
-            return self._line(option="--apt" if str(error.filename) in OF_DEBIAN else "--with")
+        if isinstance(error, FileNotFoundError) and TOOL.fullmatch(str(error.filename)):
+            return self._line(is_debians=str(error.filename) in OF_DEBIAN)
         chain: list[BaseException] = []
         while isinstance(error, ImportError) and len(chain) < LONGEST_CHAIN:
             chain.append(error)
@@ -96,21 +79,38 @@ class MissingPackages:
 
     def about_command(self, command: str) -> str | None:
         """Return the line for a command that would install something, None for any other."""
-        found = INSTALLER.search(command[:LONGEST])
-        if not found or found["action"] not in (*INSTALL, *OTHERS):
+        found = [each for each in installer_commands(command) if each.installs]
+        packages: list[str] = []
+        debian: list[str] = []
+        files: list[str] = []
+        for each in found:
+            names, listed = each.wanted()
+            files += listed
+            if each.is_debians:
+                debian += names
+            else:
+                packages += [self._imported_as.get(name.lower(), name) for name in names]
+        packages = [name for name in packages if name not in WITH_PIP] or packages
+        if not found:
             return None
-        names, files = _wanted(found["rest"]) if found["action"] in INSTALL else ([], [])
-        if found["tool"] in OF_DEBIAN:
-            return self._line(names, option="--apt")
-        return self._line([self._imported_as.get(name.lower(), name) for name in names], files)
+        return self._line(packages, files, debian, all(each.is_debians for each in found))
 
-    def _line(self, packages: Sequence[str] = (), files: Sequence[str] = (), option: str = "--with") -> str:
-        asked = [f"{option} {shlex.quote(package)}" for package in packages]
-        command = (
-            " ".join([self._command, *asked, *files]) if packages or files else f"{self._command} {option} PACKAGE"
-        )
-        what = f" with {', '.join(packages)}" if packages else ""
-        return f"Nothing can be installed in a sandbox. Build an image{what}: {command}"
+    def _line(
+        self,
+        packages: Sequence[str] = (),
+        files: Sequence[str] = (),
+        debian: Sequence[str] = (),
+        is_debians: bool = False,
+    ) -> str:
+        packages, debian = list(dict.fromkeys(packages))[:MOST_NAMES], list(dict.fromkeys(debian))[:MOST_NAMES]
+        asked = [*(f"--with {shlex.quote(name)}" for name in packages), *(f"--apt {name}" for name in debian)]
+        files = files[:1] if self._takes_file else []
+        if not asked and not files:
+            asked = ["--apt PACKAGE" if is_debians else "--with PACKAGE"]
+        what = f" with {', '.join([*packages, *debian])}" if packages or debian else ""
+        end = self._apt_end if debian or is_debians else ""
+        command = " ".join([self._command, *asked, *files])
+        return f"Nothing can be installed in a sandbox. {self._advice}{what}: {command}{end}"
 
 
 def _is_there(module: str) -> bool:
@@ -135,41 +135,53 @@ def _nearest_module(name: str) -> str | None:
     return found[0] if found else None
 
 
-def _wanted(rest: str) -> tuple[list[str], list[str]]:
-    """Return the packages that are to be installed, and files that list some, of the words after `install`."""
-    try:
-        words = iter(shlex.split(rest))
-    except ValueError:
-        words = iter(rest.split())
-    names, files = [], []
-    for word in words:
-        if word in TAKES_VALUE:
-            value = next(words, "")
-            if word in ("-r", "--requirement") and re.fullmatch(r"[\w./-]{1,100}\.txt", value):
-                files.append(value)
-        elif REQUIREMENT.fullmatch(word):
-            names.append(word)
-    return names[:MOST_NAMES], files[:1]
-
-
-def _answer(command: str) -> str | None:
-    """Return what pip would say where it has nothing to do: what there is, or that all that is asked for is there."""
+def _answer(asked: InstallerCommand) -> tuple[str, int] | None:
+    """Return what pip would say where it has nothing to do, and its exit status; None where it would do something."""
     import importlib.metadata
 
-    found = INSTALLER.search(command)
-    if not found or not found["tool"].startswith("pip"):
+    if asked.is_debians:
         return None
-    if found["action"] in ("list", "freeze"):
+    if asked.action in ("list", "freeze"):
         there = sorted((str(each.metadata["Name"]), each.version) for each in importlib.metadata.distributions())
-        return "\n".join(f"{name}=={version}" for name, version in there)
-    named = [word for word in found["rest"].split() if word not in ("-q", "--quiet", "-qq")]
-    if found["action"] != "install" or not all(re.fullmatch(r"\w[\w.-]*", name) for name in named):
+        return "\n".join(f"{name}=={version}" for name, version in there), 0
+    named = [word for word in asked.words if word not in ("-q", "--quiet", "-qq")]
+    if asked.action not in ("install", "show") or not named or not all(map(PACKAGE.fullmatch, named)):
         return None
-    try:
-        told = [f"Requirement already satisfied: {name} ({importlib.metadata.version(name)})" for name in named]
-    except importlib.metadata.PackageNotFoundError:
-        return None
-    return "\n".join(told) or None
+    told = []
+    for name in named:
+        try:
+            about = importlib.metadata.metadata(name)
+        except importlib.metadata.PackageNotFoundError:
+            return (f"WARNING: Package(s) not found: {name}", 1) if asked.action == "show" else None
+        if asked.action == "install":
+            told.append(f"Requirement already satisfied: {name} ({about['Version']})")
+        else:
+            told.append("\n".join(f"{field}: {about[field]}" for field in ABOUT if about[field]))
+    return "\n---\n".join(told) if asked.action == "show" else "\n".join(told), 0
+
+
+def _with_answers(command: str, answers: list[tuple[InstallerCommand, tuple[str, int]]]) -> str:
+    """Write a command whose programs that are not there say what is known: each is a function of the shell."""
+    cases: dict[str, list[str]] = {}
+    for asked, (text, status) in answers:
+        says = f"printf '%b\\n' {_quoted(text)}; exit {status}"
+        if asked.stands_alone and not asked.is_redirected:
+            return says
+        program, rest = asked.program[0], [*asked.program[1:], asked.action, *asked.words]
+        if FUNCTION.fullmatch(program):
+            cases.setdefault(program, []).append(f"{_quoted(' '.join(rest), '%s')}) {says};;")
+    functions = [
+        f'{program}() ( case "$*" in {" ".join(dict.fromkeys(said))} *) command {program} "$@";; esac )\n'
+        for program, said in cases.items()
+    ]
+    return "".join(functions) + command
+
+
+def _quoted(text: str, form: str = "%b") -> str:
+    """Quote a text for `printf %b`; IPython would put variables in at braces and dollars."""
+    if form == "%b":
+        text = text.replace("\\", "\\\\").replace("{", "\\0173").replace("}", "\\0175").replace("$", "\\044")
+    return shlex.quote(text)
 
 
 def judge_commands(shell: Any, missing: MissingPackages) -> None:
@@ -177,17 +189,17 @@ def judge_commands(shell: Any, missing: MissingPackages) -> None:
 
     def judged(run: Any, has_failed: Any) -> Any:
         def system(command: str) -> Any:
-            line = missing.about_command(command)
-            if line is None:
-                return run(command)
-            there = _has_tool(command)
-            if not there and ALONE.fullmatch(command.strip()):
-                if (told := _answer(command)) is None:
-                    raise NothingInstalled(line)
-                print(told)
-                return run("true")
-            result = run(command)
-            if has_failed(result) or not there:
+            found = installer_commands(command)
+            absent = [each for each in found if not _has_tool(each)]
+            answers = [(each, told) for each in absent if (told := _answer(each)) is not None]
+            answered = [each for each, _ in answers]
+            open_ones = [each for each in found if each.installs and each not in answered]
+            line = missing.about_command(command) if open_ones else None
+            there = not any(each in absent for each in open_ones)
+            if line and not there and found[0].stands_alone:
+                raise NothingInstalled(line)
+            result = run(_with_answers(command, answers))
+            if line and (has_failed(result) or not there):
                 raise NothingInstalled(line)
             return result
 
@@ -198,27 +210,29 @@ def judge_commands(shell: Any, missing: MissingPackages) -> None:
         run = getattr(module, name, None)
         if run is not None:
             setattr(module, name, judged(run, bool if name == "system" else lambda output: False))
-    _refuse_magics(shell, missing)
+    _answer_magics(shell)
 
 
-def _has_tool(command: str) -> bool:
-    """Return whether there is what would install: the pip of an image of somebody's own may, from a directory."""
-    found = INSTALLER.search(command)
-    if found is None or found["tool"] in OF_DEBIAN:
-        return False
-    return bool(shutil.which(found["tool"]) or importlib.util.find_spec(found["tool"].rstrip("0123456789.")))
+def _has_tool(asked: InstallerCommand) -> bool:
+    """Return whether there is what would run: the pip of an image of somebody's own may install from a directory.
+
+    Debian's tools install nothing for a user, but answer.
+    """
+    if asked.is_debians:
+        return not asked.installs and shutil.which(asked.tool) is not None
+    return bool(shutil.which(asked.tool) or importlib.util.find_spec(asked.tool.rstrip("0123456789.")))
 
 
-def _refuse_magics(shell: Any, missing: MissingPackages) -> None:
+def _answer_magics(shell: Any) -> None:
     """Have the magics of other installers say the same; IPython's own say to use %pip."""
 
     def magic(name: str) -> Any:
-        def refuse(line: str) -> None:
-            raise NothingInstalled(missing.about_command(f"{name} {line}") or missing.about_command(f"{name} install"))
+        def run(line: str) -> None:
+            shell.system(f"{name} {line}")
 
-        refuse.__doc__ = "Say how an image is built that has a package."
-        return refuse
+        run.__doc__ = "Say how an image is built that has a package."
+        return run
 
-    for name in ("conda", "mamba", "micromamba", "uv"):
+    for name in (*OF_CONDA, "uv"):
         if not shutil.which(name):
             shell.register_magic_function(magic(name), "line", name)

@@ -61,6 +61,7 @@ SOURCES = (
     "inside.file_operations",
     "inside.full_places",
     "inside.error_notes",
+    "inside.installers",
     "inside.missing_packages",
 )
 

@@ -111,7 +111,7 @@ def death_of(told: KernelExit, spec: SandboxSpec) -> SandboxError:
     return kernel_death(told.exit_code, out_of_memory=told.out_of_memory, memory=memory, remedy=remedy, said=told.said)
 
 
-def start_request(spec: SandboxSpec, sandbox: Sandbox, *, own_session: bool) -> dict[str, Any]:
+def start_request(spec: SandboxSpec, sandbox: Sandbox, *, engine: str, own_session: bool) -> dict[str, Any]:
     """Return what PID 1 is asked for at a start, beside the kernel's name and connection.
 
     `sandbox` knows what its image wants; `own_session` as in LiveSandbox.start_kernel.
@@ -125,7 +125,7 @@ def start_request(spec: SandboxSpec, sandbox: Sandbox, *, own_session: bool) -> 
         "table_rows": spec.limits.table_rows,
         "largest_output": bounds(spec.limits).frame - OVERHEAD,
         "full_places": notices(spec),
-        "missing_packages": known_packages.words(spec.image),
+        "missing_packages": known_packages.words(spec.image, engine, sandbox.own_facts),
         "preload": sandbox.preload,
         "load_first": spec.preload,
     }

@@ -165,7 +165,7 @@ class LiveSandbox:
         await self.stop_kernel()  # it may have ended by itself, as Jupyter asks kernels to; what it started did not
         kernel = self._current = self._add_kernel(key, signature_scheme, among_cells=bool(self.kernels))
         kernel.transport.prepare()
-        request = start_request(self.spec, self.sandbox, own_session=own_session)
+        request = start_request(self.spec, self.sandbox, engine=self.engine.name, own_session=own_session)
         request |= {"connection": kernel.connection(), "sockets": kernel.transport.place}
         started = self.link.start_kernel(kernel.name, request, self.spec.limits.start_timeout)
         kernel.started, _ = await asyncio.gather(started, self._checked)

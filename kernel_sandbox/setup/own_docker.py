@@ -19,6 +19,7 @@ from typing import TYPE_CHECKING, Any
 from kernel_sandbox.errors import EngineError, ImageNotFound
 from kernel_sandbox.sandbox.engines.docker_client import connect, translated_errors
 from kernel_sandbox.sandbox.engines.image_names import (
+    FACTS,
     LABEL,
     NAMESPACE,
     OWN_NAME,
@@ -52,8 +53,6 @@ if TYPE_CHECKING:
     import docker
 
 ENGINE = "docker"
-FACTS = f"{LABEL}.own"
-"""The label with what an image tells of itself, as JSON."""
 LABELLED = b"ARG BASE\nFROM ${BASE}\n"
 """Adds labels to an image that has been tried."""
 

@@ -85,6 +85,12 @@ def test_module_that_is_no_package_is_not_one_to_install(bare: Session, source: 
         ("found = !pip3 install polars", "--with polars"),
         ("!apt-get install -y graphviz", "--apt graphviz"),
         ("!sudo apt install graphviz && dot -V", "--apt graphviz"),
+        ("!apt-get update && apt-get install -y graphviz", "--apt graphviz"),
+        ("!DEBIAN_FRONTEND=noninteractive apt-get -qq install -y graphviz > log 2>&1", "--apt graphviz"),
+        ("!pip install -U pip && pip install polars", "--with polars"),
+        ("!/usr/bin/pip install polars", "--with polars"),
+        ("!{sys.executable} -m pip install polars", "--with polars"),
+        ("!pip list | grep numpy || pip install numpy", "--with numpy"),
         ("%conda install polars", "--with polars"),
         ("%%bash\npip install polars", "--with polars"),
         (
@@ -95,8 +101,9 @@ def test_module_that_is_no_package_is_not_one_to_install(bare: Session, source: 
     ],
 )
 def test_command_that_installs_nothing_is_an_error(bare: Session, command: str, asked: str) -> None:
-    line = last_line(bare, command)
-    assert line.endswith(asked)
+    line = last_line(bare, f"import sys\n{command}" if command.startswith("!") else command)
+    elsewhere = " --engine docker" if bare.engine == "bubblewrap" and "--apt" in asked else ""
+    assert line.endswith(f"{asked}{elsewhere}")
     assert BUILD in line
 
 
@@ -112,3 +119,45 @@ def test_shell_command_that_installs_nothing_says_so(bare: Session) -> None:
     done = bare.run_command("pip install polars")
     assert done.exit_status == 127
     assert done.stderr.splitlines()[-1].endswith(f"{BUILD} --with polars")
+
+
+@pytest.mark.parametrize(
+    ("command", "shown"),
+    [
+        (r"!printf 'FROM x\nRUN a && pip install y\n' > Dockerfile; tail -n1 Dockerfile", "RUN a && pip install y"),
+        ("!echo 'first (pip install x)'", "first (pip install x)"),
+        ("!printf 'a\\npip install x' | grep -n 'conda|pip install\\|pip install'", "2:pip install x"),
+        ("!echo one # then; pip install x", "one"),
+        ("%%bash\ncat <<END\npip install it's\nEND\nfalse || true", "pip install it's"),
+    ],
+)
+def test_text_about_installing_is_no_command(bare: Session, command: str, shown: str) -> None:
+    done = bare.execute(command)
+    assert (done.status, done.text.strip()) == ("ok", shown)
+
+
+@pytest.mark.parametrize(
+    ("command", "shown"),
+    [
+        ("!pip show orjson", "Name: orjson\nVersion: "),
+        ("%pip show orjson", "Name: orjson\nVersion: "),
+        ("!pip list | grep ipykernel", "ipykernel=="),
+        ("!pip freeze > held.txt; grep ipykernel held.txt", "ipykernel=="),
+        ("!python -m pip list | grep ipykernel", "ipykernel=="),
+        ("found = !pip list | grep ipykernel\nprint(found[0])", "ipykernel=="),
+        ("%conda list", "orjson=="),
+        ("!pip show polars || echo none", "WARNING: Package(s) not found: polars\nnone"),
+        ("name = 'there'\n!pip install -q orjson && echo {name} $name", "there there"),
+    ],
+)
+def test_question_to_an_installer_is_answered(bare: Session, command: str, shown: str) -> None:
+    done = bare.execute(command)
+    assert done.status == "ok", done
+    assert shown in done.text.replace("\r", "")
+    assert "Nothing can be installed" not in done.text
+
+
+def test_question_to_debians_tools_is_put_to_them(bare: Session) -> None:
+    done = bare.execute("!apt list --installed 2>&1")
+    assert done.status == "ok"
+    assert ("not found" in done.text) == (bare.execute("!command -v apt").text == "")

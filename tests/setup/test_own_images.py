@@ -74,6 +74,9 @@ def test_image_of_ones_own_is_built_used_shown_and_removed(engine: str, tmp_path
     assert " is up to date" in image(*asked).stdout.splitlines()[-2]
     with Session(engine=engine, image=named) as session:
         assert session.execute("import tinypackage; tinypackage.answer").text == "42"
+        line = session.execute("import polars").error
+        assert line is not None
+        assert f"{named}.txt --from python --with polars" in line.traceback[-1], "what was added is kept"
         told = PythonExecTool(session).get_definition()["function"]["description"]
         assert "installed is tinypackage." in told, "an agent's model knows this image"
     shown = image("show", named, "--engine", engine).stdout

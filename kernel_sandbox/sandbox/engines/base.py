@@ -11,10 +11,11 @@ import errno
 import os
 import secrets
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from pathlib import Path
+from types import MappingProxyType
 from typing import Any, Literal, TypeVar
 
 import anyio
@@ -110,6 +111,8 @@ class Sandbox(ABC):
     """Modules that the image wants imported ahead of their need."""
     kernel: str | None = None
     """The kernelspec that the image is for, where it says so."""
+    own_facts: Mapping[str, Any] = MappingProxyType({})
+    """What an image of one's own tells of itself; anybody may have written it."""
     sockets: Path | None = None
     """Where the host reaches SOCKETS_INSIDE, if not in the directory that was shared."""
     group: ControlGroup = ControlGroup()

@@ -204,6 +204,7 @@ class BubblewrapEngine(Engine):
         await in_thread(scopes.manager)  # asked once, and at once from then on
         sandbox = BubblewrapSandbox(f"kernel-sandbox-{session_id}-{secrets.token_hex(4)}", environment.digest)
         sandbox.preload, sandbox.kernel = environment.preload, environment.kernel
+        sandbox.own_facts = environments.read_facts(environment.directory)
         try:
             # Before there is anything: a host that is killed from here on leaves word of what to remove.
             registry.add(_record(sandbox, spec, session_id, environment))

@@ -41,7 +41,7 @@ from kernel_sandbox.sandbox.engines.control_groups import LEAST_SWAP
 from kernel_sandbox.sandbox.engines.docker_client import connect, is_gone, start_errors, translated_errors
 from kernel_sandbox.sandbox.engines.docker_findings import findings
 from kernel_sandbox.sandbox.engines.docker_mounts import input_mounts, shared_mounts
-from kernel_sandbox.sandbox.engines.image_names import how_to_get, references
+from kernel_sandbox.sandbox.engines.image_names import how_to_get, own_facts, references
 from kernel_sandbox.sandbox.engines.masked_paths import CONTAINER_MASKED, CONTAINER_READ_ONLY
 from kernel_sandbox.sandbox.engines.seccomp import docker_profile
 from kernel_sandbox.spec.values import HOME_DIRECTORY, Limits, SandboxSpec
@@ -225,6 +225,7 @@ class DockerEngine(Engine):
         image_labels = image["Config"].get("Labels") or {}
         sandbox.preload = tuple(image_labels.get(f"{LABEL}.preload", "").split())
         sandbox.kernel = image_labels.get(f"{LABEL}.kernel") or None
+        sandbox.own_facts = own_facts(image_labels)
         try:
             with start_errors(spec.image, spec.runtime):
                 await self._create(sandbox, image["Id"], argv, labels, options)

@@ -6,17 +6,21 @@ bubblewrap; both from the same packages, with what lies in `common`: files of /e
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
 import json
 import re
 import shlex
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from pathlib import Path
+from typing import Any
 
 from kernel_sandbox.errors import ImageNotFound
 from kernel_sandbox.text.spelling import did_you_mean, nearest
 
 LABEL = "org.kernel-sandbox"
+FACTS = f"{LABEL}.own"
+"""The label with what an image of one's own tells of itself, as JSON."""
 NAMESPACE = "kernel-sandbox/"
 """Of our images in an engine. They are built there: whoever has that name on a registry is somebody else."""
 OWN_NAME = re.compile(r"(?=.{1,40}$)[a-z0-9]+(?:[._-][a-z0-9]+)*")
@@ -133,6 +137,14 @@ def main_packages(name: str) -> tuple[str, ...]:
     """Name the packages that an image is for; its lock has what they need, too. Raises ImageNotFound."""
     lines = (folder(name) / "requirements.in").read_text().splitlines()
     return tuple(re.split(r"[\s\[<>=!~;]", line, maxsplit=1)[0] for line in lines if re.match(r"[A-Za-z0-9]", line))
+
+
+def own_facts(labels: Mapping[str, str]) -> dict[str, Any]:
+    """Return what an image of one's own tells of itself in a label; nothing where it has none, or an odd one."""
+    with contextlib.suppress(ValueError, RecursionError):
+        facts = json.loads(labels.get(FACTS, ""))
+        return facts if isinstance(facts, dict) else {}
+    return {}
 
 
 def label_words(name: str, label: str) -> tuple[str, ...]:
