@@ -1,12 +1,13 @@
 """What is forked from a template: a monitor in namespaces of its own, and below it PID 1 of one sandbox.
 
 The monitor waits for the host before each step: until it is in the sandbox's control group, and until its user
-namespace has its user; then PID 1 waits until the host has looked at what it holds. The monitor tells how PID 1 ends,
+namespace has its user; then both wait until the host has looked at what they hold. The monitor tells how PID 1 ends,
 as bubblewrap does, and PID 1 ends with it.
 """
 
 from __future__ import annotations
 
+import base64
 import ctypes
 import fcntl
 import gc
@@ -43,14 +44,20 @@ def run(order: dict[str, Any], descriptors: list[int]) -> None:
     confinement.set_dumpable(True)  # so that the keeper may open its maps, which are not root's then
     _step(host, {"unshared": True})
     confinement.set_dumpable(False)
+    before, after = os.pipe()
+    null = os.open("/dev/null", os.O_RDWR)  # the template's: PID 1 makes another
     first = os.fork()
     if first == 0:
-        _become_first(order, host)
-    null = os.open("/dev/null", os.O_RDWR)
-    for descriptor in STANDARD:
-        os.dup2(null, descriptor)
-    confinement.drop_bounding_set()
-    confinement.drop_capabilities()
+        for descriptor in (after, null):
+            os.close(descriptor)
+        _become_first(order, host, before)
+    os.close(before)
+    _give_up(order, null)
+    # Both are seen as they stay, so each waits for a "go" of its own; PID 1 speaks when the other has spoken.
+    host.send(json.dumps({"watching": True}).encode())
+    os.close(after)
+    _await(host)
+    confinement.set_dumpable(False)
     status = os.waitstatus_to_exitcode(os.waitpid(first, 0)[1])
     host.send(json.dumps({"status": status if status >= 0 else 128 - status}).encode())
     os._exit(0)
@@ -64,14 +71,30 @@ def _keep_only(descriptors: list[int]) -> None:
     os.closerange(TALK + 1, 65536)
 
 
+def _give_up(order: dict[str, Any], null: int) -> None:
+    """Have the monitor hold no more than its sandbox does: /dev/null, and a word for the host."""
+    for descriptor in STANDARD:
+        os.dup2(null, descriptor)
+    os.close(null)
+    confinement.drop_bounding_set()
+    confinement.drop_capabilities()
+    confinement.filter_system_calls(base64.b64decode(order["seccomp"]))
+    if order["shared_devices"]:  # who is not root on the host sees what it holds only so
+        confinement.set_dumpable(True)
+
+
 def _step(host: socket.socket, word: dict[str, Any]) -> None:
     """Say what has been done, and wait until the host says to go on."""
     host.send(json.dumps(word).encode())
+    _await(host)
+
+
+def _await(host: socket.socket) -> None:
     if host.recv(LINE) != b"go":
         os._exit(1)
 
 
-def _become_first(order: dict[str, Any], host: socket.socket) -> None:
+def _become_first(order: dict[str, Any], host: socket.socket, monitor: int) -> None:
     try:
         try:
             shared = confine(order)
@@ -80,6 +103,8 @@ def _become_first(order: dict[str, Any], host: socket.socket) -> None:
             os._exit(1)
         if order["shared_devices"]:  # who is not root on the host sees what it holds only so
             confinement.set_dumpable(True)
+        os.read(monitor, 1)  # until it has closed its end
+        os.close(monitor)
         _step(host, {"confined": shared})
         confinement.set_dumpable(False)
         host.close()

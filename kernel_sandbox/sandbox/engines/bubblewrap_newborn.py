@@ -31,8 +31,14 @@ LIMITS = {
     "RLIMIT_SIGPENDING": "Max pending signals",
 }
 """As /proc/pid/limits has them (proc(5))."""
+STREAMS = 4
+"""Descriptors of a PID 1, and of its monitor: three standard ones, and one to speak on."""
 MOST_READ = 4 * 1024 * 1024
 """Bytes of a file below /proc: a process decides how long its own are."""
+
+
+Held = tuple[int, int]
+"""Device and inode of what a descriptor is of."""
 
 
 class TemplateFailed(Exception):
@@ -70,9 +76,14 @@ class Mounted:
 class Due:
     """What a PID 1 should have, as this process counts."""
 
-    held: set[tuple[int, int]]
-    """Device and inode of each of its streams."""
+    held: set[Held]
+    """Its streams."""
+    held_by_monitor: set[Held]
     user: int
+    watched_by: int
+    """Its monitor's user."""
+    groups: tuple[Path, ...]
+    """Directories of its control group."""
     rlimits: dict[str, int]
     slot: int
     """Below the keeper's /run: its sockets' place there."""
@@ -103,19 +114,29 @@ class Origin:
             raise TemplateFailed(f"a sandbox would have namespaces in common: {', '.join(common)}")
 
     def check_confined(self, monitor: int, first: int, due: Due) -> None:
-        """Refuse a PID 1 that is not confined as sandboxes are, or has something in common with another process."""
+        """Refuse a PID 1 that is not confined as sandboxes are, or has something in common with another process.
+
+        Its monitor stands beside it, and holds no more.
+        """
         processes = namespace(first, "pid")
         its_own = processes == namespace(monitor, "pid_for_children") != self._processes
         if namespaces(first) != namespaces(monitor) or not its_own:
             raise TemplateFailed("a sandbox is not in its monitor's namespaces")
         if _read(f"/proc/{first}/cgroup") != _read(f"/proc/{monitor}/cgroup"):
             raise TemplateFailed("a sandbox is not in its control group")
-        if children(monitor) != [first] or children(first) or len(_threads(first)) != 1:
+        both = {monitor, first}
+        alone = all(set(map(int, _read(f"{group}/cgroup.procs").split())) == both for group in due.groups)
+        threads = len(_threads(first)) + len(_threads(monitor))
+        if children(monitor) != [first] or children(first) or threads != 2 or not alone:
             raise TemplateFailed("there are more processes than a sandbox begins with")
-        self._check_privileges(_status(first), due.user)
+        for process, user, held in (
+            (first, due.user, due.held),
+            (monitor, due.watched_by, due.held_by_monitor),
+        ):
+            self._check_privileges(_status(process), user)
+            self._check_memory(process)
+            check_descriptors(process, held)
         _check_rlimits(first, due.rlimits)
-        self._check_memory(first)
-        check_descriptors(first, due.held)
         self._check_mounts(first, due)
 
     def _check_privileges(self, status: dict[str, str], user: int) -> None:
@@ -203,12 +224,16 @@ def _check_rlimits(first: int, due: dict[str, int]) -> None:
             raise TemplateFailed(f"a sandbox has another {name} than it may have")
 
 
-def check_descriptors(process: int, held: set[tuple[int, int]]) -> None:
+def identity(status: os.stat_result) -> Held:
+    return status.st_dev, status.st_ino
+
+
+def check_descriptors(process: int, held: set[Held]) -> None:
     """Refuse a process that holds anything else than these, by their devices and inodes."""
     with os.scandir(f"/proc/{process}/fd") as entries:
-        found = [entry.stat() for entry in itertools.islice(entries, len(held) + 1)]
+        found = [entry.stat() for entry in itertools.islice(entries, STREAMS + 1)]
     descriptors = [(status.st_dev, status.st_ino) for status in found]
-    if not held.issuperset(descriptors) or len(descriptors) > len(held):
+    if not held.issuperset(descriptors) or len(descriptors) > STREAMS:
         raise TemplateFailed("it has left a sandbox more descriptors than its own")
 
 

@@ -31,7 +31,16 @@ from kernel_sandbox.host.forks import making, own
 from kernel_sandbox.host.run_directory import Owner
 from kernel_sandbox.sandbox.engines import bubblewrap_profile, control_groups, registry
 from kernel_sandbox.sandbox.engines.base import SOCKETS_INSIDE
-from kernel_sandbox.sandbox.engines.bubblewrap_newborn import Due, Newborn, Origin, TemplateFailed, parse, sockets_of
+from kernel_sandbox.sandbox.engines.bubblewrap_newborn import (
+    Due,
+    Held,
+    Newborn,
+    Origin,
+    TemplateFailed,
+    identity,
+    parse,
+    sockets_of,
+)
 from kernel_sandbox.sandbox.engines.bubblewrap_newborn import parent as parent_of
 from kernel_sandbox.sandbox.engines.control_groups import ControlGroup
 from kernel_sandbox.sandbox.engines.environments import Environment
@@ -186,7 +195,7 @@ class Template:
         ours.setsockopt(socket.SOL_SOCKET, socket.SO_PASSCRED, 1)
         handles: list[int] = []
         given = [*streams, theirs]
-        held = {(status.st_dev, status.st_ino) for status in (os.fstat(end.fileno()) for end in given)}
+        held = [identity(os.fstat(end.fileno())) for end in given]
         try:
             self._reserve(slot, user)
             passed = array.array("i", [end.fileno() for end in given])
@@ -201,11 +210,12 @@ class Template:
             self._origin.check_namespaces(monitor)
             self._map(monitor, user, deadline)
             ours.send(b"go")
+            _hear(ours, "watching", self.process, deadline, [], is_process=monitor)
             shared, first = _hear(ours, "confined", monitor, deadline, handles)
-            seen = os.getuid() if self.nested else user
-            due = Due(held, seen, preparation["rlimits"], slot, 0 if self.nested else slot)
+            due = self._due(held, preparation, group, slot)
             self._origin.check_confined(monitor, first, due)
-            ours.send(b"go")
+            for _ in (monitor, first):
+                ours.send(b"go")
             shares = ["/dev"] if shared == ["/dev"] else []
             return Newborn(monitor, first, handles[0], handles[1], ours, shares, sockets_of(self.keeper, slot))
         except (OSError, KeyError, ValueError, TemplateFailed) as exc:
@@ -234,6 +244,12 @@ class Template:
             "counts": {"max_user_namespaces": 0} | _shares(),
             "groups": not self.nested,
         }
+
+    def _due(self, held: list[Held], preparation: dict[str, Any], group: ControlGroup, slot: int) -> Due:
+        user, watched_by = (os.getuid(),) * 2 if self.nested else (preparation["user"], self.user)
+        devices = 0 if self.nested else slot
+        watching = {identity(Path(f"/proc/{self.keeper}/root/run/0/dev/null").stat()), held[-1]}
+        return Due(set(held), watching, user, watched_by, group.directories, preparation["rlimits"], slot, devices)
 
     def _reserve(self, slot: int, user: int) -> None:
         """Let nobody but a sandbox's user reach its sockets: what an image has left running in the template neither.

@@ -53,6 +53,34 @@ UNCONFINED = {
             honest(program)
         confinement.give_up = fork_too
     """,
+    "privileges of the monitor": """
+        honest = confinement.drop_capabilities
+        confinement.drop_capabilities = lambda: honest() if os.getpid() == 1 else None
+    """,
+    "filter of the monitor": """
+        honest = confinement.filter_system_calls
+        confinement.filter_system_calls = lambda program: honest(program) if os.getpid() == 1 else None
+    """,
+    "descriptor of the monitor": """
+        honest = offspring._give_up
+        def hold(*given):
+            honest(*given)
+            offspring.held = os.open("/etc/passwd", os.O_RDONLY)
+        offspring._give_up = hold
+    """,
+    "process beside the monitor": """
+        honest = offspring._step
+        def leave(host, word):
+            honest(host, word)
+            if "monitor" in word and (child := os.fork()) == 0:
+                os.closerange(0, 64)
+                if os.fork() == 0:
+                    time.sleep(600)
+                os._exit(0)
+            elif "monitor" in word:
+                os.waitpid(child, 0)
+        offspring._step = leave
+    """,
     "limits": "confinement.limit = lambda values: confinement.drop_bounding_set()",
     "early words": """
         def unending(order, descriptors):
@@ -77,6 +105,10 @@ NOTICED = {
     "mounts of the template": "a file system in common at /dev",
     "descriptor": "more descriptors than its own",
     "second process": "more processes than a sandbox begins with",
+    "privileges of the monitor": "a sandbox has privileges: CapPrm, CapEff",
+    "filter of the monitor": "a sandbox may make more system calls",
+    "descriptor of the monitor": "more descriptors than its own",
+    "process beside the monitor": "more processes than a sandbox begins with",
     "limits": "a sandbox has another RLIMIT_",
     "early words": "nothing that can be read",
 }
