@@ -17,6 +17,7 @@ import contextlib
 import ctypes
 import json
 import os
+import select
 import signal
 import socket
 import stat
@@ -81,7 +82,7 @@ def run(config: dict[str, Any]) -> None:
         ours.send(b"done")
     ours.close()
     control.send(json.dumps({"template": template}).encode())
-    _serve(control, host)
+    _serve(control, host, os.pidfd_open(template))
 
 
 def _close_the_hosts() -> None:
@@ -225,9 +226,17 @@ def _map(host: int, process: int, inside: int, outside: int) -> None:
             file.write(f"{inside} {outside} 1")
 
 
-def _serve(control: socket.socket, host: int) -> None:
-    """Map users as the host asks for it: the process that wrote must be the namespace's parent (user_namespaces(7))."""
+def _serve(control: socket.socket, host: int, template: int) -> None:
+    """Map users as the host asks for it: the process that wrote must be the namespace's parent (user_namespaces(7)).
+
+    Ends with the host, and with the template, of which this is a descriptor (pidfd_open(2)).
+    """
+    asked = select.poll()
+    for descriptor in (control.fileno(), template):
+        asked.register(descriptor, select.POLLIN)
     while True:
+        if template in (descriptor for descriptor, _ in asked.poll()):
+            os._exit(0)
         message = control.recv(LINE)
         if not message:
             os._exit(0)

@@ -9,11 +9,13 @@ from __future__ import annotations
 
 import asyncio
 import atexit
+import contextlib
 import hashlib
 import logging
 import os
 import socket
 import time
+from collections.abc import Coroutine
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -50,6 +52,9 @@ LOOKS = 60.0
 FEW = 4
 """With less than so many that a template may still fork, the next one is begun."""
 AT_ONCE = 2
+
+Born = tuple[ForkedProcess, socket.socket, list[str]]
+"""A sandbox, its standard input, and what it shares."""
 
 logger = logging.getLogger(__name__)
 
@@ -217,7 +222,7 @@ class Shelf:
         self._templates.add(template)
         try:
             await in_thread(template.rise)
-        except (TemplateFailed, OSError) as exc:
+        except Exception as exc:  # noqa: BLE001 - whatever it is, nobody awaits this task
             if template not in self._templates:
                 return  # ended while it rose
             self._templates.discard(template)
@@ -294,9 +299,7 @@ class Shelf:
                 kind.not_before = time.monotonic() + PAUSE
                 self._retire(kind)
 
-    async def bear(
-        self, there: Standing, preparation: dict[str, Any], group: ControlGroup
-    ) -> tuple[ForkedProcess, socket.socket, list[str]] | None:
+    async def bear(self, there: Standing, preparation: dict[str, Any], group: ControlGroup) -> Born | None:
         """Have a template fork a sandbox; return it, its standard input, and what it shares. None where it does not.
 
         It takes two seconds at most, so that nobody who gives up meanwhile leaves a sandbox that nobody has.
@@ -304,8 +307,7 @@ class Shelf:
         try:
             async with there.turns:
                 if not there.failed:
-                    with anyio.CancelScope(shield=True):
-                        return await forked(there.template, preparation, group)
+                    return await _take(forked(there.template, preparation, group))
         except TemplateFailed as exc:
             self._failed(there, exc)
         except BaseException:
@@ -313,6 +315,22 @@ class Shelf:
             raise
         self.give_back(there)
         return None
+
+
+async def _take(bearing: Coroutine[Any, Any, Born]) -> Born:
+    """Await a sandbox that is forked; end it where this is cancelled meanwhile, by asyncio or by anyio."""
+    forking = asyncio.get_running_loop().create_task(bearing)
+    with anyio.CancelScope(shield=True):
+        try:
+            await asyncio.shield(forking)
+        except asyncio.CancelledError:
+            with contextlib.suppress(TemplateFailed):
+                process, stdin, _ = await forking
+                stdin.close()
+                process.end()
+                await process.wait()
+            raise
+    return forking.result()
 
 
 _endings: set[asyncio.Task[None]] = set()

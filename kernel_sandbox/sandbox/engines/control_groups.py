@@ -156,7 +156,8 @@ def hasten_entry(group: ControlGroup) -> None:
             (group.directories[0].parent / "cgroup.procs").write_text(str(os.getpid()))
 
     if group.directories and not group.unified:  # there the directory above is not always this process's own
-        threading.Thread(target=move, name="kernel-sandbox-control-group", daemon=True).start()
+        with contextlib.suppress(RuntimeError):  # no thread is to be had: then it takes its time
+            threading.Thread(target=move, name="kernel-sandbox-control-group", daemon=True).start()
 
 
 def of_process(pid: int, limits: Limits) -> ControlGroup:

@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 import logging
+import os
+import subprocess
+import sys
 import time
 from pathlib import Path
 
@@ -10,6 +13,7 @@ import pytest
 
 from kernel_sandbox import Limits, Session
 from kernel_sandbox.sandbox import guarding
+from kernel_sandbox.sandbox.engines import control_groups, scopes
 from kernel_sandbox.sandbox.engines.control_groups import ControlGroup, Setting
 
 LIMITS = Limits(memory="512m", pids=64, cpus=0.5)
@@ -80,3 +84,29 @@ def test_limit_that_stays_gone_is_a_weakness(tmp_path: Path) -> None:
 def test_more_processor_time_than_the_limit_is_no_limit(tmp_path: Path, found: str, holds: bool) -> None:
     (tmp_path / "cpu.max").write_text(found)
     assert Setting("cpu", tmp_path / "cpu.max", "50000 100000").holds() == holds
+
+
+HASTENED = """
+import sys, threading
+from pathlib import Path
+from kernel_sandbox.sandbox.engines import control_groups
+Path(sys.argv[1], "cgroup.procs").write_text("0")
+try:
+    threading.Thread(target=print).start()
+except RuntimeError:
+    print("no thread")
+control_groups.hasten_entry(control_groups.ControlGroup((Path("/nowhere/group"),)))
+print("went on")
+"""
+
+
+def test_process_that_may_start_no_thread_starts_sandboxes_all_the_same() -> None:
+    group = control_groups.create(f"kernel-sandbox-test-{os.getpid()}", Limits(pids=1))
+    try:
+        places = [place for place in group.directories if (place / "pids.max").exists()]
+        if not places or scopes.manager() is not None:
+            pytest.skip("no group for the number of processes is made here")
+        done = subprocess.run([sys.executable, "-c", HASTENED, places[0]], capture_output=True, text=True, check=False)
+        assert (done.stdout, done.stderr) == ("no thread\nwent on\n", "")
+    finally:
+        control_groups.remove(group.directories)

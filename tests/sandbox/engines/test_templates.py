@@ -13,7 +13,12 @@ from pathlib import Path
 import pytest
 
 from kernel_sandbox import Limits, Mount
-from kernel_sandbox.sandbox.engines import bubblewrap_profile, bubblewrap_shelf, get_engine
+from kernel_sandbox.errors import EngineError
+from kernel_sandbox.sandbox.engines import bubblewrap_profile, bubblewrap_shelf, bubblewrap_template, get_engine
+from kernel_sandbox.sandbox.engines.bubblewrap_profile import Profile
+from kernel_sandbox.sandbox.engines.bubblewrap_shelf import Standing, shelf
+from kernel_sandbox.sandbox.engines.control_groups import ControlGroup
+from kernel_sandbox.spec.values import SandboxSpec
 from tests.sandbox.engines.forked import (
     FILTERS,
     children,
@@ -118,6 +123,54 @@ def test_template_that_dies_takes_its_sandboxes_with_it_and_no_other() -> None:
         assert session.execute("print(1)").status == "dead"
         with opened() as another:
             assert another.execute("print(1)").text == "1\n"
+
+
+def test_keeper_ends_with_its_template() -> None:
+    with opened() as session:
+        assert is_forked(session)
+        assert len(keepers()) == 1
+        os.kill(templates()[0], signal.SIGKILL)
+        assert until(lambda: not keepers(), 2)
+
+
+def held_processes() -> int:
+    """How many descriptors this process has of processes (pidfd_open(2))."""
+    places = [Path("/proc/self/fd", name) for name in os.listdir("/proc/self/fd")]
+    return sum(os.readlink(place) == "anon_inode:[pidfd]" for place in places if place.is_symlink())
+
+
+def test_sandbox_that_is_given_up_while_it_is_forked_is_ended() -> None:
+    async def give_up(standing: Standing, spec: SandboxSpec, root: Path) -> None:
+        profile = Profile(spec=spec, root=root, group=ControlGroup(), nested=os.getuid() != 0, shares_sockets=True)
+        forking = asyncio.create_task(shelf().bear(standing, profile.forked_preparation(), ControlGroup()))
+        await asyncio.sleep(0.3)
+        forking.cancel()
+        os.kill(standing.template.process, signal.SIGCONT)
+        with pytest.raises(asyncio.CancelledError):
+            await forking
+
+    with opened() as session:
+        [(standing, root)] = [(it.standing, it.environment.root) for it in shelf()._kinds.values() if it.standing]
+        before = children(standing.template.process), held_processes()
+        os.kill(standing.template.process, signal.SIGSTOP)
+        standing.living += 1
+        asyncio.run(give_up(standing, session.spec, root))
+        time.sleep(0.5)
+        assert (children(standing.template.process), held_processes()) == before
+        assert is_forked(session)
+
+
+@pytest.mark.parametrize("error", [EngineError, RuntimeError])
+def test_template_that_cannot_be_started_is_said(
+    error: type[Exception], monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    def fail(*given: object) -> int:
+        raise error("it cannot be started")
+
+    monkeypatch.setattr(bubblewrap_template, "_start_keeper", fail)
+    with opened() as session:
+        assert session.execute(FILTERS).text == "1\n"
+    assert "each starts by itself: it cannot be started" in caplog.text
 
 
 def test_host_that_is_killed_takes_template_and_sandboxes_with_it() -> None:
