@@ -6,8 +6,10 @@ asks the kernel: which namespaces, privileges, memory, descriptors and file syst
 
 from __future__ import annotations
 
+import ctypes
 import itertools
 import json
+import mmap
 import os
 import re
 import socket
@@ -33,6 +35,8 @@ LIMITS = {
 """As /proc/pid/limits has them (proc(5))."""
 STREAMS = 4
 """Descriptors of a PID 1, and of its monitor: three standard ones, and one to speak on."""
+OF_IMAGE = "etc/passwd"
+"""A file that each image has."""
 MOST_READ = 4 * 1024 * 1024
 """Bytes of a file below /proc: a process decides how long its own are."""
 
@@ -98,8 +102,7 @@ class Origin:
         self._spaces, self._processes = namespaces(keeper), namespace(template, "pid")
         self._filters = int(_status(template).get("Seccomp_filters", "0"))
         self._mounts = mounts(keeper)
-        status = image.stat()
-        self._image = f"{os.major(status.st_dev):02x}:{os.minor(status.st_dev):02x}"
+        self._image = mapped_device(image)
 
     def check_beginning(self, monitor: int) -> None:
         """Refuse a monitor that has namespaces of its own before it was told to make them: others could be there."""
@@ -169,6 +172,26 @@ class Origin:
                 raise TemplateFailed(f"a sandbox can write what others may have at {at.place[:200]}")
         if Path(f"/proc/{first}/cwd").stat().st_dev != Path(f"/proc/{first}/root").stat().st_dev:
             raise TemplateFailed("a sandbox stands in another directory than its own")
+
+
+def mapped_device(image: Path) -> str:
+    """Return the device that /proc/pid/maps has for files of an image: btrfs and overlays tell stat(2) of another.
+
+    Raises TemplateFailed.
+    """
+    descriptor = os.open(image / OF_IMAGE, os.O_RDONLY | os.O_NOFOLLOW | os.O_CLOEXEC)
+    try:
+        with mmap.mmap(descriptor, 0, mmap.MAP_PRIVATE) as mapped:
+            first = ctypes.c_char.from_buffer(mapped)
+            address = ctypes.addressof(first)
+            del first  # or it cannot be closed
+            lines = [line.split() for line in _read("/proc/self/maps").splitlines()]
+            devices = [fields[3] for fields in lines if int(fields[0].partition("-")[0], 16) == address]
+    finally:
+        os.close(descriptor)
+    if not devices:
+        raise TemplateFailed("a file of the image cannot be mapped")
+    return devices[0]
 
 
 def sockets_of(keeper: int, slot: int) -> Path:

@@ -14,7 +14,14 @@ import pytest
 
 from kernel_sandbox import Limits, Mount
 from kernel_sandbox.errors import EngineError
-from kernel_sandbox.sandbox.engines import bubblewrap_profile, bubblewrap_shelf, bubblewrap_template, get_engine
+from kernel_sandbox.sandbox.engines import (
+    bubblewrap_profile,
+    bubblewrap_shelf,
+    bubblewrap_template,
+    environments,
+    get_engine,
+)
+from kernel_sandbox.sandbox.engines.bubblewrap_newborn import mapped_device
 from kernel_sandbox.sandbox.engines.bubblewrap_profile import Profile
 from kernel_sandbox.sandbox.engines.bubblewrap_shelf import Standing, shelf
 from kernel_sandbox.sandbox.engines.control_groups import ControlGroup
@@ -277,6 +284,15 @@ def test_host_that_lets_nobody_see_its_files_has_templates(closed_mask: None) ->
 def test_environment_below_tmp_has_templates() -> None:
     with spoiled("python", {}, below=Path("/tmp")), opened() as session:
         assert is_forked(session)
+
+
+def test_device_of_an_images_files_is_what_a_template_maps() -> None:
+    """Which stat(2) does not tell on btrfs."""
+    with opened() as session:
+        assert is_forked(session)
+        lines = [line.split() for line in Path(f"/proc/{templates()[0]}/maps").read_text().splitlines()]
+    devices = {fields[3] for fields in lines if fields[-1].startswith("/opt/")}
+    assert devices == {mapped_device(environments.find("python").root)}
 
 
 def test_template_has_no_privilege_and_sees_no_process() -> None:
