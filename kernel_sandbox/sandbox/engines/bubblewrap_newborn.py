@@ -13,6 +13,8 @@ import mmap
 import os
 import re
 import socket
+import struct
+import time
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -33,6 +35,8 @@ LIMITS = {
     "RLIMIT_SIGPENDING": "Max pending signals",
 }
 """As /proc/pid/limits has them (proc(5))."""
+LINE = 8192
+CREDENTIALS = struct.Struct("3i")
 STREAMS = 4
 """Descriptors of a PID 1, and of its monitor: three standard ones, and one to speak on."""
 OF_IMAGE = "etc/passwd"
@@ -207,6 +211,29 @@ def parse(text: bytes) -> dict[str, Any]:
     if not isinstance(told, dict):
         raise TemplateFailed("it has ended" if not text else "it says something else")
     return told
+
+
+def hear(
+    stream: socket.socket, word: str, whose: int, deadline: float, handles: list[int], is_process: int = 0
+) -> tuple[Any, int]:
+    """Hear a word from a child of `whose`; return what was said, and whose it is, of which there is a handle then.
+
+    The kernel names who sent it, as this process counts (unix(7), SCM_CREDENTIALS).
+    """
+    stream.settimeout(max(0.01, deadline - time.monotonic()))
+    text, ancillary, _, _ = stream.recvmsg(LINE, socket.CMSG_SPACE(CREDENTIALS.size))
+    told = parse(text)
+    if word not in told:
+        raise TemplateFailed(str(told)[:200])
+    senders = [CREDENTIALS.unpack(data)[0] for _, kind, data in ancillary if kind == socket.SCM_CREDENTIALS]
+    process = senders[0] if senders else 0
+    if is_process:
+        handle = process if process == is_process else 0
+    elif process and (handle := os.pidfd_open(process)):
+        handles.append(handle)
+    if not process or not handle or parent(process) != whose:
+        raise TemplateFailed("somebody else answered")
+    return told[word], process
 
 
 def parent(process: int) -> int:

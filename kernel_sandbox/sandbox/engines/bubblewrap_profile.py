@@ -29,6 +29,10 @@ INTERPRETER = "/opt/python/bin/python3"
 """Below the environment's packages: no wheel is installed there."""
 PROCESSORS = "/sys/devices/system/cpu"
 """By which libraries choose how many threads they start; confinement.py puts copies in its place."""
+WITHOUT_GROUPS = {"memory": ("RLIMIT_DATA", 2 * 1024**3), "pids": ("RLIMIT_NPROC", 4096)}
+"""What bounds a template where no control group does: each process, and all of them with their sandboxes.
+
+None of these may have more."""
 IN_REACH = "a package that stays running where the image is imported first can connect to sandboxes of its user"
 """What is weakened in sandboxes of a template that has their user."""
 DEVICES = ("null", "zero", "full", "random", "urandom", "tty")
@@ -55,8 +59,9 @@ class Profile:
 
     @property
     def suits_template(self) -> bool:
-        """Whether a template can fork this sandbox: it sees no path of the host."""
-        return self.shares_sockets and not self.spec.mounts
+        """Whether a template can fork this sandbox: it sees no path of the host, and may have no more than one."""
+        own, most = self._rlimits(), bounds_of_template(self.group)
+        return self.shares_sockets and not self.spec.mounts and all(own[name] <= most[name] for name in most)
 
     def forked_preparation(self) -> dict[str, Any]:
         """Return offspring.py's configuration, apart from its template's: a fork is its own user from the beginning."""
@@ -130,6 +135,11 @@ class Profile:
         if "memory" not in self.group.held:
             values["RLIMIT_DATA"] = limits.memory_bytes  # of each process, which then gets a MemoryError
         return values
+
+
+def bounds_of_template(group: ControlGroup) -> dict[str, int]:
+    """Return the resource limits that stand for what a template's group does not hold."""
+    return dict(bound for held, bound in WITHOUT_GROUPS.items() if held not in group.held)
 
 
 def as_text(program: bytes) -> str:

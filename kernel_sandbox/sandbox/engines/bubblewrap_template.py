@@ -17,7 +17,6 @@ import secrets
 import select
 import signal
 import socket
-import struct
 import sys
 import threading
 import time
@@ -37,11 +36,11 @@ from kernel_sandbox.sandbox.engines.bubblewrap_newborn import (
     Newborn,
     Origin,
     TemplateFailed,
+    hear,
     identity,
     parse,
     sockets_of,
 )
-from kernel_sandbox.sandbox.engines.bubblewrap_newborn import parent as parent_of
 from kernel_sandbox.sandbox.engines.control_groups import ControlGroup
 from kernel_sandbox.sandbox.engines.environments import Environment
 from kernel_sandbox.sandbox.engines.masked_paths import PROC_DIRECTORIES, PROC_FILES
@@ -68,7 +67,6 @@ WORDS_KEPT, MOST_WORDS = 4096, 64
 LINKS = {"ptmx": "pts/ptmx", "fd": "/proc/self/fd"} | {
     name: f"/proc/self/fd/{number}" for number, name in enumerate(("stdin", "stdout", "stderr"))
 }
-CREDENTIALS = struct.Struct("3i")
 
 
 class Template:
@@ -163,6 +161,7 @@ class Template:
             "owner": self._owner,
             "root": str(self._environment.root),
             "slots": SERVES,
+            "rlimits": bubblewrap_profile.bounds_of_template(self.group),
             "devices": bubblewrap_profile.DEVICES,
             "links": LINKS,
             "masked": [name for name in PROC_FILES if Path("/proc", name).exists()],
@@ -201,17 +200,17 @@ class Template:
             passed = array.array("i", [end.fileno() for end in given])
             self._door.sendmsg([json.dumps(order).encode()], [(socket.SOL_SOCKET, socket.SCM_RIGHTS, passed)])
             theirs.close()
-            monitor = _hear(ours, "monitor", self.process, deadline, handles)[1]
+            monitor = hear(ours, "monitor", self.process, deadline, handles)[1]
             self._origin.check_beginning(monitor)
             for directory in group.directories:
                 (directory / "cgroup.procs").write_text(str(monitor))
             ours.send(b"go")
-            _hear(ours, "unshared", self.process, deadline, [], is_process=monitor)
+            hear(ours, "unshared", self.process, deadline, [], is_process=monitor)
             self._origin.check_namespaces(monitor)
             self._map(monitor, user, deadline)
             ours.send(b"go")
-            _hear(ours, "watching", self.process, deadline, [], is_process=monitor)
-            shared, first = _hear(ours, "confined", monitor, deadline, handles)
+            hear(ours, "watching", self.process, deadline, [], is_process=monitor)
+            shared, first = hear(ours, "confined", monitor, deadline, handles)
             due = self._due(held, preparation, group, slot)
             self._origin.check_confined(monitor, first, due)
             for _ in (monitor, first):
@@ -358,29 +357,6 @@ def _read(stream: socket.socket, deadline: float) -> dict[str, Any]:
     """Read a line in JSON. Raises OSError, TemplateFailed."""
     stream.settimeout(max(0.01, deadline - time.monotonic()))
     return parse(stream.recv(LINE))
-
-
-def _hear(
-    stream: socket.socket, word: str, parent: int, deadline: float, handles: list[int], is_process: int = 0
-) -> tuple[Any, int]:
-    """Hear a word from a child of `parent`; return what was said, and whose it is, of which there is a handle then.
-
-    The kernel names who sent it, as this process counts (unix(7), SCM_CREDENTIALS).
-    """
-    stream.settimeout(max(0.01, deadline - time.monotonic()))
-    text, ancillary, _, _ = stream.recvmsg(LINE, socket.CMSG_SPACE(CREDENTIALS.size))
-    told = parse(text)
-    if word not in told:
-        raise TemplateFailed(str(told)[:200])
-    senders = [CREDENTIALS.unpack(data)[0] for _, kind, data in ancillary if kind == socket.SCM_CREDENTIALS]
-    process = senders[0] if senders else 0
-    if is_process:
-        handle = process if process == is_process else 0
-    elif process and (handle := os.pidfd_open(process)):
-        handles.append(handle)
-    if not process or not handle or parent_of(process) != parent:
-        raise TemplateFailed("somebody else answered")
-    return told[word], process
 
 
 def _dismiss(handles: list[int], group: ControlGroup) -> None:

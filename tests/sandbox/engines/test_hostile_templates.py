@@ -11,6 +11,8 @@ from pathlib import Path
 
 import pytest
 
+from kernel_sandbox import Limits
+from kernel_sandbox.sandbox.engines import control_groups
 from kernel_sandbox.sandbox.engines.bubblewrap_newborn import TemplateFailed, check_descriptors
 from tests.sandbox.engines.forked import FILTERS, children, is_forked, keepers, opened, templates, until
 from tests.sandbox.engines.spoiled import spoiled
@@ -265,3 +267,28 @@ def test_package_that_takes_all_memory_in_its_template_has_sandboxes_start_by_th
     source = "kept = []\nwhile True:\n    kept.append(bytearray(64 * 1024**2))"
     with spoiled("python", attack(source)), opened(preload=("hostile_package",)) as session:
         assert session.execute(FILTERS).text == "1\n"
+
+
+ENDLESS = """
+if "kernel_sandbox.inside.offspring" in __import__("sys").modules:
+    memory = 0
+    try:
+        while memory < 64:
+            kept = memory, bytearray(1024**3), globals().get("kept")
+            memory += 1
+    except MemoryError:
+        kept = None
+    assert memory <= 2, memory
+"""
+
+
+def test_template_without_control_groups_has_limits(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(control_groups, "create", lambda name, limits: control_groups.ControlGroup())
+    with spoiled("python", {"hostile_package.py": ENDLESS}), opened(preload=("hostile_package",)) as session:
+        assert is_forked(session)
+        lines = Path(f"/proc/{templates()[0]}/limits").read_text().splitlines()
+        limits = {line[:26].strip(): line[26:].split()[:2] for line in lines}
+        assert limits["Max data size"] == [str(2 * 1024**3)] * 2
+        assert limits["Max processes"] == ["4096"] * 2
+        with opened(preload=("hostile_package",), limits=Limits(memory="3g")) as larger:
+            assert not is_forked(larger)
