@@ -22,6 +22,7 @@ image_request         what an image of one's own is asked to hold
 own_images            images of one's own, whichever engine has them
 own_bubblewrap        those of bubblewrap
 own_docker            those of Docker
+killed_builds         what builds that were killed have left
 own_environments      new packages beside the files of another environment
 own_debian            Debian's packages for a container image
 image_packages        what an image holds, for models

@@ -17,13 +17,11 @@ import subprocess
 import sys
 import tempfile
 from collections.abc import Iterator
-from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
 from kernel_sandbox.errors import EngineError, ImageNotFound
 from kernel_sandbox.host import programs
-from kernel_sandbox.host.run_directory import Owner
 from kernel_sandbox.sandbox.engines.environments import PREFIX_VARIABLE, Environment, find, place_of, shelf
 from kernel_sandbox.sandbox.engines.image_names import (
     ARCHIVER,
@@ -36,7 +34,7 @@ from kernel_sandbox.sandbox.engines.image_names import (
     own_files,
     pip_lock,
 )
-from kernel_sandbox.setup import debian_archive, environment_etc, environment_files, wheels
+from kernel_sandbox.setup import debian_archive, environment_etc, environment_files, killed_builds, wheels
 from kernel_sandbox.setup.build_sandbox import PYTHON, run, sealed
 from kernel_sandbox.setup.progress import Progress, Report
 
@@ -115,20 +113,12 @@ def explained(name: str) -> Iterator[None]:
 def scratch_directory(place: Path) -> Iterator[Path]:
     """Give a directory beside `place` that is gone afterwards, unless it was moved away."""
     place.parent.mkdir(parents=True, exist_ok=True)
-    _remove_abandoned()
+    killed_builds.remove_directories(shelf(), ".part-*", "*+????????-*")
     with tempfile.TemporaryDirectory(dir=place.parent, prefix=".part-", ignore_cleanup_errors=True) as scratch:
-        Path(scratch, "owner.json").write_text(json.dumps(asdict(Owner.current())))
+        killed_builds.own(Path(scratch))
         target = Path(scratch) / "new"
         target.mkdir()
         yield target
-
-
-def _remove_abandoned() -> None:
-    """Remove what a process that was killed while it made an environment has left."""
-    for directory in shelf().glob(".part-*"):
-        with contextlib.suppress(OSError, ValueError, TypeError):
-            if Owner(**json.loads((directory / "owner.json").read_text())).is_gone:
-                shutil.rmtree(directory, ignore_errors=True)
 
 
 def _make(root: Path, name: str, report: Report) -> None:

@@ -74,9 +74,11 @@ def run_build(
     return _build(client, options | {"network_mode": None if tools else "none"}, tag, report)
 
 
-def build_directory(client: docker.DockerClient, dockerfile: Path, *, tag: str, report: Report) -> str:
+def build_directory(
+    client: docker.DockerClient, dockerfile: Path, *, tag: str, labels: Mapping[str, str], report: Report
+) -> str:
     """Build a user's own Dockerfile, with what lies beside it, as `docker build` does; return the image's id."""
-    options = {"path": str(dockerfile.parent.absolute()), "dockerfile": dockerfile.name}
+    options = {"path": str(dockerfile.parent.absolute()), "dockerfile": dockerfile.name, "labels": dict(labels)}
     return _build(client, options, tag, report)
 
 

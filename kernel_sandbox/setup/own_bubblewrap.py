@@ -11,7 +11,7 @@ from pathlib import Path
 from kernel_sandbox.errors import EngineError, ImageNotFound
 from kernel_sandbox.sandbox.engines import environments, registry
 from kernel_sandbox.sandbox.engines.environments import Environment
-from kernel_sandbox.setup import environment_builder, environment_files, own_environments
+from kernel_sandbox.setup import environment_builder, environment_files, killed_builds, own_environments
 from kernel_sandbox.setup.environment_builder import explained, scratch_directory
 from kernel_sandbox.setup.fetch_sandbox import BubblewrapFetch
 from kernel_sandbox.setup.image_request import ImageRequest
@@ -70,6 +70,7 @@ def _make(request: ImageRequest, base: Environment, resolved: Resolved, scratch:
     facts = facts_of(request, "", (), digest) | {"interpreter": str(environment_files.interpreter())}
     facts |= {"preload": list(base.preload), "kernel": base.kernel, "base_environment": base.directory.name}
     own_environments.write_facts(scratch, facts, lock)
+    killed_builds.own(scratch)
     scratch.chmod(0o755)
     place = own_environments.place_of_own(name, digest)
     scratch.rename(place)
@@ -91,6 +92,7 @@ def _publish(request: ImageRequest, candidate: Environment, wanted: Sequence[str
         if place.exists():
             _remove(place)
         candidate.directory.rename(place)
+        killed_builds.disown(place)
     for path in _directories(request.name):
         if path != place and not _is_used(path):  # one in use is for the next build, or for `remove`
             _remove(path)

@@ -28,11 +28,12 @@ from kernel_sandbox.sandbox.engines.image_names import (
     images_folder,
     reference,
 )
-from kernel_sandbox.setup import docker_images, own_debian
+from kernel_sandbox.setup import docker_images, killed_builds, own_debian
 from kernel_sandbox.setup.fetch_sandbox import ContainerFetch
 from kernel_sandbox.setup.image_builder import build_context, build_directory, remove_untagged, run_build
 from kernel_sandbox.setup.image_request import ImageRequest
 from kernel_sandbox.setup.import_check import try_image
+from kernel_sandbox.setup.killed_builds import OWNER_LABEL
 from kernel_sandbox.setup.own_environments import CHECK
 from kernel_sandbox.setup.own_images import (
     OwnImage,
@@ -60,6 +61,7 @@ LABELLED = b"ARG BASE\nFROM ${BASE}\n"
 def build(request: ImageRequest, report: Report, *, replace: bool = False) -> tuple[OwnImage, bool]:
     """Build an image, or find it there; return it, and whether it was there. Raises EngineError."""
     client = connect()
+    killed_builds.remove_from_engine(client)
     found = None
     with contextlib.suppress(ImageNotFound):
         found = describe(request.name)
@@ -71,13 +73,15 @@ def build(request: ImageRequest, report: Report, *, replace: bool = False) -> tu
         if request.dockerfile is not None:
             resolved, base_id = Resolved(), ""
             _require_bases(client, request.dockerfile.read_text())
-            build_directory(client, request.dockerfile, tag=candidate, report=report)
+            labels = {OWNER_LABEL: killed_builds.owner()}
+            build_directory(client, request.dockerfile, tag=candidate, labels=labels, report=report)
         else:
             resolved, base_id = _build_on_base(client, request, candidate, scratch, report)
         _publish(client, request, candidate, resolved, base_id, report)
     with translated_errors():
         left = client.api.images(quiet=True, filters={"dangling": True, "label": f"{LABEL}.image={request.name}"})
     remove_untagged(client, left)
+    killed_builds.remove_from_engine(client)  # the trial has ended the sandboxes in which the others were tried
     return describe(request.name), False
 
 
@@ -85,7 +89,9 @@ def build(request: ImageRequest, report: Report, *, replace: bool = False) -> tu
 def _scratch() -> Iterator[Path]:
     try:
         cache_directory().mkdir(parents=True, exist_ok=True)
+        killed_builds.remove_directories(cache_directory(), ".part-*")
         with tempfile.TemporaryDirectory(dir=cache_directory(), prefix=".part-") as directory:
+            killed_builds.own(Path(directory))
             yield Path(directory)
     except OSError as exc:
         place = cache_directory()
@@ -150,7 +156,7 @@ def _build_on_base(
         files |= {f"wheels/{pip.name}": pip, "requirements.txt": lock.encode(), "wheel_check.py": CHECK}
         files["Dockerfile"] = images_folder() / "own/Dockerfile"
         with build_context(files) as context:
-            labels = {f"{LABEL}.image": request.name}
+            labels = {f"{LABEL}.image": request.name, OWNER_LABEL: killed_builds.owner()}
             run_build(client, context, tag=candidate, base=below, labels=labels, report=report)
     return resolved, base_id
 
@@ -164,7 +170,7 @@ def _publish(
     lock = lock_text(resolved.packages)
     digest = image_digest(base_id, lock, *request.apt)
     facts = facts_of(request, contents.python, contents.packages, digest) | {"lock": lock, "base_id": base_id}
-    labels = {f"{LABEL}.image": request.name, FACTS: json.dumps(facts)}
+    labels = {f"{LABEL}.image": request.name, FACTS: json.dumps(facts), OWNER_LABEL: ""}
     with build_context({"Dockerfile": LABELLED}) as context:
         target = own_reference(request.name)
         run_build(client, context, tag=target, base=candidate, labels=labels, report=lambda moment: None)
