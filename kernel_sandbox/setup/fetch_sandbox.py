@@ -160,8 +160,8 @@ def _started(options: list[str], program: list[str]) -> Iterator[subprocess.Pope
         file.seek(0)
         command = ["bwrap", "--args", str(file.fileno()), "--", *program]
         pipes: dict[str, Any] = {"stdin": subprocess.DEVNULL, "stdout": subprocess.PIPE, "stderr": subprocess.PIPE}
-        pipes |= {"pass_fds": (file.fileno(),), "env": programs.environment(), "start_new_session": True}
-        with subprocess.Popen(command, **pipes) as process:
+        pipes |= {"pass_fds": (file.fileno(),), "start_new_session": True}
+        with subprocess.Popen(command, **pipes, env=programs.environment()) as process:
             yield process
 
 
