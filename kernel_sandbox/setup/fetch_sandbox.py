@@ -23,7 +23,7 @@ from kernel_sandbox.host import programs
 from kernel_sandbox.sandbox.engines.docker_client import translated_errors
 from kernel_sandbox.setup.build_sandbox import PYTHON
 from kernel_sandbox.setup.image_builder import build_context
-from kernel_sandbox.setup.killed_builds import OWNER_LABEL, owner
+from kernel_sandbox.setup.killed_builds import labels
 from kernel_sandbox.setup.pip_settings import PipSettings
 from kernel_sandbox.setup.wheels import cache_directory
 
@@ -226,7 +226,7 @@ class ContainerFetch:
                 working_dir=SCRATCH,  # which makes the directory
                 environment=_variables(settings),
                 host_config=host,
-                labels={"org.kernel-sandbox.build": "fetch", OWNER_LABEL: owner()},
+                labels=labels("fetch"),
                 use_config_proxy=False,
             )["Id"]
         try:

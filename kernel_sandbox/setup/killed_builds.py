@@ -23,7 +23,7 @@ if TYPE_CHECKING:
     import docker
 
 OWNER_FILE = "owner.json"
-OWNER_LABEL = f"{LABEL}.build.owner"
+BUILD_LABEL, OWNER_LABEL = f"{LABEL}.build", f"{LABEL}.build.owner"
 CANDIDATE = re.compile(rf"{re.escape(NAMESPACE)}[a-z0-9._-]+:candidate-[0-9a-f]{{8}}")
 """An image of an engine that is still to be tried."""
 
@@ -31,6 +31,11 @@ CANDIDATE = re.compile(rf"{re.escape(NAMESPACE)}[a-z0-9._-]+:candidate-[0-9a-f]{
 def owner() -> str:
     """Describe this process, for a label or a file."""
     return json.dumps(asdict(Owner.current()))
+
+
+def labels(what: str) -> dict[str, str]:
+    """Return the labels of a container of this process's build."""
+    return {BUILD_LABEL: what, OWNER_LABEL: owner()}
 
 
 def own(directory: Path) -> None:
@@ -59,13 +64,13 @@ def remove_directories(place: Path, *patterns: str) -> None:
 
 def remove_from_engine(client: docker.DockerClient) -> None:
     """Remove the containers of builds, and the images that were to be tried; one in use goes at the next build."""
-    by_label = {"label": OWNER_LABEL}
+    of_builds = {"label": [BUILD_LABEL, OWNER_LABEL]}  # both: the labels of an image are its containers' too
     with contextlib.suppress(EngineError), translated_errors():
-        for container in client.api.containers(all=True, filters=by_label):
+        for container in client.api.containers(all=True, filters=of_builds):
             if _is_gone(container["Labels"][OWNER_LABEL]):
                 with contextlib.suppress(EngineError), translated_errors():
                     client.api.remove_container(container["Id"], force=True)
-        for image in client.api.images(filters=by_label):
+        for image in client.api.images(filters={"label": OWNER_LABEL}):
             if _is_gone(image["Labels"][OWNER_LABEL]):
                 for tag in filter(CANDIDATE.fullmatch, image["RepoTags"] or ()):
                     with contextlib.suppress(EngineError), translated_errors():

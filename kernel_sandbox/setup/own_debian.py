@@ -15,7 +15,7 @@ from kernel_sandbox.errors import EngineError
 from kernel_sandbox.sandbox.engines.docker_client import translated_errors
 from kernel_sandbox.setup.debian_root import KEYRING, SUITE, debian_mirror
 from kernel_sandbox.setup.image_builder import build_context
-from kernel_sandbox.setup.killed_builds import OWNER_LABEL, owner
+from kernel_sandbox.setup.killed_builds import labels
 from kernel_sandbox.setup.progress import Progress, Report
 from kernel_sandbox.text.characters import visible
 
@@ -66,7 +66,7 @@ def _install(client: docker.DockerClient, base: str, packages: Sequence[str], re
             command=list(packages),
             user="0:0",
             host_config=api.create_host_config(mem_limit="4g", pids_limit=512, network_mode=_network(api)),
-            labels={"org.kernel-sandbox.build": "apt", OWNER_LABEL: owner()},
+            labels=labels("apt"),
             environment={"PATH": "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"},
         )["Id"]
     try:

@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 
 from kernel_sandbox.sandbox.engines.docker_client import connect
-from kernel_sandbox.setup.killed_builds import OWNER_LABEL
+from kernel_sandbox.setup.killed_builds import BUILD_LABEL
 from tests.setup.test_own_images import COMMAND, image, left_of
 from tests.setup.test_own_images import named as named
 from tests.wheels import make_wheel
@@ -32,7 +32,7 @@ def kill(process: subprocess.Popen[str]) -> None:
 
 def containers() -> list[str]:
     """Return the containers that builds have made here."""
-    found = connect().api.containers(all=True, filters={"label": OWNER_LABEL})
+    found = connect().api.containers(all=True, filters={"label": BUILD_LABEL})
     return [each["Id"] for each in found]
 
 
