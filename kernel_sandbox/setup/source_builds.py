@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 
 from kernel_sandbox.errors import EngineError, SandboxError
@@ -49,9 +49,21 @@ class SourceBuilds:
     image: str
     pip: Path
     needed: NeedsFetcher
+    under_way: list[str] = field(default_factory=list)
+    """The archives that are built now, each for the one before it."""
 
     def build(self, archive: Path, target: Path) -> Path:
         """Build to a wheel in `target`. Raises EngineError with the last that the build said."""
+        if archive.name in self.under_way:
+            raise EngineError(f"{archive.name} needs itself to be built: give a wheel of it.")
+        self.under_way.append(archive.name)
+        try:
+            return self._build(archive, target)
+        finally:
+            self.under_way.pop()
+
+    def _build(self, archive: Path, target: Path) -> Path:
+        """Build in as many rounds as the archive names more that it needs."""
         wheels: list[Path] = []
         asked: list[str] = []
         for _ in range(MOST_ROUNDS):

@@ -273,6 +273,13 @@ def test_build_that_needs_what_the_base_has_gets_it(quick: str, tmp_path: Path, 
     assert "packaging" not in image("show", named, "--lock").stdout
 
 
+def test_build_that_needs_itself_is_told(quick: str, tmp_path: Path, named: str) -> None:
+    make_source(tmp_path, "selfish", "", needs=["selfish"])
+    settings = {"PIP_NO_INDEX": "1", "PIP_FIND_LINKS": str(tmp_path), "PIP_CONSTRAINT": ""}
+    said = refused("--from", "python", "--engine", quick, "--with", "selfish", **settings)
+    assert "selfish-1.0.tar.gz needs itself to be built" in said
+
+
 def test_large_file_of_requirements_is_read(engine: str, tmp_path: Path, named: str) -> None:
     """One argument of a program has 128 KB at most."""
     wheel = make_wheel(tmp_path, "tinypackage", {"tinypackage.py": ""})
