@@ -7,6 +7,7 @@ import functools
 import inspect
 import itertools
 import re
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -287,6 +288,90 @@ def test_no_cancellation_is_swallowed(path: Path) -> None:
     """Before Python 3.12 asyncio.wait_for returns where it is cancelled at the moment of a result; `timeout` raises."""
     names = [node.attr for node in ast.walk(ast.parse(path.read_text())) if isinstance(node, ast.Attribute)]
     assert "wait_for" not in names or path.name == "forks.py"  # of a threading.Condition
+
+
+NEWER_NAMES = {
+    *("asyncio.Barrier", "asyncio.Runner", "asyncio.TaskGroup", "asyncio.timeout", "asyncio.timeout_at"),
+    *("aiter", "anext", "BaseExceptionGroup", "ExceptionGroup", "EncodingWarning"),
+    *("contextlib.aclosing", "contextlib.chdir", "datetime.UTC", "enum.StrEnum", "functools.Placeholder", "tomllib"),
+    *("inspect.get_annotations", "inspect.getmembers_static", "itertools.batched", "itertools.pairwise", "math.cbrt"),
+    *("operator.call", "os.process_cpu_count", "os.EFD_CLOEXEC", "os.eventfd", "os.splice", "os.unshare", "os.setns"),
+    *("sys.exception", "sys.orig_argv", "sys.stdlib_module_names", "sys.monitoring", "threading.gettrace"),
+    *("types.EllipsisType", "types.NoneType", "types.NotImplementedType"),
+    *("types.UnionType", "typing.Concatenate", "typing.LiteralString", "typing.Never", "typing.NotRequired"),
+    *("typing.ParamSpec", "typing.Required", "typing.Self", "typing.TypeAlias", "typing.TypeGuard", "typing.Unpack"),
+    *("typing.assert_never", "typing.override", "typing.reveal_type", "compression", "annotationlib"),
+}
+"""Of the standard library since Python 3.10: what one might reach for."""
+NEWER_METHODS = {"add_note", "bit_count", "is_junction", "uncancel"}
+NEWER_ARGUMENTS = {
+    ("zip", "strict"), ("map", "strict"), ("dataclass", "slots"), ("dataclass", "kw_only"), ("Popen", "process_group"),
+    ("bisect", "key"), ("open_code", "encoding"), ("extractall", "filter"), ("extract", "filter"), ("rmtree", "onexc"),
+}  # fmt: skip
+ON_THE_HOST_ALONE = {"inside/mux.py": {"asyncio.timeout"}}
+IN_OUR_OWN_IMAGES = {"inside/source_builder.py": {"tomllib"}}
+"""What never meets an image of somebody else's."""
+TYPES = {"bool", "bytes", "dict", "float", "frozenset", "int", "list", "object", "set", "str", "tuple", "type", "Any"}
+
+
+def newer(tree: ast.Module) -> set[str]:
+    """What Python 3.9 does not have, as far as the text alone tells."""
+    late = any(isinstance(node, ast.ImportFrom) and node.module == "__future__" for node in tree.body)
+    notes = itertools.chain.from_iterable(types_of(node) for node in ast.walk(tree)) if late else ()
+    unread = {id(node) for note in notes for node in ast.walk(note)}
+    found = set()
+    for node in ast.walk(tree):
+        if isinstance(node, ast.Import | ast.ImportFrom):
+            found |= {name for name in resolved(PACKAGE, node) if {name, name.partition(".")[0]} & NEWER_NAMES}
+        elif isinstance(node, ast.Attribute | ast.Name) and ast.unparse(node) in NEWER_NAMES:
+            found.add(ast.unparse(node))
+        elif isinstance(node, ast.Attribute) and node.attr in NEWER_METHODS:
+            found.add(node.attr)
+        elif isinstance(node, ast.Call):
+            name = ast.unparse(node.func).rpartition(".")[2]
+            found |= {f"{name}({word.arg}=)" for word in node.keywords if (name, word.arg) in NEWER_ARGUMENTS}
+            if name in ("isinstance", "issubclass") and isinstance(node.args[-1], ast.BinOp):
+                found.add(ast.unparse(node))
+        elif isinstance(node, ast.BinOp) and isinstance(node.op, ast.BitOr) and id(node) not in unread:
+            sides = {ast.unparse(side).partition("[")[0] for side in (node.left, node.right)}
+            found |= {ast.unparse(node)} if sides & (TYPES | {"None"}) else set()
+    return found
+
+
+def types_of(node: ast.AST) -> Iterator[ast.expr]:
+    """Yield the annotations of a node, which nothing evaluates where they are put off."""
+    for name in ("annotation", "returns"):
+        if (note := getattr(node, name, None)) is not None:
+            yield note
+
+
+@pytest.mark.parametrize("path", [path for path in MODULES if runs_inside(path)], ids=lambda path: path.name)
+def test_what_runs_in_a_sandbox_runs_on_python_3_9(path: Path) -> None:
+    """An image of somebody's own may have that one."""
+    tree = ast.parse(path.read_text(), feature_version=(3, 9))
+    name = str(path.relative_to(PACKAGE))
+    assert newer(tree) == ON_THE_HOST_ALONE.get(name, IN_OUR_OWN_IMAGES.get(name, set()))
+
+
+@pytest.mark.parametrize(
+    "source",
+    ["zip(a, b, strict=True)", "isinstance(a, int | str)", "Names = list[str] | None", "def f(a: int | None): ...",
+     "from itertools import pairwise", "itertools.pairwise(a)", "import tomllib", "async with asyncio.timeout(1): ...",
+     "@dataclass(slots=True)\nclass A: ...", "n.bit_count()"],
+)  # fmt: skip
+def test_what_python_3_9_does_not_have_is_found(source: str) -> None:
+    source = source if not source.startswith("async") else f"async def f():\n    {source}"
+    assert newer(ast.parse(source))
+    later = (
+        "from __future__ import annotations\ndef f(a: int | None) -> str | None:\n    b: int | str = 1 | 2\nzip(a, b)"
+    )
+    assert newer(ast.parse(later)) == set()
+
+
+@pytest.mark.parametrize("source", ["match a:\n    case 1: ...", "try: ...\nexcept* OSError: ..."])
+def test_grammar_of_python_3_9_is_held(source: str) -> None:
+    with pytest.raises(SyntaxError):
+        ast.parse(source, feature_version=(3, 9))
 
 
 @pytest.mark.parametrize("path", MODULES, ids=lambda path: str(path.relative_to(PACKAGE)))

@@ -58,7 +58,7 @@ def _characters(row: dict[str, Any]) -> int:
 def _resource(frame: Any) -> dict[str, Any] | None:
     levels = frame.index.nlevels
     keys = ["index"] if levels == 1 else [f"level_{n}" for n in range(levels)]
-    names = [key if name is None else name for key, name in zip(keys, frame.index.names, strict=True)]
+    names = [key if name is None else name for key, name in zip(keys, frame.index.names)]
     if any(name in keys for name in frame.index.names) or frame.columns.nlevels > 1:
         return None  # a name that stands for having none
     series = [frame.index.get_level_values(n).to_series() for n in range(levels)]
@@ -72,11 +72,10 @@ def _resource(frame: Any) -> dict[str, Any] | None:
     columns = [_column(one) for one in series]
     if None in columns:
         return None
-    fields = [{"name": name, **column[0]} for name, column in zip(names, columns, strict=True)]
+    fields = [{"name": name, **column[0]} for name, column in zip(names, columns)]
     schema = {"fields": fields, "primaryKey": names[:levels]}
     texts = [str(name) for name in names]
-    rows = zip(*(values for _, values in columns), strict=True)
-    data = [dict(zip(texts, row, strict=True)) for row in rows]
+    data = [dict(zip(texts, row)) for row in zip(*(values for _, values in columns))]
     return {"schema": schema | ({"columnsName": about[0]} if about else {}), "data": data}
 
 
@@ -107,8 +106,7 @@ def _column(series: Any) -> Any:
 
 def _present(series: Any, write: Any = lambda value: value) -> list[Any]:
     """Write every value but the missing ones, which are None."""
-    pairs = zip(series.tolist(), series.isna().tolist(), strict=True)
-    return [None if missing else write(value) for value, missing in pairs]
+    return [None if missing else write(value) for value, missing in zip(series.tolist(), series.isna().tolist())]
 
 
 def _iso(time: Any) -> str:

@@ -143,7 +143,7 @@ def hashable(items: Iterable[Any]) -> list[Any]:
     different: dict[int, list[Any]] = {
         shared: [] for shared, n in collections.Counter(hashes).items() if n > MOST_ALIKE
     }
-    for shared, item in zip(hashes, found, strict=True):
+    for shared, item in zip(hashes, found):
         if shared in different and item not in different[shared]:
             different[shared].append(item)
             if len(different[shared]) > MOST_ALIKE:

@@ -8,7 +8,7 @@ measures = {"lowest": numbers.min(), "median": numbers.median(), "highest": numb
 measures = pd.DataFrame(measures | {"mean": numbers.mean(), "deviation": numbers.std()})
 display(profile.head(40))
 rows = profile[["kind", "most often", "missing", "different"]].join(measures).values.tolist()
-report("describe", [[name[:80], *row] for name, row in zip(df.columns, rows, strict=True)][:40])
+report("describe", [[name[:80], *row] for name, row in zip(df.columns, rows)][:40])
 
 if numbers.size:
     display(measures.head(40))

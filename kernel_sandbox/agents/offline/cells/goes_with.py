@@ -34,7 +34,7 @@ compared = [name for name in known if name != target and usable(target) and usab
 columns = ["measure", "closeness", "Spearman", "groups", "rows"]
 found = pd.DataFrame([compare(name) for name in compared], index=compared, columns=columns).dropna(subset="closeness")
 found = found.sort_values("closeness", key=abs, ascending=False, kind="stable")
-rows = [[name[:80], *row] for name, row in zip(found.index, found.values.tolist(), strict=True)]
+rows = [[name[:80], *row] for name, row in zip(found.index, found.values.tolist())]
 left_out = [[name[:80]] for name in known if name != target and name not in found.index]
 report("goes_with", [*rows[:12], *left_out[:20]], used=len(known), compared=len(rows), left_out=len(left_out))
 
