@@ -30,6 +30,7 @@
     widget_text     widgets as text that stays true, since nothing draws them
     no_network      what an error says where there is none
     leaving         how a kernel ends, and copies of it that a cell forked; `command_line` what `ps` shows of it
+    loaded_libraries  whether a kernel may end at once, or a library in C has something to write then
     variables/      variables in and out, by value
     preview         describes a data file, for an agent
     packages        what an image holds, for the service

@@ -23,7 +23,7 @@ from dataclasses import dataclass
 from types import AsyncGeneratorType, CoroutineType, GeneratorType
 from typing import Any
 
-from kernel_sandbox.inside import common_memory
+from kernel_sandbox.inside import common_memory, loaded_libraries
 
 END = signal.SIGRTMAX - 3
 """PID 1 asks with it: one that no library uses for itself."""
@@ -76,6 +76,8 @@ def finish(app: Any) -> None:
         with contextlib.suppress(OSError):
             os.kill(os.getppid(), signal.SIGCHLD)  # PID 1 need not wait until the memory has been given back
         os._exit(0)
+    with contextlib.suppress(Exception):
+        signal.signal(signal.SIGINT, signal.SIG_IGN)  # it is for cells that run
     ctypes.pythonapi.Py_Exit(0)
 
 
@@ -107,7 +109,10 @@ def _is_all_written() -> bool:
                 with contextlib.suppress(OSError, ValueError):  # it is closed, say
                     one.flush()
         ctypes.CDLL(None).fflush(None)  # what libraries in C have open
-        if any(map(_does_more_at_its_end, there)):
+        if not loaded_libraries.have_nothing_to_do() or any(map(_does_more_at_its_end, there)):
+            return False
+        writers = loaded_libraries.writers()
+        if any(issubclass(kind, writers) for kind in there):
             return False
         for kind in there & FRAMES.keys():
             names = (getattr(one, FRAMES[kind]).co_filename for one in _of(kind, kinds, objects))

@@ -47,6 +47,7 @@ SOURCES = (
     "inside.randomness",
     "inside.debugging",
     "inside.application",
+    "inside.loaded_libraries",
     "inside.leaving",
     "inside.last_words",
     "inside.allowance",

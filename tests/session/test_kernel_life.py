@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import inspect
 import json
+import shutil
+import subprocess
 import time
 from pathlib import Path
 
@@ -11,6 +14,7 @@ from jupyter_client.kernelspec import KernelSpecManager
 from jupyter_client.manager import AsyncKernelManager
 
 from kernel_sandbox import KernelDied, KernelNotReady, Limits, Mount, SandboxSpec, Session
+from kernel_sandbox.inside import loaded_libraries
 from kernel_sandbox.setup.kernelspec import install
 
 OPEN_FILES = """import atexit, gzip, zipfile
@@ -31,6 +35,21 @@ HELD = {
     "frame": "def wait(open=open):\n    try: yield\n    finally: open('kept.txt', 'w').write('kept')\n"
     "held.frame = wait(); next(held.frame)",
 }
+JOURNAL = """import sqlite3, types
+held = types.SimpleNamespace(); held.me = held
+held.base = sqlite3.connect('kept.sqlite')
+held.base.execute('pragma journal_mode = wal')
+with held.base: held.base.execute('create table kept (a)')"""
+OWN_LIBRARY = """#include <fcntl.h>
+#include <unistd.h>
+__attribute__((destructor)) static void end(void) {
+    int file = open("/mnt/data/kept.txt", O_CREAT | O_WRONLY, 0600);
+    if (write(file, "kept", 4)) close(file);
+}"""
+LOAD = """import ctypes, os
+file = os.memfd_create("own")  # nothing can be run from /mnt/data
+os.write(file, open("own.so", "rb").read())
+ctypes.CDLL(f"/proc/self/fd/{file}")"""
 HOSTILE_EXITS = """import atexit, os, signal, socket, threading, time
 def flood():
     with open('/tmp/flood', 'wb') as file:
@@ -78,6 +97,41 @@ def test_restart_ends_what_no_variable_holds_alone(session: Session, source: str
     session.restart()
     read = "import gzip\nfound = open('kept.txt', 'rb').read()"
     assert session.execute(f"{read}\n(gzip.decompress(found) if found[0] == 31 else found) == b'kept'").text == "True"
+
+
+def test_restart_closes_databases(session: Session) -> None:
+    """What is still in the journal of one is part of its file then, which may be taken out alone."""
+    session.execute(JOURNAL).raise_for_error()
+    assert "kept.sqlite-wal" in session.execute("import os; os.listdir()").text
+    session.restart()
+    kept = "import os, sqlite3\nsqlite3.connect('file:kept.sqlite?immutable=1', uri=True).execute('select name from "
+    assert session.execute(f"{kept}sqlite_master').fetchall(), os.path.exists('kept.sqlite-wal')").text == (
+        "([('kept',)], False)"
+    )
+
+
+def test_restart_lets_libraries_in_c_write_at_the_exit(engine: str, tmp_path: Path) -> None:
+    """As those of scientific files and of videos do: nothing shows it beforehand."""
+    compiler = shutil.which("cc")
+    if compiler is None:
+        pytest.skip("a C compiler makes the library: apt-get install gcc libc6-dev")
+    (tmp_path / "own.c").write_text(OWN_LIBRARY)
+    subprocess.run([compiler, "-shared", "-fPIC", "-o", tmp_path / "own.so", tmp_path / "own.c"], check=True)
+    with Session(engine=engine, image="python") as session:
+        session.files.write("own.so", (tmp_path / "own.so").read_bytes())
+        session.execute(LOAD).raise_for_error()
+        session.restart()
+        assert session.files.read("kept.txt") == b"kept"
+
+
+@pytest.mark.parametrize(
+    "source", ["1", "import pandas, matplotlib.pyplot, sklearn.svm", "import openpyxl, lxml.etree"]
+)
+def test_library_that_has_nothing_to_write_is_known(quick: str, source: str) -> None:
+    """A restart with these is fast: a list names them."""
+    with Session(engine=quick, image="datascience") as session:
+        told = session.execute(f"{inspect.getsource(loaded_libraries)}\n{source}\nprint(have_nothing_to_do())")
+    assert told.text == "True\n"
 
 
 def test_restart_of_a_kernel_that_fills_the_memory_keeps_the_sandbox(engine: str) -> None:
