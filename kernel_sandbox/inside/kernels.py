@@ -12,6 +12,7 @@ import os
 import signal
 import socket
 import stat
+import time
 from typing import Any
 
 from kernel_sandbox.inside import (
@@ -40,6 +41,9 @@ LOADING_PATIENCE = 30.0
 """The same, where it loads libraries before."""
 AT_REST, AT_WORK = 0.05, 0.25
 """Seconds in which a kernel ends that does nothing, and those that one gets beyond, whose cell is interrupted."""
+
+GIVING_BACK = 1.0
+"""Seconds in which those that were killed give back what they held: 10 GB."""
 
 
 def oom_kills() -> int:
@@ -237,7 +241,7 @@ class Kernels:
             if kernel is not None:
                 copies.end(kernel)
         else:
-            await self.sweep()
+            await self.sweep(kernel)
             self.put_right()
             for place in FRESH_PLACES:
                 fresh_places.empty(place)
@@ -272,12 +276,12 @@ class Kernels:
         finally:
             self.ending.remove(kernel)
 
-    async def sweep(self) -> None:
-        """Kill every process but this one and the zygote, however fast they fork."""
+    async def sweep(self, last: Kernel | None) -> None:
+        """Kill every process but this one and the zygote, however fast they fork, and wait for what they hold."""
         for _ in range(50):
             others = survivors.running({1, os.getpid(), self.zygote_pid})
             if others == []:
-                return
+                break
             for pid in others or []:
                 try:
                     os.kill(pid, signal.SIGKILL)
@@ -285,9 +289,15 @@ class Kernels:
                     pass
             self.reap()
             await asyncio.sleep(0.002)
-        # A fork bomb outruns a loop; kill(2) with -1 reaches all processes in one step, the zygote with them.
-        survivors.kill_everything()
-        self.replace_zygote()
+        else:
+            # A fork bomb outruns a loop; kill(2) with -1 reaches all processes in one step, the zygote with them.
+            survivors.kill_everything()
+            self.replace_zygote()
+        closed = {last.pid} if last is not None and common_memory.is_over(last.slot) else set()
+        end = time.monotonic() + GIVING_BACK
+        while survivors.holding({1, os.getpid(), self.zygote_pid}, closed) and time.monotonic() < end:
+            await asyncio.sleep(0.002)
+            self.reap()
 
     def put_right(self) -> None:
         """Undo what a cell may have done to the processes that stay, as far as that can be undone from inside."""

@@ -1,18 +1,20 @@
-"""Which processes of the sandbox can still run code. Part of PID 1, which leaves none at a restart.
+"""Which processes of the sandbox can still run code, and which still hold something. Part of PID 1, for its restarts.
 
-A process that has been killed is there until its memory has been given back, 10 ms for each 100 MB. It runs nothing
-more by then, and the next kernel does not wait for it where both have room.
+A process that has been killed is there until its memory has been given back, 10 ms for each 100 MB, and its files are
+closed after that. A kernel that ended by itself has closed its own before: the next one does not wait for its memory,
+where both have room.
 """
 
 from __future__ import annotations
 
 import os
 import signal
+from collections.abc import Callable
 
 PF_EXITING = 0x4
 """Of a thread that never runs user code again (linux/sched.h), in the flags of its /proc/.../stat."""
-FLAGS = 6
-"""Where they are behind the name (proc(5))."""
+STATE, FLAGS = 0, 6
+"""Where they are behind the name (proc(5)). A zombie (Z) has neither memory nor files."""
 ROOM = 64 * 1024 * 1024
 """Bytes that a kernel needs at most until it is ready."""
 LIMITS = ("/sys/fs/cgroup/memory.max", "/sys/fs/cgroup/memory/memory.limit_in_bytes")
@@ -25,7 +27,7 @@ def processes() -> list[int]:
 
 
 def running(known: set[int]) -> list[int] | None:
-    """Return the processes beside the `known` that may run code or, where memory is short, hold some.
+    """Return the processes beside the `known` that may run code.
 
     None where a process has begun meanwhile and no list shows it: whoever forks and ends for ever gets past each look.
     """
@@ -34,14 +36,21 @@ def running(known: set[int]) -> list[int] | None:
     return others if others or _newest() == newest else None
 
 
+def holding(known: set[int], closed: set[int]) -> bool:
+    """Return whether a process that runs nothing more has files open, or memory that is short.
+
+    Those that are `closed` have closed their files themselves.
+    """
+    others = {pid for pid in processes() if pid not in known}
+    return any(_has(pid, _is_there) for pid in (others - closed if has_room() else others))
+
+
 def _seen(known: set[int]) -> list[int]:
     others = [pid for pid in processes() if pid not in known]
-    if not others or not has_room():
-        return others
     # Twice: a process may have forked another behind the back of the first look, and ended.
-    if any(not _has_ended(pid) for pid in others):
+    if not others or any(_has(pid, _may_run) for pid in others):
         return others
-    return [pid for pid in processes() if pid not in known and not _has_ended(pid)]
+    return [pid for pid in processes() if pid not in known and _has(pid, _may_run)]
 
 
 def _newest() -> str:
@@ -53,19 +62,26 @@ def _newest() -> str:
         return ""
 
 
-def _has_ended(pid: int) -> bool:
-    """Return whether no thread of a process ever runs its code again."""
+def _may_run(stat: list[str]) -> bool:
+    return not int(stat[FLAGS]) & PF_EXITING
+
+
+def _is_there(stat: list[str]) -> bool:
+    return stat[STATE] not in "ZX"
+
+
+def _has(pid: int, of_this_kind: Callable[[list[str]], bool]) -> bool:
+    """Return whether a process has a thread of a kind, by what is behind its name in /proc/.../stat."""
     try:
         for thread in os.listdir(f"/proc/{pid}/task"):
             with open(f"/proc/{pid}/task/{thread}/stat") as file:
-                flags = int(file.read().rpartition(")")[2].split()[FLAGS])
-            if not flags & PF_EXITING:
-                return False
-    except FileNotFoundError:
-        return not os.path.exists(f"/proc/{pid}")  # a thread may have gone alone
+                if of_this_kind(file.read().rpartition(")")[2].split()):
+                    return True
+    except (FileNotFoundError, ProcessLookupError):
+        return os.path.exists(f"/proc/{pid}")  # a thread may have gone alone
     except (OSError, ValueError, IndexError):
-        return False
-    return True
+        return True
+    return False
 
 
 def has_room() -> bool:

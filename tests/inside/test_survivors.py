@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import select
+import socket
 import subprocess
 import sys
 
@@ -18,6 +19,12 @@ end = time.monotonic() + 0.5
 while time.monotonic() < end:
     if os.fork(): os._exit(0)
 print('over', flush=True)"""
+
+LISTENS = """import socket, time
+held = b'x' * (300 << 20)
+server = socket.create_server(('127.0.0.1', 0))
+print(server.getsockname()[1], flush=True)
+time.sleep(60)"""
 
 
 def runs(pid: int) -> bool:
@@ -52,3 +59,16 @@ def test_process_that_lives_on_in_its_children_gets_past_no_look() -> None:
     with subprocess.Popen([sys.executable, "-I", "-S", "-c", HOPS], stdout=subprocess.PIPE) as process:
         while not said(process):
             assert survivors.running(known) != [] or said(process)
+
+
+def test_process_that_was_killed_holds_its_port_until_it_counts_as_gone() -> None:
+    """Its files are closed after its memory has been given back."""
+    with subprocess.Popen([sys.executable, "-c", LISTENS], stdout=subprocess.PIPE, text=True) as process:
+        assert process.stdout is not None
+        port = int(process.stdout.readline())
+        assert runs(process.pid)
+        process.kill()
+        while survivors.holding(set(survivors.processes()) - {process.pid}, set()):
+            pass
+        socket.create_server(("127.0.0.1", port)).close()
+        assert process.pid in survivors.processes()

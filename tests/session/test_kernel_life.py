@@ -50,6 +50,19 @@ LOAD = """import ctypes, os
 file = os.memfd_create("own")  # nothing can be run from /mnt/data
 os.write(file, open("own.so", "rb").read())
 ctypes.CDLL(f"/proc/self/fd/{file}")"""
+TAKE = """import fcntl, os, socket
+lock = open('lock', 'w')
+fcntl.lockf(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+servers = [socket.create_server(('127.0.0.1', port)) for port in (7101, 7102)]"""
+HOLD = """import time
+servers.pop(0).close()
+os.held, ready = b'x' * (400 << 20), os.pipe()
+if os.fork() == 0:
+    more = b'y' * (400 << 20)
+    server = socket.create_server(('127.0.0.1', 7101))
+    os.write(ready[1], b'.')
+    time.sleep(60)
+os.read(ready[0], 1)"""
 HOSTILE_EXITS = """import atexit, os, signal, socket, threading, time
 def flood():
     with open('/tmp/flood', 'wb') as file:
@@ -132,6 +145,15 @@ def test_library_that_has_nothing_to_write_is_known(quick: str, source: str) -> 
     with Session(engine=quick, image="datascience") as session:
         told = session.execute(f"{inspect.getsource(loaded_libraries)}\n{source}\nprint(have_nothing_to_do())")
     assert told.text == "True\n"
+
+
+def test_restart_frees_ports_and_locks(engine: str) -> None:
+    """Those of a kernel, and of its processes, before the next one begins: their memory is given back before that."""
+    with Session(engine=engine, image="python", limits=Limits(memory="2g")) as session:
+        for _ in range(3):
+            session.execute(TAKE).raise_for_error()
+            session.execute(HOLD).raise_for_error()
+            session.restart()
 
 
 def test_restart_of_a_kernel_that_fills_the_memory_keeps_the_sandbox(engine: str) -> None:
