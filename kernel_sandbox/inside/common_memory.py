@@ -19,7 +19,8 @@ MOST_KERNELS = 64
 _SLOT = KEPT + READ + 4096 - (KEPT + READ) % 4096
 _ORDER, _TOLD = 16 * 1024, 256
 _WORDS = MOST_KERNELS * _SLOT
-"""Bytes of all slots. Behind them is one for each kernel, which says that it has nothing more to do."""
+"""Bytes of all slots. Behind them is one for each kernel: what it has still to do."""
+_OVER, _ENDING = 1, 2
 _words: Any = mmap.mmap(-1, _WORDS + MOST_KERNELS)
 _orders: Any = mmap.mmap(-1, _ORDER + 2 * _TOLD)
 _own_slot = 0
@@ -46,12 +47,22 @@ def words(slot: int) -> memoryview:
 
 def set_over(over: bool, slot: int | None = None) -> None:
     """Say whether a kernel has nothing more to do: this one, or by PID 1 the one that gets this slot."""
-    _words[_WORDS + (_own_slot if slot is None else slot)] = over
+    _words[_WORDS + (_own_slot if slot is None else slot)] = _OVER if over else 0
 
 
 def is_over(slot: int) -> bool:
     """Return whether a kernel has said that it has nothing more to do."""
-    return bool(_words[_WORDS + slot])
+    return int(_words[_WORDS + slot]) == _OVER
+
+
+def set_ending() -> None:
+    """Say that this kernel's interpreter is being taken apart, which takes its time."""
+    _words[_WORDS + _own_slot] = _ENDING
+
+
+def is_ending(slot: int) -> bool:
+    """Return whether a kernel has said that it is being taken apart."""
+    return int(_words[_WORDS + slot]) == _ENDING
 
 
 def use(slot: int) -> None:

@@ -41,6 +41,8 @@ LOADING_PATIENCE = 30.0
 """The same, where it loads libraries before."""
 AT_REST, AT_WORK = 0.05, 0.25
 """Seconds in which a kernel ends that does nothing, and those that one gets beyond, whose cell is interrupted."""
+IN_FULL = 1.0
+"""Seconds more for one whose interpreter is taken apart because a library has something to write then."""
 
 GIVING_BACK = 1.0
 """Seconds in which those that were killed give back what they held: 10 GB."""
@@ -271,7 +273,9 @@ class Kernels:
                     await asyncio.wait_for(kernel.ended.wait(), patience)
                 except asyncio.TimeoutError:  # another than the builtin before Python 3.11
                     pass
-        except ProcessLookupError:
+            if common_memory.is_ending(kernel.slot):
+                await asyncio.wait_for(kernel.ended.wait(), IN_FULL)
+        except (ProcessLookupError, asyncio.TimeoutError):
             pass
         finally:
             self.ending.remove(kernel)

@@ -81,6 +81,7 @@ def finish(app: Any) -> None:
         os._exit(0)
     with contextlib.suppress(Exception):
         signal.signal(signal.SIGINT, signal.SIG_IGN)  # it is for cells that run
+        common_memory.set_ending()
     ctypes.pythonapi.Py_Exit(0)
 
 

@@ -32,6 +32,8 @@ HELD = {
     "module": "sys.modules['own'] = types.ModuleType('own'); sys.modules['own'].file = open('kept.txt', 'w')\n"
     "sys.modules['own'].file.write('kept')",
     "own": "class Own:\n    def __del__(self, open=open): open('kept.txt', 'w').write('kept')\nheld.own = Own()",
+    "slow": "class Slow:\n    def __del__(self, open=open, sleep=__import__('time').sleep):\n"
+    "        sleep(0.6); open('kept.txt', 'w').write('kept')\nheld.slow = Slow()",
     "frame": "def wait(open=open):\n    try: yield\n    finally: open('kept.txt', 'w').write('kept')\n"
     "held.frame = wait(); next(held.frame)",
 }
