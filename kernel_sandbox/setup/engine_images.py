@@ -24,7 +24,7 @@ from kernel_sandbox.sandbox.engines.all_engines import answering
 from kernel_sandbox.sandbox.engines.base import Engine
 from kernel_sandbox.sandbox.engines.bubblewrap_host import examine_host, start_failure
 from kernel_sandbox.sandbox.engines.docker_client import connect
-from kernel_sandbox.sandbox.engines.image_names import folder, image_names, main_packages
+from kernel_sandbox.sandbox.engines.image_names import debian_packages, image_names, lock_of, main_packages
 from kernel_sandbox.setup import docker_images, environment_builder, own_bubblewrap, own_docker
 from kernel_sandbox.setup.image_packages import held
 from kernel_sandbox.setup.image_request import ImageRequest
@@ -161,7 +161,7 @@ def show_image(engine: str, name: str) -> OwnImage:
     found = next(image for image in states if image.name == name)
     if not found.usable or found.size is None or found.created is None:
         raise ImageNotFound(f"{engine} has no image {name}. Get it with: kernel-sandbox image build {name}")
-    contents = try_image(engine, name, (), name)
+    contents = try_image(engine, name, (), name, lock_of(name))
     digest = docker_images.digest(name, connect()) if engine == "docker" else Path(found.place).name[-16:]
     return OwnImage(
         engine=engine,
@@ -171,11 +171,11 @@ def show_image(engine: str, name: str) -> OwnImage:
         asked=main_packages(name),
         request="",
         python=contents.python,
-        packages=contents.packages,
+        packages=(*contents.packages, *((package, "of Debian") for package in debian_packages(name))),
         digest=digest,
         created=found.created.timestamp(),
         size=found.size,
-        lock=(folder(name) / "requirements.txt").read_text(),
+        lock=lock_of(name),
         outdated=found.state == "out of date",
     )
 

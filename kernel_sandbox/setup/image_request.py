@@ -13,6 +13,7 @@ from pathlib import Path
 
 from kernel_sandbox.errors import EngineError
 from kernel_sandbox.sandbox.engines.image_names import OWN_NAME, image_names
+from kernel_sandbox.spec.languages import language_of_image
 from kernel_sandbox.spec.values import SandboxSpec
 from kernel_sandbox.text.spelling import did_you_mean
 
@@ -83,6 +84,12 @@ def read_request(
         raise EngineError(f"{base!r} is nothing to build on.{did_you_mean(base, image_names())} There are: {known}.")
     lines = [*(_read_file(file) if file is not None else ()), *packages]
     requirements, files = _sorted(lines)
+    language = language_of_image(base)
+    if (requirements or files) and not language.is_python:
+        raise EngineError(
+            f"{base} is for {language.title}, and takes no packages of Python's. Packages of Debian: --apt PACKAGE, "
+            f"with --engine docker. Anything else: a Dockerfile that begins with FROM kernel-sandbox/{base}."
+        )
     for package in apt:
         if not APT_NAME.fullmatch(package):
             raise EngineError(f"{package!r} is no name of a Debian package.")

@@ -12,6 +12,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from kernel_sandbox.errors import EngineError, KernelError, SandboxError
+from kernel_sandbox.sandbox.engines.image_names import locked_packages
 from kernel_sandbox.session.outputs import StreamOutput
 from kernel_sandbox.session.sync import Session
 from kernel_sandbox.spec.values import Limits
@@ -29,19 +30,23 @@ class ImageContents:
     """What an image holds, as a session of it tells."""
 
     python: str
-    """The version of its Python."""
+    """The version of its Python; empty where its kernel is another language's."""
     packages: tuple[tuple[str, str], ...]
     """Names and versions, by name."""
 
 
-def try_image(engine: str, image: str, wanted: Sequence[str], shown: str) -> ImageContents:
+def try_image(engine: str, image: str, wanted: Sequence[str], shown: str, lock: str) -> ImageContents:
     """Start a session of an image, import packages, and return what it holds.
 
-    `shown` is the image's name in messages. Raises EngineError where no kernel starts, or something cannot be imported.
+    A kernel of another language than Python has been tried when it has started; what is in the image is told by
+    `lock`, its requirements file, then. `shown` is the image's name in messages. Raises EngineError where no kernel
+    starts, or something cannot be imported.
     """
     source = f"WANTED = {list(wanted)!r}\n{PROBE.read_text(encoding='utf-8')}"
     try:
         with Session(engine=engine, image=image, limits=LIMITS) as session:
+            if not session.language.is_python:
+                return ImageContents("", locked_packages(lock))
             done = session.execute(source, timeout=PATIENCE)
     except KernelError as exc:
         raise EngineError(

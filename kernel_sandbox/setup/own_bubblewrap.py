@@ -21,6 +21,7 @@ from kernel_sandbox.setup.own_images import (
     Resolved,
     facts_of,
     image_digest,
+    lock_of_all,
     lock_text,
     pip_wheel,
     require_free,
@@ -80,10 +81,10 @@ def _make(request: ImageRequest, base: Environment, resolved: Resolved, scratch:
 def _publish(request: ImageRequest, candidate: Environment, wanted: Sequence[str], report: Report) -> None:
     """Try a new environment, and give it its name."""
     report(Progress("try it", f"import {', '.join(wanted) or 'nothing new'} in a sandbox"))
-    contents = try_image(ENGINE, candidate.name, wanted, request.name)
+    lock = (candidate.directory / "requirements.txt").read_text()
+    contents = try_image(ENGINE, candidate.name, wanted, request.name, lock_of_all(request, lock))
     facts = environments.read_facts(candidate.directory)
     facts |= {"python": contents.python, "packages": [list(package) for package in contents.packages]}
-    lock = (candidate.directory / "requirements.txt").read_text()
     own_environments.write_facts(candidate.directory, facts, lock)
     place = own_environments.place_of_own(request.name, candidate.digest)
     if _is_used(place):

@@ -40,6 +40,7 @@ from kernel_sandbox.setup.own_images import (
     Resolved,
     facts_of,
     image_digest,
+    lock_of_all,
     lock_text,
     pip_wheel,
     require_free,
@@ -166,8 +167,8 @@ def _publish(
 ) -> None:
     """Try a new image, and give it its name."""
     report(Progress("try it", f"import {', '.join(resolved.imported) or 'nothing new'} in a sandbox"))
-    contents = try_image(ENGINE, candidate, resolved.imported, request.name)
     lock = lock_text(resolved.packages)
+    contents = try_image(ENGINE, candidate, resolved.imported, request.name, lock_of_all(request, lock))
     digest = image_digest(base_id, lock, *request.apt)
     facts = facts_of(request, contents.python, contents.packages, digest) | {"lock": lock, "base_id": base_id}
     labels = {f"{LABEL}.image": request.name, FACTS: json.dumps(facts), OWNER_LABEL: ""}

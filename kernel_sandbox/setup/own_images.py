@@ -16,7 +16,7 @@ from pathlib import Path
 from typing import Any
 
 from kernel_sandbox.errors import EngineError, ImageNotFound
-from kernel_sandbox.sandbox.engines.image_names import folder, image_names, pip_lock
+from kernel_sandbox.sandbox.engines.image_names import image_names, lock_of, locked_packages, pip_lock
 from kernel_sandbox.setup import wheels
 from kernel_sandbox.setup.fetch_sandbox import GIVEN, FetchSandbox
 from kernel_sandbox.setup.image_request import ImageRequest
@@ -147,8 +147,12 @@ def pip_wheel(report: Report, scratch: Path) -> Path:
 
 def base_pins(base: str) -> str:
     """Return what a base holds as constraints: what is there stays as it is."""
-    text = (folder(base) / "requirements.txt").read_text()
-    return "".join(f"{name}=={version}\n" for name, version in re.findall(r"^([\w.-]+)==(\S+)", text, re.MULTILINE))
+    return "".join(f"{name}=={version}\n" for name, version in locked_packages(lock_of(base)))
+
+
+def lock_of_all(request: ImageRequest, added: str) -> str:
+    """Return the lock of a whole image: its base's, and what is added."""
+    return f"{lock_of(request.base)}\n{added}" if request.base else added
 
 
 def unknown_image(name: str, engine: str, there: Iterable[str] = ()) -> ImageNotFound:

@@ -212,7 +212,7 @@ def _show(screen: Screen, found: OwnImage) -> None:
         "python": found.python,
         "asked for": ", ".join(found.asked),
     }
-    for label, value in facts.items():
+    for label, value in ((label, value) for label, value in facts.items() if value):
         screen.say((f"  {label:<10} ", "dim"), value)
     table = make_table("PACKAGE", "VERSION")
     for package, version in sorted(found.packages, key=lambda pair: pair[0].lower()):

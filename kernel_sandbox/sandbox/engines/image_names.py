@@ -147,6 +147,16 @@ def own_facts(labels: Mapping[str, str]) -> dict[str, Any]:
     return {}
 
 
+def lock_of(name: str) -> str:
+    """Return the lock of an image, as a requirements file has it. Raises ImageNotFound."""
+    return (folder(name) / "requirements.txt").read_text()
+
+
+def locked_packages(lock: str) -> tuple[tuple[str, str], ...]:
+    """Return the names and versions that a lock holds."""
+    return tuple(re.findall(r"^([\w.-]+)==([^\s;\\]+)", lock, re.MULTILINE))
+
+
 def label_words(name: str, label: str) -> tuple[str, ...]:
     """Return the words of a label of an image, as its Dockerfile sets it."""
     text = (folder(name) / "Dockerfile").read_text()
