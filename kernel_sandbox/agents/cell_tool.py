@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import json
 import re
+from dataclasses import dataclass
 from typing import Any
 
 from kernel_sandbox.agents.chat_messages import ToolCall
@@ -32,16 +33,39 @@ SEEN_FIGURES = "Figures are shown to the user and to you; take exact numbers fro
 
 def tool_name(language: Language) -> str:
     """Return what the tool is called."""
-    return f"execute_{_word(language)}_code"
+    return f"execute_{language_word(language)}_code"
 
 
 def argument_name(language: Language) -> str:
     """Return what its one argument is called."""
-    return f"{_word(language)}_code"
+    return f"{language_word(language)}_code"
 
 
-def _word(language: Language) -> str:
+def language_word(language: Language) -> str:
+    """Return a language's name as a part of a tool's name."""
     return re.sub(r"[^a-z0-9]+", "_", language.name.lower()).strip("_") or "kernel"
+
+
+@dataclass(frozen=True, slots=True)
+class CellWords:
+    """What is said of a kernel's cells."""
+
+    kernel: str
+    stays: str
+    """What outlives a cell."""
+    shown: str
+    installed: str
+    """What is in this package's image for the language, in sentences; empty for Python, whose images differ."""
+
+
+def cell_words(language: Language) -> CellWords:
+    """Return what is said of a language's cells."""
+    return CellWords(
+        _KERNELS.get(language.name, f"a stateful {language.title} kernel"),
+        _STAYS.get(language.name, "Variables and functions"),
+        _SHOWN.get(language.name, "The value of the last expression is shown, as is what is printed"),
+        _INSTALLED.get(language.name, ""),
+    )
 
 
 def describe_tool(language: Language, *, packages: str, pictures: bool) -> str:
@@ -49,17 +73,14 @@ def describe_tool(language: Language, *, packages: str, pictures: bool) -> str:
 
     `packages` says in words what is installed for Python, `pictures` whether the model is shown the cells' pictures.
     """
-    kernel = _KERNELS.get(language.name, f"a stateful {language.title} kernel")
-    stays = _STAYS.get(language.name, "Variables and functions")
-    shown = _SHOWN.get(language.name, "The value of the last expression is shown, as is what is printed")
-    installed = _INSTALLED.get(language.name, "")
+    words = cell_words(language)
     packages = f"; {packages}" if packages else ""
-    text = f"""Run a cell of {language.title} in {kernel} and read what it shows.
-{stays} stay from one call to the next. The working directory is {DATA_DIRECTORY}; the user's
-files are there, and what you write there the user gets. {shown}; print only what you need to read. There is no network
-and nothing can be installed{packages}.
+    text = f"""Run a cell of {language.title} in {words.kernel} and read what it shows.
+{words.stays} stay from one call to the next. The working directory is {DATA_DIRECTORY}; the user's
+files are there, and what you write there the user gets. {words.shown}; print only what you need to read.
+There is no network and nothing can be installed{packages}.
 """
-    return text + (f"{installed}\n" if installed else "") + (SEEN_FIGURES if pictures else UNSEEN_FIGURES)
+    return text + (f"{words.installed}\n" if words.installed else "") + (SEEN_FIGURES if pictures else UNSEEN_FIGURES)
 
 
 def tool_definition(language: Language, *, packages: str, pictures: bool) -> dict[str, Any]:

@@ -105,8 +105,10 @@ class PythonExecTool(ToolInterface):
 
     def get_definition(self) -> dict[str, Any]:
         """Return the definition: one text, python_code, or what it is called where the kernel is another."""
-        image = IMAGE if self._session is None else self._session.spec.image
-        packages = installed(image) if self._language.is_python else ""
+        image, engine = IMAGE, None
+        if self._session is not None:
+            image, engine = self._session.spec.image, self._session.engine or None
+        packages = installed(image, engine) if self._language.is_python else ""
         return tool_definition(self._language, packages=packages, pictures=self._sees_pictures)
 
     def begin_task(self) -> None:

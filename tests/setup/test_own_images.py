@@ -21,6 +21,8 @@ from kernel_sandbox.agents.python_exec import PythonExecTool
 from kernel_sandbox.host.run_directory import Owner
 from kernel_sandbox.sandbox.engines import environments
 from kernel_sandbox.sandbox.engines.docker_client import connect
+from kernel_sandbox.setup.image_packages import installed
+from tests.conftest import missing
 from tests.faults.disks import small_disk
 from tests.wheels import giving, make_source, make_wheel
 
@@ -172,6 +174,19 @@ def test_name_of_another_image_of_ones_own_is_kept(quick: str, tmp_path: Path, n
     with Session(engine=quick, image=named) as session:
         assert session.execute("import otherone").status == "ok"
         assert session.execute("import firstone").status == "error"
+
+
+def test_model_is_told_of_the_image_of_its_engine(tmp_path: Path, named: str) -> None:
+    for engine, name in (("docker", "firstone"), ("bubblewrap", "otherone")):
+        if reason := missing(engine):
+            pytest.skip(reason)
+        wheel = make_wheel(tmp_path, name, {f"{name}.py": ""})
+        built = image("build", named, "--from", "python", "--engine", engine, "--with", str(wheel))
+        assert built.returncode == 0, built.stderr
+    assert installed(named, "docker") == installed(named) == "installed is firstone"
+    assert installed(named, "bubblewrap") == "installed is otherone"
+    with Session(engine="bubblewrap", image=named) as session:
+        assert "otherone" in PythonExecTool(session).get_definition()["function"]["description"]
 
 
 def test_index_out_of_reach_is_told(engine: str, named: str) -> None:

@@ -17,7 +17,7 @@ from kernel_sandbox.doors.mcp.toolbox import Toolbox
 from kernel_sandbox.errors import SandboxError
 from kernel_sandbox.host.links import crossed
 from kernel_sandbox.session.session import AsyncSession
-from kernel_sandbox.setup.image_packages import installed
+from kernel_sandbox.setup.image_packages import installed, language_of
 from kernel_sandbox.spec.values import Limits, SandboxSpec
 from kernel_sandbox.terminal.options import sandbox_options
 from kernel_sandbox.terminal.start_options import check_for_model, check_uploads
@@ -105,7 +105,10 @@ def mcp(
         max_timeout=spec.limits.cell_timeout or 600.0,
     )
     folder = NotebookFolder(save_dir.absolute()) if save_dir else None
-    asyncio.run(_serve(session, Toolbox(session, packages=installed(spec.image), folder=folder), warm=warm))
+    language = language_of(spec.image, engine, spec.kernel)
+    packages = installed(spec.image, engine) if language.is_python else ""
+    toolbox = Toolbox(session, language=language, packages=packages, folder=folder)
+    asyncio.run(_serve(session, toolbox, warm=warm))
 
 
 async def _warm(session: LocalSession) -> None:

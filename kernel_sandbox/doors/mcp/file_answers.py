@@ -22,7 +22,7 @@ TEXT_LIMITS = ReadingLimits(line=5_000, total=50_000)
 """Of a file that is read, in characters."""
 BINARY = "application/octet-stream"
 NOTEBOOK = "application/x-ipynb+json"
-READ_THE_REST = "read a part of the file with execute_python"
+READ_THE_REST = "read a part of the file with a cell"
 
 
 def listing_answer(files: Sequence[FileInfo]) -> CallResult:

@@ -37,7 +37,7 @@ from kernel_sandbox.service.session_values import Streaming
 from kernel_sandbox.session.cell import AsyncCellStream
 from kernel_sandbox.session.outputs import what_ran
 from kernel_sandbox.session.shell_commands import GRACE
-from kernel_sandbox.setup.image_packages import installed
+from kernel_sandbox.setup.image_packages import installed, language_of
 from kernel_sandbox.text.amounts import format_size
 
 SESSION_HEADER = "mcp-session-id"
@@ -242,9 +242,7 @@ class _Bounded(io.BytesIO):
 
     def write(self, data: bytes | bytearray | memoryview) -> int:  # type: ignore[override]
         if self.tell() + len(data) > self._limit:
-            raise FileError(
-                f"The file has more than {format_size(self._limit)}: read a part of it with execute_python."
-            )
+            raise FileError(f"The file has more than {format_size(self._limit)}: read a part of it with a cell.")
         return super().write(data)
 
 
@@ -255,11 +253,14 @@ class McpApplication:
         self._service = service
         self._open = ProtocolSessions(IDLE)
         holder, most = HostedSessions(service), service.settings.max_body_bytes
-        toolbox = Toolbox(holder, packages=installed(service.settings.image))
+        image, engine = service.settings.image, service.settings.engine
+        language = language_of(image, engine)
+        packages = installed(image, engine) if language.is_python else ""
+        toolbox = Toolbox(holder, language=language, packages=packages)
         self._transport = HttpTransport(
             make_server(toolbox, Caller.of, _note_call), idle_timeout=IDLE, max_body_bytes=most
         )
-        pool_tools = make_server(PoolTools(holder), Caller.of, _note_call)
+        pool_tools = make_server(PoolTools(holder, language), Caller.of, _note_call)
         self._pools = HttpTransport(pool_tools, idle_timeout=IDLE, max_body_bytes=most, stateless=True)
 
     @contextlib.asynccontextmanager

@@ -27,7 +27,7 @@ from mcp_types.version import HANDSHAKE_PROTOCOL_VERSIONS
 from starlette.types import Receive, Scope, Send
 
 from kernel_sandbox.doors.mcp.cell_progress import Report
-from kernel_sandbox.doors.mcp.definitions import INSTRUCTIONS, Definition
+from kernel_sandbox.doors.mcp.definitions import Definition, instructions
 from kernel_sandbox.doors.mcp.stdio import Lines, Writer
 from kernel_sandbox.doors.mcp.tool_results import CallResult, FilePart, Part, TextPart
 from kernel_sandbox.doors.mcp.toolbox import RefusedByProtocol, SessionTools
@@ -69,8 +69,8 @@ def make_server(
     return Server(
         "kernel-sandbox",
         version=version("kernel-sandbox"),
-        title="Python sandbox",
-        instructions=INSTRUCTIONS,
+        title=f"{toolbox.language.title} sandbox",
+        instructions=instructions(toolbox.language),
         on_list_tools=list_tools,
         on_call_tool=call_tool,
     )
@@ -183,7 +183,7 @@ def _discover_handshake(server: Server[Any]) -> Callable[..., Any]:
         return types.DiscoverResult(
             supported_versions=list(HANDSHAKE_PROTOCOL_VERSIONS),
             capabilities=server.get_capabilities(protocol_version=context.protocol_version),
-            instructions=INSTRUCTIONS,
+            instructions=server.instructions,
         )
 
     return discover

@@ -13,12 +13,13 @@ from typing import Any
 from kernel_sandbox.doors.mcp.cell_answers import cell_answer, read_text, shell_answer, stream_text
 from kernel_sandbox.doors.mcp.cell_progress import CellProgress
 from kernel_sandbox.doors.mcp.contract import CallRefused, SessionHolder
-from kernel_sandbox.doors.mcp.definitions import DEFAULT_TIMEOUT, PYTHON, SHELL, Definition
+from kernel_sandbox.doors.mcp.definitions import DEFAULT_TIMEOUT, SHELL, Definition, describe_cells
 from kernel_sandbox.doors.mcp.tool_results import CallResult, TextPart
 from kernel_sandbox.doors.mcp.toolbox import RefusedByProtocol, SessionTools
 from kernel_sandbox.service.notices import notices
 from kernel_sandbox.session.outputs import ExecuteResult
 from kernel_sandbox.session.shell_commands import GRACE, shell_cell, shell_result
+from kernel_sandbox.spec.languages import Language
 
 MOST_OF_ONE = 256
 """Environments of one identity that are remembered; its oldest is forgotten first."""
@@ -39,38 +40,41 @@ _COMMAND = {
     "timeoutSeconds": _SECONDS,
 }
 _CODE = {"environmentId": _ENVIRONMENT, "pythonCode": {"type": "string"}, "timeoutSeconds": _SECONDS}
-DEFINITIONS = (
-    Definition(
+
+
+def pool_definitions(language: Language) -> tuple[Definition, ...]:
+    """Give the tools; their names are that endpoint's, whatever language the cells are of."""
+    launch = Definition(
         "launchShell",
         "Launch an environment",
         "Get an environmentId, for the other tools. It begins with its first use, and ends when it is not used.",
         _object({}),
         None,
-    ),
-    Definition(
+    )
+    cells = Definition(
         "runPythonCodeInRemoteEnvironment",
-        "Run Python",
-        PYTHON.format(packages=""),
+        f"Run {language.title}",
+        describe_cells(language),
         _object(_CODE, "environmentId", "pythonCode"),
         None,
         destroys=True,
-    ),
-    Definition(
+    )
+    shell = Definition(
         "runShellCommandInRemoteEnvironment",
         "Run a shell command",
         SHELL,
         _object(_COMMAND, "environmentId"),
         None,
         destroys=True,
-    ),
-)
+    )
+    return (launch, cells, shell) if language.is_python else (launch, cells)
 
 
 class PoolTools(SessionTools):
-    """The three tools, over the sessions of a service."""
+    """These tools, over the sessions of a service."""
 
-    def __init__(self, holder: SessionHolder) -> None:
-        super().__init__(holder, DEFINITIONS)
+    def __init__(self, holder: SessionHolder, language: Language) -> None:
+        super().__init__(holder, pool_definitions(language), language)
         self._launched: dict[str, collections.deque[str]] = {}
         """The environments of each owner, the oldest first."""
 

@@ -28,6 +28,7 @@ from kernel_sandbox.doors.mcp.tool_results import CallResult, TextPart, failure
 from kernel_sandbox.errors import SandboxError
 from kernel_sandbox.session.shell_commands import GRACE, shell_cell, shell_result
 from kernel_sandbox.setup import kernelspec
+from kernel_sandbox.spec.languages import PYTHON, Language
 from kernel_sandbox.spec.values import DATA_DIRECTORY
 from kernel_sandbox.text.characters import visible
 
@@ -50,8 +51,10 @@ class RefusedByProtocol(Exception):
 class SessionTools(ABC):
     """Some tools: their definitions, and a call of one of them."""
 
-    def __init__(self, holder: SessionHolder, definitions: Sequence[Definition]) -> None:
+    def __init__(self, holder: SessionHolder, definitions: Sequence[Definition], language: Language) -> None:
         self._holder = holder
+        self.language = language
+        """Of the kernels that run the cells."""
         self._waiting: collections.Counter[str] = collections.Counter()
         self.definitions = tuple(definitions)
         self._schemas = {definition.name: definition.arguments for definition in self.definitions}
@@ -104,16 +107,24 @@ class SessionTools(ABC):
 class Toolbox(SessionTools):
     """The tools over one holder of sessions. Used from one event loop."""
 
-    def __init__(self, holder: SessionHolder, *, packages: str = "", folder: NotebookFolder | None = None) -> None:
+    def __init__(
+        self,
+        holder: SessionHolder,
+        *,
+        language: Language = PYTHON,
+        packages: str = "",
+        folder: NotebookFolder | None = None,
+    ) -> None:
         """`packages` says what is installed; notebooks are saved in `folder`, and embedded where there is none."""
         self._folder = folder
         defined = definitions(
             max_timeout=holder.max_timeout,
             takes_identifiers=holder.takes_identifiers,
+            language=language,
             packages=packages,
             saves=folder is not None,
         )
-        super().__init__(holder, defined)
+        super().__init__(holder, defined, language)
 
     async def _answer(self, name: str, arguments: dict[str, Any], caller: Any, progress: CellProgress) -> CallResult:
         if name == "list_sessions":
@@ -131,10 +142,10 @@ class Toolbox(SessionTools):
             if name in tools:
                 return await tools[name](session, **arguments)
             async with progress.reporting():
-                run = self._run_python if name == "execute_python" else self._run_command
+                run = self._run_command if name == "run_command" else self._run_cell
                 return await run(session, progress, **arguments)
 
-    async def _run_python(
+    async def _run_cell(
         self, session: ToolSession, progress: CellProgress, source: str, timeout: float = DEFAULT_TIMEOUT
     ) -> CallResult:
         ran = await session.run(unfence(source), self._seconds(timeout), progress.take)

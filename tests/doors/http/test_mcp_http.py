@@ -29,6 +29,7 @@ from kernel_sandbox.service.identity import Role
 from kernel_sandbox.service.keys import make_key
 from kernel_sandbox.service.storage import Store
 from tests.doors.http.running import Running, running, until
+from tests.languages import require_image
 
 pytestmark = pytest.mark.anyio
 STATELESS = "2026-07-28"
@@ -553,3 +554,19 @@ async def test_reset_during_a_cell_tells_that_it_ran_and_lost_its_variables(serv
             "(False, ['begun'])"
         )
     server.end("reset")
+
+
+async def test_tools_are_of_the_image_of_the_service(tmp_path: Path, server_engine: str) -> None:
+    require_image(server_engine, "bash")
+    with running(tmp_path, engine=server_engine, image="bash", pool=PoolSettings(ready=0, sessions=2)) as server:
+        async with connected(server) as client:
+            tools = {tool.name for tool in (await client.list_tools()).tools}
+            assert "execute_bash" in tools
+            assert not {"execute_python", "run_command"} & tools
+            result = await client.call_tool("execute_bash", {"source": "x=41; echo $((x + 1))"})
+            assert result.structured_content["output"] == "42"
+        with server.client() as http:
+            body = {"jsonrpc": "2.0", "id": 1, "method": "tools/list", "params": {}}
+            told = http.post("/subscriptions/s/resourceGroups/g/sessionPools/p/mcp", json=body).json()["result"]
+        assert [tool["name"] for tool in told["tools"]] == ["launchShell", "runPythonCodeInRemoteEnvironment"]
+        assert "Run Bash" in told["tools"][1]["description"]

@@ -28,8 +28,10 @@ from mcp_types import BlobResourceContents, CallToolResult, EmbeddedResource, Im
 
 from kernel_sandbox.sandbox.engines.all_engines import ask_engines, sandboxes
 from kernel_sandbox.setup import kernelspec
+from kernel_sandbox.spec.languages import language_named
 from tests.conftest import missing
 from tests.doors.mcp.test_mcp_answers import png
+from tests.languages import CELLS, TESTED, require_image
 
 pytestmark = pytest.mark.anyio
 COMMAND = str(Path(sys.executable).with_name("kernel-sandbox"))
@@ -107,6 +109,23 @@ async def test_tools_are_told_with_what_they_do(quick: str) -> None:
         reading = {name for name, hint in hints.items() if hint is not None and hint.read_only_hint}
         assert reading == {"list_files", "read_file", "get_transcript"}
         assert "identifier" not in tools["execute_python"].input_schema["properties"]
+
+
+@pytest.mark.parametrize("image", TESTED)
+async def test_tools_are_of_the_kernels_language(quick: str, image: str) -> None:
+    require_image(quick, image)
+    cells = CELLS[image]
+    async with connected(quick, image=image) as client:
+        tools = {tool.name: tool for tool in (await client.list_tools()).tools}
+        name = f"execute_{cells.language.lower()}"
+        assert name in tools
+        assert not {"execute_python", "run_command"} & set(tools)
+        told = f"{client.instructions} {' '.join(str(tool.model_dump()) for tool in tools.values())}"
+        assert language_named(cells.language).title in str(tools[name].description)
+        assert not re.search("IPython|pandas|plain Python|Run Python|execute_python|shell commands", told)
+        await client.call_tool(name, {"source": cells.assign})
+        result = await client.call_tool(name, {"source": cells.show})
+        assert "42" in result.structured_content["output"]
 
 
 async def test_figure_and_table_come_as_what_they_are(engine: str) -> None:
