@@ -2,28 +2,43 @@
 
 from __future__ import annotations
 
-import re
-
-from kernel_sandbox.sandbox.engines.image_names import folder, images_folder
+from kernel_sandbox.sandbox.engines.image_names import (
+    debian_packages,
+    image_names,
+    images_folder,
+    lock_of,
+    locked_packages,
+)
 
 IMAGES = ("python", "datascience", "full")
 """Each holds what the one before it holds."""
+OF_LANGUAGES = tuple(name for name in image_names() if name not in IMAGES)
+OF_DEBIAN = "of Debian"
 START, END = "<!-- packages: written by tests.setup.image_packages -->\n", "<!-- end of packages -->\n"
 README = images_folder() / "README.md"
 
 
 def locked(image: str) -> dict[str, str]:
     """Return the versions that an image's lock holds, by the packages' names."""
-    text = (folder(image) / "requirements.txt").read_text()
-    return dict(re.findall(r"^([\w.-]+)==(\S+) \\$", text, re.MULTILINE))
+    return dict(locked_packages(lock_of(image)))
+
+
+def held(image: str) -> dict[str, str]:
+    """Return what is in an image: what its lock holds, and packages of Debian, whose versions are the mirror's."""
+    return locked(image) | dict.fromkeys(debian_packages(image), OF_DEBIAN)
 
 
 def table() -> str:
     """Write a row for each package: its version, and the images that have it."""
-    rows = ["| package | version | " + " | ".join(f"`{name}`" for name in IMAGES) + " |", "|---|---|" + "---|" * 3]
-    locks = [locked(name) for name in IMAGES]
-    for package, version in sorted(locks[-1].items()):
-        rows.append(f"| {package} | {version} | " + " | ".join("✓" if package in lock else "" for lock in locks) + " |")
+    images = (*IMAGES, *OF_LANGUAGES)
+    rows = [
+        "| package | version | " + " | ".join(f"`{name}`" for name in images) + " |",
+        "|---|---|" + "---|" * len(images),
+    ]
+    contents = [held(name) for name in images]
+    for package, version in sorted({pair for each in contents for pair in each.items()}):
+        ticks = ("✓" if each.get(package) == version else "" for each in contents)
+        rows.append(f"| {package} | {version} | {' | '.join(ticks)} |")
     return "\n".join(rows) + "\n"
 
 

@@ -9,6 +9,7 @@ from collections.abc import Iterator
 import pytest
 
 from kernel_sandbox import Session
+from kernel_sandbox.sandbox.engines.image_names import image_names
 from kernel_sandbox.setup.environment_files import COMMANDS
 from tests.conftest import missing
 from tests.setup.image_packages import IMAGES, locked, parts, table
@@ -38,6 +39,9 @@ def said(session: Session, cell: str) -> str:
 
 def test_table_of_packages_is_what_the_locks_hold() -> None:
     assert parts()[1] == table(), "python -m tests.setup.image_packages"
+    header = table().splitlines()[0]
+    assert all(f"`{name}`" in header for name in image_names())
+    assert "| r-cran-irkernel | of Debian |" in table()
 
 
 def test_each_lock_holds_the_versions_of_the_one_before() -> None:
