@@ -84,7 +84,12 @@ def names() -> list[str]:
 
 
 def find(name: str | None) -> Kernelspec:
-    """Return the kernelspec of this name, or the only one that the image has. Raises LookupError."""
+    """Return the kernelspec of this name, or the only one that the image has. Raises LookupError.
+
+    An absolute path is the directory of one elsewhere, in a mount say.
+    """
+    if name is not None and os.path.isabs(name) and _NAME.fullmatch(os.path.basename(name)):
+        return _read(os.path.basename(name), name)
     there = names()
     listed = ", ".join(there)
     if name is None:
@@ -100,10 +105,14 @@ def find(name: str | None) -> Kernelspec:
         for path in (os.path.join(folder, name) for folder in _folders())
         if os.path.isfile(os.path.join(path, "kernel.json"))
     )
+    return _read(name, directory)
+
+
+def _read(name: str, directory: str) -> Kernelspec:
     try:
         with open(os.path.join(directory, "kernel.json"), encoding="utf-8") as file:
             document = json.load(file)
-    except ValueError as exc:
+    except (OSError, ValueError) as exc:
         raise LookupError(f"the kernelspec {name!r} of the image cannot be read ({exc})") from None
     if not isinstance(document, dict):
         raise LookupError(f"the kernelspec {name!r} of the image is no JSON object")

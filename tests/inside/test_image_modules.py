@@ -56,7 +56,7 @@ def test_modules_come_from_the_archive(engine: str) -> None:
         assert int(session.execute(OPENED).text) < 5
 
 
-def test_files_of_the_user_come_before_the_images_modules(engine: str) -> None:
+def test_files_of_the_user_come_before_the_images_modules(engine: str, by_itself: None) -> None:
     with Session(engine=engine, image="datascience") as session:
         session.files.write("pandas.py", "whose = 'mine'")
         session.files.write("matplotlib.py", "whose = 'mine'")

@@ -106,7 +106,7 @@ def test_settings_are_those_of_a_stock_kernel(engine: str, stock: dict[str, Any]
         assert settings(session) == expected(stock, engine)
 
 
-def test_nothing_is_imported_ahead_before_the_first_restart(engine: str) -> None:
+def test_nothing_is_imported_ahead_before_the_first_restart(engine: str, by_itself: None) -> None:
     there = f"import sys; set({MODULES!r}) & set(sys.modules)"
     with Session(engine=engine, image="datascience") as session:
         session.execute("import pandas")

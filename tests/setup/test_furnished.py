@@ -9,6 +9,7 @@ from collections.abc import Iterator
 import pytest
 
 from kernel_sandbox import Session
+from kernel_sandbox.sandbox.engines.bubblewrap_shelf import SWITCH
 from kernel_sandbox.sandbox.engines.image_names import image_names
 from kernel_sandbox.setup.environment_files import COMMANDS
 from tests.conftest import missing
@@ -27,8 +28,10 @@ def furnished(request: pytest.FixtureRequest) -> Iterator[Session]:
     """A session on `datascience`, shared by the tests of an engine."""
     if reason := missing(request.param):
         pytest.skip(reason)
-    with Session(engine=request.param, image="datascience") as opened:
-        yield opened
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv(SWITCH, "off")  # a template has imported the large libraries
+        with Session(engine=request.param, image="datascience") as opened:
+            yield opened
 
 
 def said(session: Session, cell: str) -> str:
@@ -50,7 +53,9 @@ def test_each_lock_holds_the_versions_of_the_one_before() -> None:
         assert small.items() < large.items()
 
 
-def test_first_cell_finds_no_module_that_it_would_not_find_without_the_packages(furnished: Session) -> None:
+def test_first_cell_finds_no_module_that_it_would_not_find_without_the_packages(
+    furnished: Session, by_itself: None
+) -> None:
     found = json.loads(said(furnished, FIRST_CELL))
     with Session(engine=furnished.engine, image="python") as bare:
         assert found == json.loads(said(bare, FIRST_CELL))

@@ -127,9 +127,9 @@ def test_setup_asks_on_a_terminal_and_takes_no(machine: Machine) -> None:
     [
         ("programs", "bubblewrap is not installed. Install it: "),
         ("namespaces", "bubblewrap may not make a sandbox here ("),
-        ("writable prefix", "(Read-only file system). It needs 1536 MB: make room there, or set KERNEL_SANDBOX_PREFIX"),
-        ("room", "(too little room there). It needs 1536 MB: make room there, or set KERNEL_SANDBOX_PREFIX"),
-        ("writable home", "(Read-only file system). It needs 1536 MB: make room there, or set KERNEL_SANDBOX_PREFIX"),
+        ("writable prefix", "(Read-only file system). It needs"),
+        ("room", "(too little room there). It needs"),
+        ("writable home", "(Read-only file system). It needs"),
     ],
 )
 @pytest.mark.parametrize("command", ["setup --image python --yes", "demo --yes"])

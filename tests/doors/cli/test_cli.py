@@ -125,7 +125,7 @@ def test_command_alone_shows_the_help_and_fails(cli: Cli) -> None:
         (["run", "latin.py"], "is not UTF-8 (line 2)"),
         (["run", "broken.ipynb"], "is not a notebook"),
         (["run", "data.txt"], "neither a script"),
-        (["run", "r.ipynb"], "is written in R"),
+        (["run", "julia.ipynb"], "is written in julia"),
         (["run", "good.py", "--data", "absent.csv"], "does not exist"),
         (["run", "good.py", "--data", "good.py", "--data", "deep/good.py"], "Two files of --data are named good.py"),
         (["run", "good.py", "--save", "out.txt"], "let it end in .ipynb"),
@@ -145,8 +145,10 @@ def test_usage_errors_are_one_line_and_status_2(cli: Cli, tmp_path: Path, argume
     (tmp_path / "good.py").write_text("x = 1\n")
     (tmp_path / "deep").mkdir()
     (tmp_path / "deep" / "good.py").write_text("x = 1\n")
-    kernel = {"kernelspec": {"name": "ir", "display_name": "R", "language": "R"}}
-    (tmp_path / "r.ipynb").write_text(json.dumps({"cells": [], "metadata": kernel, "nbformat": 4, "nbformat_minor": 5}))
+    kernel = {"kernelspec": {"name": "julia", "display_name": "Julia", "language": "julia"}}
+    (tmp_path / "julia.ipynb").write_text(
+        json.dumps({"cells": [], "metadata": kernel, "nbformat": 4, "nbformat_minor": 5})
+    )
     failed = cli(*arguments)
     assert failed.returncode == 2
     assert failed.stderr.startswith("error: ")

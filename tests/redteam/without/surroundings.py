@@ -26,6 +26,7 @@ from kernel_sandbox import (
 )
 from kernel_sandbox.doors.cli import keeping
 from kernel_sandbox.doors.cli.app import cli
+from kernel_sandbox.sandbox.engines.bubblewrap_shelf import SWITCH
 from kernel_sandbox.service import settings
 from kernel_sandbox.service.state import default_database
 from kernel_sandbox.setup import kernelspec
@@ -82,7 +83,7 @@ def get_the_data_by_a_file(ground: Ground) -> bool:
 
 
 def kernel_of_the_notebook_itself(ground: Ground) -> None:
-    ground.replace(seams.PROVENANCE, lambda self, info, provenance: None)
+    ground.replace(seams.PROVENANCE, lambda self, info, language, provenance: None)
 
 
 def be_run_on_the_host_when_opened_again(ground: Ground) -> bool:
@@ -127,6 +128,7 @@ def be_run_in_place_of_bubblewrap(ground: Ground) -> bool:
     canary = ground.path / "canary"
     shadow_programs(ground.path, canary)
     ground.patch.chdir(ground.path)
+    ground.patch.setenv(SWITCH, "off")  # no template stands in for bubblewrap
     ground.patch.setenv("PATH", os.pathsep.join(["", os.environ["PATH"]]))
     with contextlib.suppress(SandboxError), ground.session():
         pass

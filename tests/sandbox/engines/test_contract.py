@@ -73,7 +73,7 @@ def test_sandbox_close_ends_a_running_one_and_may_be_repeated(engine: str) -> No
 
 
 def test_engine_names_what_is_missing(engine: str) -> None:
-    with pytest.raises(ImageNotFound, match=r"image list|knows datascience, python"):
+    with pytest.raises(ImageNotFound, match=r"image list|knows bash, datascience"):
         run(engine, ["python3"], spec=SandboxSpec(image="no-such-image"))
     with pytest.raises(EngineError, match="no runtime 'no-such-runtime'"):
         run(engine, ["python3"], spec=SandboxSpec(image="python", runtime="no-such-runtime"))
