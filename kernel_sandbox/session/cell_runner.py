@@ -319,9 +319,10 @@ class CellRunner:
 
     def _ask_user(self, cell: RunningCell, prompt: str, password: bool) -> None:
         channels = self._kernel.channels
-        if self._prompts.handler is None:  # a kernel that asks all the same would wait for ever
-            why = "The cell asked for input, which nobody can give here,"
-            self._task(self._stop(cell, "error", why, "StdinNotImplementedError"))
+        if self._prompts.handler is None:
+            if not self._kernel.language.is_python:  # whose kernels say so themselves; others wait for ever
+                why = "The cell asked for input, which nobody can give here,"
+                self._task(self._stop(cell, "error", why, "StdinNotImplementedError"))
         elif channels is not None:
             self._prompts.ask(prompt, password, channels.answer_input, functools.partial(self._lack_answer, cell))
 
