@@ -33,6 +33,9 @@ BROKEN += "COPY said /opt/kernel-sandbox/modules\n"
 PASSWORD = f"secret{os.getpid()}"
 NAME = f"own-test-{os.getpid()}"
 
+pytestmark = pytest.mark.usefixtures("by_itself")
+"""A template would hold an image that is to be removed for a while."""
+
 
 def image(*arguments: str, **variables: str) -> subprocess.CompletedProcess[str]:
     """Run `kernel-sandbox image`."""
