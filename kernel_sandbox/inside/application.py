@@ -97,7 +97,7 @@ class IPythonKernel(ipkernel.IPythonKernel):
 
     @property
     def kernel_info(self) -> dict[str, Any]:
-        """Say that there is a debugger where there will be one."""
+        """The answer to a kernel_info_request. It names the debugger where there is debugpy, loaded or not."""
         info: dict[str, Any] = super().kernel_info
         features = {*info["supported_features"], *(["debugger"] if debugging.is_there() else [])}
         return {**info, "supported_features": sorted(features)}

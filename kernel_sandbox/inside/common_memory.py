@@ -46,7 +46,7 @@ def words(slot: int) -> memoryview:
 
 
 def set_over(over: bool, slot: int | None = None) -> None:
-    """Say whether a kernel has nothing more to do: this one, or by PID 1 the one that gets this slot."""
+    """Note whether this kernel has nothing more to do; PID 1 names the slot of one that is to begin."""
     _words[_WORDS + (_own_slot if slot is None else slot)] = _OVER if over else 0
 
 
@@ -56,7 +56,7 @@ def is_over(slot: int) -> bool:
 
 
 def set_ending() -> None:
-    """Say that this kernel's interpreter is being taken apart, which takes its time."""
+    """Note that this kernel's interpreter is being taken apart, for which PID 1 waits longer."""
     _words[_WORDS + _own_slot] = _ENDING
 
 

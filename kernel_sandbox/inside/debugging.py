@@ -15,7 +15,7 @@ NAME = "debugpy"
 
 @contextlib.contextmanager
 def kept_out() -> Iterator[None]:
-    """Let what is imported in the block find no debugpy."""
+    """Hide debugpy from what is imported in the block."""
     sys.modules[NAME] = None  # type: ignore[assignment]
     try:
         yield

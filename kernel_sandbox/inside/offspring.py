@@ -84,7 +84,7 @@ def _give_up(order: dict[str, Any], null: int) -> None:
 
 
 def _step(host: socket.socket, word: dict[str, Any]) -> None:
-    """Say what has been done, and wait until the host says to go on."""
+    """Report a step to the host, and wait for its order to go on."""
     host.send(json.dumps(word).encode())
     _await(host)
 

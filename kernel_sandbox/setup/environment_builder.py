@@ -218,7 +218,7 @@ def _compile(root: Path, report: Report) -> None:
 
 
 def make_readable(root: Path) -> None:
-    """Let everybody read all of it, nobody but its owner write, and no file have special bits."""
+    """Set the modes of all below a directory: readable by everybody, writable by the owner alone, no special bits."""
     for path in [root, *root.rglob("*")]:
         mode = path.lstat().st_mode
         if not stat.S_ISLNK(mode):

@@ -22,7 +22,7 @@ MOST = 80
 
 
 def installed(image: str, engine: str | None = None) -> str:
-    """Say what is installed in an image; of one that was not built here, how to find out.
+    """Return what is installed in an image, in words; of one that was not built here, how to find out.
 
     Each engine has its images of one's own, and one of this name: without `engine`, the first that sessions choose.
     """

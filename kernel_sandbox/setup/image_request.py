@@ -106,7 +106,7 @@ def _require_name(name: str) -> None:
 
 
 def _sorted(lines: Iterable[str]) -> tuple[tuple[str, ...], tuple[Path, ...]]:
-    """Tell requirements from files."""
+    """Return the lines that are requirements, and those that name files. Raises EngineError for an address."""
     requirements, files = [], []
     for line in lines:
         if "://" in line or " @ " in line:

@@ -251,7 +251,7 @@ class Template:
         return Due(set(held), watching, user, watched_by, group.directories, preparation["rlimits"], slot, devices)
 
     def _reserve(self, slot: int, user: int) -> None:
-        """Let nobody but a sandbox's user reach its sockets: what an image has left running in the template neither.
+        """Close a slot's sockets to all but its sandbox's user: to what an image has left running in the template, too.
 
         Without root all have the user of whoever started them.
         """
