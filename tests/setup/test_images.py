@@ -26,8 +26,9 @@ from tests.shadowing import shadow
 if TYPE_CHECKING:
     import docker
 
-NAMES = ("datascience", "full", "python")
-ALL = tuple(sorted((*NAMES, *(cells.image for cells in CELLS.values()))))
+NAMES = ("datascience", "python")
+"""Those that `tests/run` builds for Python; the long tests have `full`."""
+ALL = tuple(sorted((*NAMES, "full", *(cells.image for cells in CELLS.values()))))
 PINNED = re.compile(r"^([\w.-]+)==(\S+) \\$", re.MULTILINE)
 FOLDER = images.images_folder()
 LOCKS = [FOLDER / "pip.txt", *(FOLDER / name / "requirements.txt" for name in ALL if name not in OF_DEBIAN)]
@@ -128,7 +129,7 @@ def test_image_has_no_setuid_file(client: docker.DockerClient, image: str) -> No
 
 
 def test_image_has_neither_pip_nor_compiler(client: docker.DockerClient, image: str) -> None:
-    modules = ["pip", "ensurepip._bundled", *(["setuptools"] if "full" not in image else [])]  # spaCy asks for it
+    modules = ["pip", "ensurepip._bundled", "setuptools"]
     probe = "import importlib.util as u, sys; print([n for n in sys.argv[1:] if u.find_spec(n.split('.')[0])])"
     for python in ("python3", "/opt/venv/bin/python"):
         assert run(client, image, python, "-c", probe, *modules).strip() == "[]"

@@ -106,6 +106,7 @@ for _ in range(2):
 """
 
 
+@pytest.mark.alone  # it looks at the templates of all processes
 def test_process_that_ends_while_a_template_imports_is_not_held_up_and_leaves_none(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
